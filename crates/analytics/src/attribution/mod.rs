@@ -1,0 +1,66 @@
+//! Attribution: which touches get how much of a conversion.
+//!
+//! In:       one person's touches in time order, one conversion, a lookback, a model.
+//! Out:      credit per touch: a ratio, and a share of the value in micros.
+//! Promise:  for each conversion with a touch the ratios sum to 1 (within 1e-9) and the shares to the value, to the
+//!           micro. A conversion without a touch yields no credit: the caller reports it as unattributed.
+//! Not here: which events are touches, joining devices to people, spend; models that learn from data.
+//!
+//! Definitions: `docs/methods.md#attribution`.
+
+mod lookback;
+mod model;
+
+pub use lookback::touches_in_lookback;
+pub use model::{Model, split_value};
+
+/// A moment at which marketing met a person.
+///
+/// Ordered by time, then by `index`, so that equal times have one order everywhere.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Touch {
+    pub time_us: i64,
+    /// The caller's handle on the rest of the touch: a row number, a log offset.
+    pub index: u64,
+}
+
+/// What one touch gets of one conversion.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Credit {
+    pub touch: Touch,
+    /// Share of the conversion, above 0, at most 1.
+    pub credit_ratio: f64,
+    /// Share of the value, in millionths of its currency; has the sign of the value or is 0.
+    pub value_micros: i64,
+}
+
+/// Shares one conversion among the touches before it.
+///
+/// * `touches`: in the order of `Touch`.
+/// * `lookback_us`: 0 or more; see `touches_in_lookback`.
+/// * `value_micros`: millionths of a currency; negative for a refund.
+/// * Returns the touches with credit, in order; empty if no touch is in the lookback.
+///
+/// Source: `docs/methods.md#attribution`. The slow, obvious version is `testkit::oracle::attribution::credits`.
+pub fn credit_conversion(
+    model: Model,
+    touches: &[Touch],
+    conversion_time_us: i64,
+    lookback_us: i64,
+    value_micros: i64,
+) -> Vec<Credit> {
+    debug_assert!(touches.is_sorted(), "touches come in order of time and index");
+    let range = lookback::range_by(touches, |touch| touch.time_us, conversion_time_us, lookback_us);
+    let eligible = &touches[range];
+    let shares = split_value(value_micros, model, eligible.len());
+    eligible
+        .iter()
+        .zip(model.credit_ratios(eligible.len()))
+        .zip(shares)
+        .filter(|((_, credit_ratio), _)| 0.0 < *credit_ratio)
+        .map(|((touch, credit_ratio), value_micros)| Credit { touch: *touch, credit_ratio, value_micros })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests;

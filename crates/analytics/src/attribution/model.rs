@@ -1,0 +1,86 @@
+//! The rule models: how one conversion is shared among `n` touches by their places alone.
+//!
+//! In:       a model, the number of touches, a value.
+//! Out:      ratios or shares, one per touch in time order.
+//! Promise:  ratios sum to 1; shares sum to the value exactly, and a refund's shares are the sale's, negated.
+//! Not here: which touches (`lookback.rs`).
+
+use crate::error::AnalyticsError;
+
+/// A way to share one conversion among its touches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Model {
+    /// All to the latest touch.
+    LastTouch,
+    /// All to the earliest touch.
+    FirstTouch,
+    /// The same to each touch; a channel met twice counts twice.
+    Linear,
+}
+
+impl Model {
+    pub const ALL: [Self; 3] = [Self::LastTouch, Self::FirstTouch, Self::Linear];
+
+    const ALLOWED: &'static str = "last_touch, first_touch, linear";
+
+    /// The name in SQL, settings and answers; `parse` reads it back.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::LastTouch => "last_touch",
+            Self::FirstTouch => "first_touch",
+            Self::Linear => "linear",
+        }
+    }
+
+    /// Exact names only; the error lists them.
+    pub fn parse(text: &str) -> Result<Self, AnalyticsError> {
+        Self::ALL
+            .into_iter()
+            .find(|model| model.name() == text)
+            .ok_or_else(|| AnalyticsError::AttributionModel { given: text.to_owned(), allowed: Self::ALLOWED })
+    }
+
+    /// * Returns one ratio per touch, in time order, summing to 1 within 1e-9; empty for no touches.
+    pub fn credit_ratios(self, touch_count: usize) -> Vec<f64> {
+        let sole = |winner: usize| (0..touch_count).map(|i| if i == winner { 1.0 } else { 0.0 }).collect();
+        match self {
+            Self::LastTouch => sole(touch_count.saturating_sub(1)),
+            Self::FirstTouch => sole(0),
+            Self::Linear => vec![1.0 / touch_count as f64; touch_count],
+        }
+    }
+}
+
+/// Shares a value among touches without losing a micro.
+///
+/// * `value_micros`: millionths of a currency, of either sign.
+/// * Returns one share per touch, in time order; they sum to `value_micros` exactly. Empty for no touches, and
+///   then the value is unattributed.
+///
+/// What does not divide evenly (fewer micros than touches) goes, one micro each, to the latest touches:
+/// they are the nearest to the conversion. Rounding is toward zero first, so
+/// `split_value(-v, ..)` is `split_value(v, ..)` negated and a refund takes back what the sale gave.
+///
+/// Source: `docs/methods.md#attribution`.
+pub fn split_value(value_micros: i64, model: Model, touch_count: usize) -> Vec<i64> {
+    if touch_count == 0 {
+        return Vec::new();
+    }
+    let mut shares_micros = vec![0; touch_count];
+    match model {
+        Model::LastTouch => shares_micros[touch_count - 1] = value_micros,
+        Model::FirstTouch => shares_micros[0] = value_micros,
+        Model::Linear => {
+            let divisor = i64::try_from(touch_count).expect("a slice holds fewer than 2^63 touches");
+            let even_micros = value_micros / divisor;
+            let left_over_micros = value_micros % divisor;
+            let late_count = usize::try_from(left_over_micros.unsigned_abs())
+                .expect("the remainder is smaller than the touch count");
+            shares_micros.fill(even_micros);
+            for share_micros in &mut shares_micros[touch_count - late_count..] {
+                *share_micros += left_over_micros.signum();
+            }
+        }
+    }
+    shares_micros
+}

@@ -1,0 +1,27 @@
+//! What a caller did wrong.
+//!
+//! In:       nothing.
+//! Out:      one enum for the crate; each variant carries the facts and is cured by fixing the question.
+//! Promise:  no variant means "try again": nothing here touches the world, so the same question fails the same way.
+//! Not here: broken invariants of ours, which panic with `expect` and say why they cannot be.
+
+/// Why a question cannot be answered. The advice is always the same: change the question.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum AnalyticsError {
+    #[error("a funnel has 1 to {max} steps, not {given}")]
+    StepCount { given: usize, max: usize },
+    #[error("funnel mode '{given}' is not known; allowed: {allowed}")]
+    FunnelMode { given: String, allowed: &'static str },
+    #[error("funnel modes '{first}' and '{second}' do not go together")]
+    FunnelModePair { first: &'static str, second: &'static str },
+    #[error("tie order '{given}' is not known; allowed: {allowed}")]
+    TieOrder { given: String, allowed: &'static str },
+    #[error("attribution model '{given}' is not known; allowed: {allowed}")]
+    AttributionModel { given: String, allowed: &'static str },
+    #[error("a split has one weight per arm, each 0 or more: {arm_count} arms, {weight_count} weights")]
+    SplitWeights { arm_count: usize, weight_count: usize },
+    #[error("alpha is between 0 and 1, not {given}")]
+    Alpha { given: String },
+    #[error("{success_count} successes among {unit_count} units")]
+    Proportion { success_count: u64, unit_count: u64 },
+}

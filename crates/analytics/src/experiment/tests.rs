@@ -1,0 +1,103 @@
+use super::*;
+use crate::stats::{Alpha, Interval, Moments};
+
+fn as_planned() -> SplitCheck {
+    check_split(&[1_000, 1_000], &[0.5, 0.5]).unwrap()
+}
+
+fn proportions(control: (u64, u64), treatment: (u64, u64)) -> Result<Comparison, Untestable> {
+    let arm = |(success_count, unit_count)| Proportion::new(success_count, unit_count).unwrap();
+    compare_proportions(arm(control), arm(treatment), Alpha::FIVE_PERCENT)
+}
+
+fn verdict(comparison: &Result<Comparison, Untestable>, rule: &Rule) -> Verdict {
+    judge(&as_planned(), comparison, rule).verdict
+}
+
+#[test]
+fn the_better_arm_wins_whichever_way_is_better() {
+    let more = proportions((100, 1_000), (160, 1_000));
+    assert_eq!(verdict(&more, &Rule::CONVENTIONAL), Verdict::TreatmentWins);
+    let fewer_is_better = Rule { goal: Goal::LowerIsBetter, ..Rule::CONVENTIONAL };
+    assert_eq!(verdict(&more, &fewer_is_better), Verdict::ControlWins);
+    let fewer = proportions((160, 1_000), (100, 1_000));
+    assert_eq!(verdict(&fewer, &Rule::CONVENTIONAL), Verdict::ControlWins);
+    assert_eq!(verdict(&fewer, &fewer_is_better), Verdict::TreatmentWins);
+}
+
+#[test]
+fn a_broken_split_is_not_believed_however_clear_the_difference() {
+    let split = check_split(&[10_000, 9_000], &[0.5, 0.5]).unwrap();
+    let judgement = judge(&split, &proportions((100, 10_000), (900, 9_000)), &Rule::CONVENTIONAL);
+    assert_eq!(judgement.verdict, Verdict::SplitBroken);
+    assert_eq!(judgement.reasons[0].to_string(), "the units are not split as planned (p = 10^-12.4, limit 0.001)");
+}
+
+#[test]
+fn too_little_data_is_not_called_a_draw() {
+    let few_units = judge(&as_planned(), &proportions((40, 99), (50, 200)), &Rule::CONVENTIONAL);
+    assert_eq!(few_units.verdict, Verdict::TooFewUnits);
+    assert_eq!(few_units.reasons[0].to_string(), "99 units in control and 200 in treatment, 100 are needed in each");
+    let few_successes = judge(&as_planned(), &proportions((1, 1_000), (7, 1_000)), &Rule::CONVENTIONAL);
+    assert_eq!(few_successes.verdict, Verdict::TooFewUnits);
+    assert_eq!(few_successes.reasons[0].to_string(), "an arm would expect 4.0 of the rarer outcome, 5 are needed");
+    assert_eq!(verdict(&proportions((0, 0), (7, 1_000)), &Rule::CONVENTIONAL), Verdict::TooFewUnits);
+    assert_eq!(verdict(&proportions((0, 500), (0, 500)), &Rule::CONVENTIONAL), Verdict::TooFewUnits);
+    let one = Moments::from_sums(1, 5.0, 25.0);
+    let means = compare_means(one, one, Alpha::FIVE_PERCENT);
+    assert_eq!(means, Err(Untestable::TooFewUnits { control_unit_count: 1, treatment_unit_count: 1 }));
+}
+
+#[test]
+fn no_clear_difference_says_its_p() {
+    let judgement = judge(&as_planned(), &proportions((100, 1_000), (104, 1_000)), &Rule::CONVENTIONAL);
+    assert_eq!(judgement.verdict, Verdict::NoClearDifference);
+    assert_eq!(judgement.reasons[0].to_string(), "chance alone would show this much with p = 0.768, not below 0.05");
+}
+
+#[test]
+fn strays_are_reported_but_do_not_void_the_planned_arms() {
+    let split = check_split(&[900, 100, 5], &[0.9, 0.1, 0.0]).unwrap();
+    assert_eq!((split.degrees_of_freedom, split.p.p_value, split.unplanned_unit_count), (1, 1.0, 5));
+    let judgement = judge(&split, &proportions((90, 900), (10, 100)), &Rule::CONVENTIONAL);
+    assert_eq!(judgement.verdict, Verdict::NoClearDifference);
+    assert_eq!(judgement.reasons[1].to_string(), "5 units are in an arm that was to get none");
+}
+
+#[test]
+fn a_huge_effect_has_a_finite_log_p_where_p_is_zero() {
+    let huge = proportions((1_000_000, 10_000_000), (1_200_000, 10_000_000)).unwrap();
+    assert_eq!(huge.p.p_value, 0.0);
+    assert!((-4_500.0..-4_000.0).contains(&huge.p.log10_p), "log10 p is {}", huge.p.log10_p);
+    assert_eq!(verdict(&Ok(huge), &Rule::CONVENTIONAL), Verdict::TreatmentWins);
+}
+
+#[test]
+fn lift_is_positive_when_a_negative_metric_rises_and_absent_for_a_zero_control() {
+    let arm = |sum, sum_squares| Moments::from_sums(100, sum, sum_squares);
+    let rises = compare_means(arm(-50.0, 400.0), arm(-30.0, 380.0), Alpha::FIVE_PERCENT).unwrap();
+    let lift_ratio = rises.lift_ratio.unwrap();
+    assert!((lift_ratio - 0.4).abs() < 1e-12, "{lift_ratio}");
+    let from_zero = compare_means(arm(0.0, 400.0), arm(30.0, 380.0), Alpha::FIVE_PERCENT).unwrap();
+    assert_eq!((from_zero.lift_ratio, from_zero.lift_interval), (None, None));
+}
+
+#[test]
+fn exchanging_the_arms_negates_the_difference_and_keeps_p() {
+    let there = proportions((431, 2_991), (255, 1_555)).unwrap();
+    let back = proportions((255, 1_555), (431, 2_991)).unwrap();
+    assert_eq!(there.p, back.p);
+    let Interval { low, high } = back.difference_interval;
+    assert_eq!(there.difference_interval, Interval { low: -high, high: -low });
+}
+
+#[test]
+fn split_without_units_or_choice_is_as_planned_and_bad_weights_are_refused() {
+    assert_eq!(check_split(&[0, 0], &[0.5, 0.5]).unwrap().p.p_value, 1.0);
+    assert_eq!(check_split(&[70], &[1.0]).unwrap().p.p_value, 1.0);
+    assert_eq!(check_split(&[], &[]).unwrap().degrees_of_freedom, 0);
+    for (unit_counts, weights) in [(vec![1, 2], vec![1.0]), (vec![1, 2], vec![1.0, -1.0]), (vec![1], vec![f64::NAN])] {
+        assert!(check_split(&unit_counts, &weights).is_err());
+    }
+    assert!(Proportion::new(3, 2).is_err());
+}

@@ -1,0 +1,187 @@
+//! The verdict: one plain word for people who do not read p values, and why.
+//!
+//! In:       the check of the split, the comparison (or why there is none), a rule.
+//! Out:      a `Verdict` with its `Reason`s.
+//! Promise:  in this order: a broken split is never believed; too little data is never called a draw; then p decides.
+//! Not here: the statistics themselves.
+
+use std::fmt;
+
+use super::comparison::{Comparison, Untestable};
+use super::split::SplitCheck;
+use crate::stats::Alpha;
+
+/// Which way the metric should go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Goal {
+    HigherIsBetter,
+    LowerIsBetter,
+}
+
+/// When to speak.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Rule {
+    /// p below this names a winner.
+    pub alpha: Alpha,
+    /// p of the split below this voids the experiment.
+    pub split_alpha: Alpha,
+    /// Fewer units than this in either arm: no verdict.
+    pub unit_count_min: u64,
+    pub goal: Goal,
+}
+
+impl Rule {
+    /// 5 % for the metric; 1 per mille for the split, which is checked at every look (as GrowthBook does); 100
+    /// units an arm, below which a mean of skewed money is not near normal.
+    pub const CONVENTIONAL: Self = Self {
+        alpha: Alpha::FIVE_PERCENT,
+        split_alpha: Alpha::ONE_PER_MILLE,
+        unit_count_min: 100,
+        goal: Goal::HigherIsBetter,
+    };
+}
+
+/// The normal approximation to a share is trusted from here (Cochran 1954).
+const EXPECTED_COUNT_MIN: f64 = 5.0;
+
+/// What to tell the marketer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    TreatmentWins,
+    ControlWins,
+    NoClearDifference,
+    /// Sample ratio mismatch: assignment or counting is broken.
+    SplitBroken,
+    TooFewUnits,
+}
+
+impl Verdict {
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::TreatmentWins => "winner: treatment",
+            Self::ControlWins => "winner: control",
+            Self::NoClearDifference => "no clear difference",
+            Self::SplitBroken => "split is not as planned: do not trust",
+            Self::TooFewUnits => "too few units",
+        }
+    }
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.words())
+    }
+}
+
+/// One fact behind a verdict. Shown by `Display`, in words.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Reason {
+    SplitImprobable { log10_p: f64, limit_p: f64 },
+    UnplannedUnits { unit_count: u64 },
+    FewUnits { control_unit_count: u64, treatment_unit_count: u64, unit_count_min: u64 },
+    FewSuccessesOrFailures { expected_count: f64, expected_count_min: f64 },
+    NoVariation,
+    Significant { log10_p: f64, alpha: f64 },
+    NotSignificant { p_value: f64, alpha: f64 },
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::SplitImprobable { log10_p, limit_p } => {
+                write!(formatter, "the units are not split as planned (p = 10^{log10_p:.1}, limit {limit_p})")
+            }
+            Self::UnplannedUnits { unit_count } => {
+                write!(formatter, "{unit_count} units are in an arm that was to get none")
+            }
+            Self::FewUnits { control_unit_count, treatment_unit_count, unit_count_min } => write!(
+                formatter,
+                "{control_unit_count} units in control and {treatment_unit_count} in treatment, \
+                 {unit_count_min} are needed in each"
+            ),
+            Self::FewSuccessesOrFailures { expected_count, expected_count_min } => write!(
+                formatter,
+                "an arm would expect {expected_count:.1} of the rarer outcome, {expected_count_min} are needed"
+            ),
+            Self::NoVariation => formatter.write_str("every unit has the same outcome"),
+            Self::Significant { log10_p, alpha } => {
+                write!(formatter, "chance alone would show this much with p = 10^{log10_p:.1}, below {alpha}")
+            }
+            Self::NotSignificant { p_value, alpha } => {
+                write!(formatter, "chance alone would show this much with p = {p_value:.3}, not below {alpha}")
+            }
+        }
+    }
+}
+
+/// A verdict and the facts it rests on, most important first; never without one.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Judgement {
+    pub verdict: Verdict,
+    pub reasons: Vec<Reason>,
+}
+
+/// Says what to make of an experiment on one metric.
+///
+/// * `comparison`: what `compare_means` or `compare_proportions` returned.
+///
+/// Source: `docs/methods.md#experiment`.
+pub fn judge(split: &SplitCheck, comparison: &Result<Comparison, Untestable>, rule: &Rule) -> Judgement {
+    let (verdict, mut reasons) = decide(split, comparison, rule);
+    // A few strays do not void the arms that were planned, but someone should look.
+    if 0 < split.unplanned_unit_count {
+        reasons.push(Reason::UnplannedUnits { unit_count: split.unplanned_unit_count });
+    }
+    Judgement { verdict, reasons }
+}
+
+fn decide(split: &SplitCheck, comparison: &Result<Comparison, Untestable>, rule: &Rule) -> (Verdict, Vec<Reason>) {
+    let limit_p = rule.split_alpha.ratio();
+    if split.p.p_value < limit_p {
+        return (Verdict::SplitBroken, vec![Reason::SplitImprobable { log10_p: split.p.log10_p, limit_p }]);
+    }
+    let comparison = match comparison {
+        Ok(comparison) => comparison,
+        Err(untestable) => return (Verdict::TooFewUnits, vec![untestable_reason(*untestable, rule)]),
+    };
+    let shortages = shortages(comparison, rule);
+    if !shortages.is_empty() {
+        return (Verdict::TooFewUnits, shortages);
+    }
+    let alpha = rule.alpha.ratio();
+    if alpha <= comparison.p.p_value {
+        let reason = Reason::NotSignificant { p_value: comparison.p.p_value, alpha };
+        return (Verdict::NoClearDifference, vec![reason]);
+    }
+    let treatment_is_better = match rule.goal {
+        Goal::HigherIsBetter => 0.0 < comparison.difference,
+        Goal::LowerIsBetter => comparison.difference < 0.0,
+    };
+    let verdict = if treatment_is_better { Verdict::TreatmentWins } else { Verdict::ControlWins };
+    (verdict, vec![Reason::Significant { log10_p: comparison.p.log10_p, alpha }])
+}
+
+fn untestable_reason(untestable: Untestable, rule: &Rule) -> Reason {
+    match untestable {
+        Untestable::TooFewUnits { control_unit_count, treatment_unit_count } => {
+            Reason::FewUnits { control_unit_count, treatment_unit_count, unit_count_min: rule.unit_count_min }
+        }
+        Untestable::NoVariation => Reason::NoVariation,
+    }
+}
+
+fn shortages(comparison: &Comparison, rule: &Rule) -> Vec<Reason> {
+    let (control_unit_count, treatment_unit_count) = (comparison.control_unit_count, comparison.treatment_unit_count);
+    let mut shortages = Vec::new();
+    if control_unit_count.min(treatment_unit_count) < rule.unit_count_min {
+        let unit_count_min = rule.unit_count_min;
+        shortages.push(Reason::FewUnits { control_unit_count, treatment_unit_count, unit_count_min });
+    }
+    if let Some(expected_count) = comparison.expected_count_min
+        && expected_count < EXPECTED_COUNT_MIN
+    {
+        let expected_count_min = EXPECTED_COUNT_MIN;
+        shortages.push(Reason::FewSuccessesOrFailures { expected_count, expected_count_min });
+    }
+    shortages
+}

@@ -1,0 +1,32 @@
+//! Funnels: how far down a list of steps one unit (person, session, account) came.
+//!
+//! In:       the unit's rows `(time_us, mask)`: bit `k` of `mask` says that the event meets step `k + 1`.
+//! Out:      the level reached (0 = never entered) and, from the exact fold, the times of the steps.
+//! Promise:  exact: each event is used once and the level is the best that exists; `window_funnel`:
+//!           ClickHouse's answer, row for row, quirks included.
+//! Not here: which event meets which step (the caller's predicates), rates and intervals (`stats::wilson_interval`).
+//!
+//! Definitions: `docs/methods.md#funnel`.
+
+mod exact;
+mod tie_group;
+mod window_funnel;
+
+pub use exact::{Attempt, ExactFold, ExactRule, TieOrder, exact_funnel};
+pub use window_funnel::{Modes, window_funnel_level};
+
+use crate::error::AnalyticsError;
+
+/// One bit of the `u32` mask for each step; also ClickHouse's limit.
+pub const STEP_COUNT_MAX: usize = 32;
+
+fn check_step_count(step_count: usize) -> Result<usize, AnalyticsError> {
+    if (1..=STEP_COUNT_MAX).contains(&step_count) {
+        Ok(step_count)
+    } else {
+        Err(AnalyticsError::StepCount { given: step_count, max: STEP_COUNT_MAX })
+    }
+}
+
+#[cfg(test)]
+mod tests;

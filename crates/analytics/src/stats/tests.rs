@@ -1,0 +1,132 @@
+use super::tail::{ln_chi_square_tail, ln_normal_tail, ln_student_tail, normal_quantile, student_quantile};
+use super::*;
+
+fn assert_close(ours: f64, theirs: f64, tolerance_ratio: f64) {
+    let off = (ours - theirs).abs() / theirs.abs().max(f64::MIN_POSITIVE);
+    assert!(off <= tolerance_ratio, "{ours} is not {theirs}: off by {off:e}");
+}
+
+/// Reference: mpmath 1.3 with 40 digits, the logarithm of the density integrated from t up.
+#[test]
+fn student_tail_matches_mpmath_from_one_to_a_billion_degrees() {
+    for (t, degrees_of_freedom, ln_tail) in STUDENT {
+        assert_close(ln_student_tail(t, degrees_of_freedom), ln_tail, 1e-12);
+    }
+}
+
+#[test]
+fn student_quantile_is_the_tail_read_backwards() {
+    for degrees_of_freedom in [1.0, 2.5, 10.0, 1_234.5, 999_999.0, 1_000_001.0, 1e9] {
+        for tail in [0.5, 0.4, 0.025, 0.005, 1e-6] {
+            let t = student_quantile(tail, degrees_of_freedom);
+            assert_close(ln_student_tail(t.abs(), degrees_of_freedom).exp(), tail, 1e-11);
+        }
+    }
+}
+
+/// Reference: mpmath `log(ncdf(-z))` with 40 digits.
+#[test]
+fn normal_tail_keeps_its_logarithm_where_the_tail_underflows() {
+    for (z, ln_tail) in NORMAL {
+        assert_close(ln_normal_tail(z), ln_tail, 1e-13);
+    }
+}
+
+#[test]
+fn normal_quantile_is_the_tail_read_backwards() {
+    assert_close(normal_quantile(0.025), 1.959_963_984_540_054, 1e-14);
+    for tail in [0.45, 0.1, 0.025, 0.005, 0.001, 1e-6, 1e-12] {
+        assert_close(ln_normal_tail(normal_quantile(tail)).exp(), tail, 1e-12);
+    }
+}
+
+/// Reference: mpmath `log(gammainc(df/2, x/2, regularized=True))` with 40 digits.
+#[test]
+fn chi_square_tail_keeps_its_logarithm_where_the_tail_underflows() {
+    for (x, degrees_of_freedom, ln_tail) in CHI_SQUARE {
+        assert_close(ln_chi_square_tail(x, degrees_of_freedom), ln_tail, 1e-11);
+    }
+}
+
+#[test]
+fn moments_merge_in_any_grouping() {
+    let values: Vec<f64> = (0..1_000).map(|i| f64::from(i * 7_919 % 1_009) / 3.0).collect();
+    let whole: Moments = values.iter().copied().collect();
+    for cut in [0, 1, 333, 999, 1_000] {
+        let (left, right) = values.split_at(cut);
+        let merged = left.iter().copied().collect::<Moments>().merge(right.iter().copied().collect());
+        assert_eq!(merged.unit_count(), 1_000);
+        assert_close(merged.mean().unwrap(), whole.mean().unwrap(), 1e-14);
+        assert_close(merged.variance().unwrap(), whole.variance().unwrap(), 1e-13);
+    }
+}
+
+#[test]
+fn moments_keep_a_small_spread_beside_a_large_mean() {
+    let moments: Moments = [4.0, 7.0, 13.0, 16.0].map(|value| value + 1e9).into_iter().collect();
+    assert_eq!(moments.variance(), Some(30.0));
+}
+
+#[test]
+fn moments_of_none_and_one_say_so() {
+    assert_eq!((Moments::default().mean(), Moments::default().variance()), (None, None));
+    let one = Moments::from_sums(1, 5.0, 25.0);
+    assert_eq!((one.mean(), one.variance()), (Some(5.0), None));
+    assert_eq!(Moments::from_sums(0, 0.0, 0.0), Moments::default());
+}
+
+#[test]
+fn wilson_is_exact_at_both_ends_and_none_without_trials() {
+    assert_eq!(wilson_interval(0, 0, Alpha::FIVE_PERCENT), None);
+    let none = wilson_interval(0, 50, Alpha::FIVE_PERCENT).unwrap();
+    assert_eq!(none.low, 0.0);
+    assert_close(none.high, 0.071_347_599_133_358_74, 1e-12);
+    let all = wilson_interval(50, 50, Alpha::FIVE_PERCENT).unwrap();
+    assert_eq!(all.high, 1.0);
+    assert_close(all.low, 1.0 - 0.071_347_599_133_358_74, 1e-12);
+}
+
+#[test]
+fn alpha_is_a_ratio_between_nothing_and_certainty() {
+    for given in [0.0, 1.0, -0.1, f64::NAN] {
+        assert!(Alpha::new(given).is_err());
+    }
+    assert_eq!(Alpha::new(0.05), Ok(Alpha::FIVE_PERCENT));
+}
+
+/// `(t, degrees of freedom, ln tail)`.
+const STUDENT: [(f64, f64, f64); 11] = [
+    (1.0, 1.0, -1.386_294_361_119_890_6),
+    (0.3, 2.5, -0.932_239_272_058_319_2),
+    (40.0, 3.0, -10.971_162_936_870_327),
+    (2.2, 30.0, -4.027_197_072_493_760_5),
+    (12.0, 30.0, -28.907_531_385_111_042),
+    (1.96, 2_443.5, -3.686_696_075_005_213),
+    (60.0, 2_443.5, -1_110.918_892_050_834_8),
+    (0.01, 500_000.0, -0.701_157_889_422_660_8),
+    (2.0, 1_000_000.0, -3.783_178_400_657_982_3),
+    (100.0, 1_000_000.0, -4_980.684_660_362_62),
+    (2.0, 1_000_000_000.0, -3.783_184_327_748_993),
+];
+
+/// `(z, ln tail)`.
+const NORMAL: [(f64, f64); 9] = [
+    (0.0, -std::f64::consts::LN_2),
+    (0.5, -1.175_911_761_593_618_5),
+    (1.96, -3.688_963_651_729_638_5),
+    (8.0, -35.013_437_159_914_55),
+    (29.9, -451.322_912_458_528_6),
+    (30.0, -454.321_243_956_343_2),
+    (38.0, -726.557_216_018_820_1),
+    (100.0, -5_005.524_208_694_205),
+    (10_000.0, -50_000_010.129_278_91),
+];
+
+/// `(x, degrees of freedom, ln tail)`.
+const CHI_SQUARE: [(f64, f64, f64); 5] = [
+    (3.84, 1.0, -2.994_862_227_180_027),
+    (100.0, 1.0, -52.538_137_969_952_52),
+    (1_000.0, 1.0, -503.680_666_504_381_7),
+    (1_400.0, 3.0, -696.602_964_072_860_8),
+    (5_000.0, 9.0, -2_475.068_175_113_051),
+];

@@ -1,0 +1,17 @@
+//! Every promise of the crate that needs more than one rule to check, in one binary.
+//!
+//! In:       `tests/data` (facts from reference implementations; see its README) and random small cases.
+//! Out:      pass or fail; a failing random case prints the input that failed.
+//! Promise:  reads only files of this crate.
+//! Not here: one rule alone, which is tested beside it.
+
+#![expect(clippy::unwrap_used, reason = "a helper of a test may stop the test")]
+
+mod attribution_oracle;
+mod attribution_reference;
+mod experiment_oracle;
+mod experiment_reference;
+mod fixtures;
+mod funnel_oracle;
+mod funnel_reference;
+mod session;

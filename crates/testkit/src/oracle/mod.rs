@@ -1,0 +1,11 @@
+//! Slow, obvious versions: what the fast ones are proved against.
+//!
+//! In:       plain values, few of them.
+//! Out:      the right answer.
+//! Promise:  each is short enough to be read as the definition.
+//! Not here: speed.
+
+pub mod attribution;
+pub mod experiment;
+pub mod funnel;
+pub mod session;

@@ -1,0 +1,155 @@
+//! From rows to the bytes of Parquet files.
+//!
+//! In:      batches of one table.
+//! Out:     one file a partition value: name, bytes, statistics.
+//! Promise: rows of a partition keep their order; every row is in exactly one file.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow::array::{Array, AsArray, RecordBatch, UInt32Array};
+use arrow::compute::{cast, take_record_batch};
+use arrow::datatypes::{DataType, SchemaRef};
+use bytes::Bytes;
+use parquet::arrow::ArrowWriter;
+use parquet::basic::{Compression, ZstdLevel};
+use parquet::errors::ParquetError;
+use parquet::file::properties::{EnabledStatistics, WriterProperties};
+use tributary_schemas::Table;
+use uuid::Uuid;
+
+use crate::error::LakeError;
+use crate::settings::LakeSettings;
+use crate::statistics::{self, Statistics};
+
+/// Rows between two entries of the page index: fine enough to skip within a row group.
+const PAGE_ROWS_MAX: usize = 20_000;
+
+#[derive(Debug)]
+pub(crate) struct EncodedFile {
+    /// From the table's folder, partition folders first.
+    pub path: String,
+    pub bytes: Bytes,
+    pub rows: u64,
+    pub partition: Vec<(String, Option<String>)>,
+    pub statistics: Statistics,
+}
+
+/// Checks the batches against the table and encodes them. Pure work: run it off the async threads.
+pub(crate) fn encode(
+    table: Table,
+    batches: Vec<RecordBatch>,
+    settings: &LakeSettings,
+) -> Result<Vec<EncodedFile>, LakeError> {
+    let schema = table.arrow_schema();
+    let mut by_partition: BTreeMap<PartitionValues, Vec<RecordBatch>> = BTreeMap::new();
+    for batch in batches {
+        let batch = fit(table, &schema, batch)?;
+        for (values, part) in split(table, batch)? {
+            by_partition.entry(values).or_default().push(part);
+        }
+    }
+    by_partition.into_iter().map(|(values, parts)| encode_file(table, values, parts, settings)).collect()
+}
+
+/// One per partition column, in the table's order; `None` is null.
+type PartitionValues = Vec<Option<String>>;
+
+fn fit(table: Table, schema: &SchemaRef, batch: RecordBatch) -> Result<RecordBatch, LakeError> {
+    let given = batch.schema();
+    let same_names =
+        given.fields().iter().map(|field| field.name()).eq(schema.fields().iter().map(|field| field.name()));
+    if !same_names {
+        let names = |schema: &SchemaRef| schema.fields().iter().map(|field| field.name().clone()).collect::<Vec<_>>();
+        let reason = format!("a batch has the columns {:?}, the table has {:?}", names(&given), names(schema));
+        return Err(LakeError::Rows { table, reason });
+    }
+    // Checks types and that required columns have no nulls.
+    RecordBatch::try_new(schema.clone(), batch.columns().to_vec())
+        .map_err(|error| LakeError::Rows { table, reason: format!("a batch does not fit: {error}") })
+}
+
+/// The rows of a batch by partition, without the partition columns.
+fn split(table: Table, batch: RecordBatch) -> Result<Vec<(PartitionValues, RecordBatch)>, LakeError> {
+    if batch.num_rows() == 0 {
+        return Ok(Vec::new());
+    }
+    let fault = |reason: String| LakeError::Rows { table, reason };
+    let mut texts = Vec::new();
+    for column in table.partition_columns() {
+        let values =
+            batch.column_by_name(column).expect("the batch fits the table, and partition columns are its columns");
+        texts
+            .push(cast(values, &DataType::Utf8).map_err(|error| fault(format!("partition column {column}: {error}")))?);
+    }
+    let mut rows_by_values: BTreeMap<PartitionValues, Vec<u32>> = BTreeMap::new();
+    for row in 0..batch.num_rows() {
+        let values = texts.iter().map(|text| text.is_valid(row).then(|| text.as_string::<i32>().value(row).to_owned()));
+        let row = u32::try_from(row).map_err(|_| fault("a batch has more than 4 billion rows".to_owned()))?;
+        rows_by_values.entry(values.collect()).or_default().push(row);
+    }
+    if let Some(bad) = rows_by_values.keys().flatten().flatten().find(|value| !is_plain(value)) {
+        return Err(fault(format!("{bad:?} cannot name a partition folder: only letters, digits, - and _ can")));
+    }
+    let kept: Vec<usize> = (0..batch.num_columns())
+        .filter(|index| !table.partition_columns().contains(&batch.schema().field(*index).name().as_str()))
+        .collect();
+    let batch = batch.project(&kept).map_err(|error| fault(error.to_string()))?;
+    if rows_by_values.len() == 1 {
+        return Ok(rows_by_values.into_keys().map(|values| (values, batch.clone())).collect());
+    }
+    let part = |(values, rows): (PartitionValues, Vec<u32>)| {
+        take_record_batch(&batch, &UInt32Array::from(rows)).map(|part| (values, part))
+    };
+    rows_by_values.into_iter().map(part).collect::<Result<_, _>>().map_err(|error| fault(error.to_string()))
+}
+
+fn is_plain(value: &str) -> bool {
+    !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
+}
+
+fn encode_file(
+    table: Table,
+    values: PartitionValues,
+    parts: Vec<RecordBatch>,
+    settings: &LakeSettings,
+) -> Result<EncodedFile, LakeError> {
+    let partition: Vec<(String, Option<String>)> =
+        table.partition_columns().iter().map(|column| (*column).to_owned()).zip(values).collect();
+    let path = file_path(&partition);
+    let bytes = to_parquet(&parts, settings).map_err(|source| LakeError::File { path: path.clone(), source })?;
+    Ok(EncodedFile {
+        path,
+        bytes,
+        rows: parts.iter().map(|part| part.num_rows() as u64).sum(),
+        partition,
+        statistics: statistics::of_batches(&parts, table.statistics_columns()),
+    })
+}
+
+#[expect(clippy::disallowed_methods, reason = "file names of writers that do not know of each other must not meet")]
+fn file_path(partition: &[(String, Option<String>)]) -> String {
+    let mut path = String::new();
+    for (column, value) in partition {
+        path.push_str(&format!("{column}={}/", value.as_deref().unwrap_or("__HIVE_DEFAULT_PARTITION__")));
+    }
+    format!("{path}{}.parquet", Uuid::new_v4())
+}
+
+fn to_parquet(parts: &[RecordBatch], settings: &LakeSettings) -> Result<Bytes, ParquetError> {
+    let properties = WriterProperties::builder()
+        .set_compression(Compression::ZSTD(ZstdLevel::try_new(settings.zstd_level)?))
+        .set_max_row_group_row_count(Some(settings.row_group_rows_max.max(1)))
+        .set_data_page_row_count_limit(PAGE_ROWS_MAX)
+        .set_statistics_enabled(EnabledStatistics::Page)
+        .set_created_by(concat!("tributary ", env!("CARGO_PKG_VERSION")).to_owned())
+        .build();
+    let schema = parts.first().map(|part| part.schema()).unwrap_or_else(|| Arc::new(arrow::datatypes::Schema::empty()));
+    let mut bytes = Vec::new();
+    let mut writer = ArrowWriter::try_new(&mut bytes, schema, Some(properties))?;
+    for part in parts {
+        writer.write(part)?;
+    }
+    writer.close()?;
+    Ok(bytes.into())
+}

@@ -1,0 +1,313 @@
+//! A store that fails before a put, after it, or answers "failed" and lets the put land later: the three
+//! ways in which a commit's outcome is unknown to its writer.
+
+use std::fmt;
+use std::ops::Range;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::stream::BoxStream;
+use object_store::local::LocalFileSystem;
+use object_store::path::Path;
+use object_store::{
+    CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore,
+    PutMultipartOptions, PutOptions, PutPayload, PutResult, RenameOptions, Result,
+};
+use tokio::task::JoinSet;
+use tributary_lake::{Advice, Lake, LakeError, LakeSettings};
+use tributary_schemas::{SystemClock, Table};
+
+use crate::positions::advance;
+use crate::rows::rows;
+use crate::{assert_each_offset_once, settings};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fault {
+    None,
+    /// Nothing happens, an error is answered.
+    Before,
+    /// It happens, an error is answered.
+    After,
+    /// It happens later; an error is answered now.
+    Late,
+    /// It happens, the answer takes its time.
+    Slow,
+    /// Nothing happens for want of room.
+    Full,
+}
+
+/// Decides per call, from a seed: the same seed draws the same faults in the same order of calls.
+#[derive(Debug)]
+struct Faulty {
+    inner: LocalFileSystem,
+    on: AtomicBool,
+    drawn: AtomicU64,
+    seed: u64,
+    /// If set, this befalls every put of a commit and nothing befalls anything else.
+    every_commit: Mutex<Option<Fault>>,
+    late: Mutex<JoinSet<()>>,
+}
+
+impl Faulty {
+    fn new(seed: u64) -> Arc<Self> {
+        Arc::new(Self {
+            inner: LocalFileSystem::new(),
+            on: AtomicBool::new(false),
+            drawn: AtomicU64::new(0),
+            seed,
+            every_commit: Mutex::new(None),
+            late: Mutex::default(),
+        })
+    }
+
+    fn draw(&self) -> u64 {
+        // SplitMix64, so that neighbouring counters have nothing in common.
+        let mut bits = (self.seed << 32)
+            .wrapping_add(self.drawn.fetch_add(1, Ordering::SeqCst))
+            .wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (bits ^ (bits >> 31)) % 100
+    }
+
+    fn put_fault(&self, location: &Path) -> Fault {
+        if !self.on.load(Ordering::SeqCst) {
+            return Fault::None;
+        }
+        if let Some(fault) = *self.every_commit.lock().unwrap() {
+            return if location.as_ref().ends_with(".json") { fault } else { Fault::None };
+        }
+        match self.draw() {
+            0..12 => Fault::Before,
+            12..24 => Fault::After,
+            24..36 => Fault::Late,
+            36..50 => Fault::Slow,
+            _ => Fault::None,
+        }
+    }
+
+    /// Waits for puts that were answered before they happened.
+    async fn settle(&self) {
+        self.on.store(false, Ordering::SeqCst);
+        let late = std::mem::take(&mut *self.late.lock().unwrap());
+        late.join_all().await;
+    }
+}
+
+fn injected() -> Error {
+    Error::Generic { store: "faulty", source: "the answer was lost".into() }
+}
+
+impl fmt::Display for Faulty {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("faulty")
+    }
+}
+
+#[async_trait]
+impl ObjectStore for Faulty {
+    async fn put_opts(&self, location: &Path, payload: PutPayload, options: PutOptions) -> Result<PutResult> {
+        match self.put_fault(location) {
+            Fault::None => self.inner.put_opts(location, payload, options).await,
+            Fault::Before => Err(injected()),
+            Fault::Full => {
+                let source = Box::new(std::io::Error::from(std::io::ErrorKind::StorageFull));
+                Err(Error::Generic { store: "faulty", source })
+            }
+            Fault::After => {
+                let _ = self.inner.put_opts(location, payload, options).await;
+                Err(injected())
+            }
+            Fault::Late => {
+                let (inner, location, delay) =
+                    (self.inner.clone(), location.clone(), Duration::from_millis(1 + self.draw() / 2));
+                self.late.lock().unwrap().spawn(async move {
+                    tokio::time::sleep(delay).await;
+                    let _ = inner.put_opts(&location, payload, options).await;
+                });
+                Err(injected())
+            }
+            Fault::Slow => {
+                let result = self.inner.put_opts(location, payload, options).await;
+                tokio::time::sleep(Duration::from_millis(self.draw() / 10)).await;
+                result
+            }
+        }
+    }
+
+    async fn put_multipart_opts(
+        &self,
+        location: &Path,
+        options: PutMultipartOptions,
+    ) -> Result<Box<dyn MultipartUpload>> {
+        self.inner.put_multipart_opts(location, options).await
+    }
+
+    async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
+        let mixed = self.every_commit.lock().unwrap().is_none();
+        if mixed && self.on.load(Ordering::SeqCst) && self.draw() < 10 {
+            return Err(injected());
+        }
+        self.inner.get_opts(location, options).await
+    }
+
+    async fn get_ranges(&self, location: &Path, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
+        self.inner.get_ranges(location, ranges).await
+    }
+
+    fn delete_stream(&self, locations: BoxStream<'static, Result<Path>>) -> BoxStream<'static, Result<Path>> {
+        self.inner.delete_stream(locations)
+    }
+
+    fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
+        self.inner.list(prefix)
+    }
+
+    async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
+        self.inner.list_with_delimiter(prefix).await
+    }
+
+    async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> Result<()> {
+        self.inner.copy_opts(from, to, options).await
+    }
+
+    async fn rename_opts(&self, from: &Path, to: &Path, options: RenameOptions) -> Result<()> {
+        self.inner.rename_opts(from, to, options).await
+    }
+}
+
+fn faulty_settings(folder: &tempfile::TempDir) -> LakeSettings {
+    let url = url::Url::from_directory_path(folder.path().canonicalize().unwrap()).unwrap();
+    LakeSettings { url: url.into(), checkpoint_interval_commits: 10, storage_tries_max: 6, ..settings(folder) }
+}
+
+async fn open(folder: &tempfile::TempDir, store: &Arc<Faulty>) -> Lake {
+    Lake::with_store(faulty_settings(folder), store.clone(), Arc::new(SystemClock)).await.unwrap()
+}
+
+/// Writes one position to its end through all faults; after any error it does what the advice says.
+async fn own(lake: Lake, app_id: String, step: i64, end: i64) -> u32 {
+    let mut settled = 0;
+    let mut writer = None;
+    loop {
+        let mut owned = match writer.take() {
+            Some(writer) => writer,
+            None => match lake.writer(Table::Events).await {
+                Ok(writer) => writer,
+                Err(_) => continue,
+            },
+        };
+        let expected = owned.snapshot().txn(&app_id);
+        let from = expected.unwrap_or(0);
+        if end <= from {
+            return settled;
+        }
+        let to = (from + step).min(end);
+        let batch = rows(Table::Events, from..to, 2);
+        match owned.append(vec![batch], &[advance(&app_id, expected, to)]).await {
+            Ok(committed) => {
+                settled += u32::from(committed.settled);
+                writer = Some(owned);
+            }
+            // The writer may not have seen all; keep it in half of the cases, as a caller that retries would.
+            Err(error) => match error.advice() {
+                Advice::Fenced => writer = Some(owned),
+                Advice::Retry if from % 2 == 0 => writer = Some(owned),
+                Advice::Retry => {}
+                Advice::FixInput | Advice::Stop => panic!("{error}"),
+            },
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn each_range_is_written_once_through_lost_answers_and_late_puts() {
+    let mut settled = 0;
+    for seed in 1..=6 {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Faulty::new(seed);
+        let mut tasks = JoinSet::new();
+        let lakes = [open(&folder, &store).await, open(&folder, &store).await, open(&folder, &store).await];
+        store.on.store(true, Ordering::SeqCst);
+        for (lake, step) in lakes.into_iter().zip([7, 9, 16]) {
+            tasks.spawn(own(lake, "p".to_owned(), step, 400));
+        }
+        settled += tasks.join_all().await.into_iter().sum::<u32>();
+        store.settle().await;
+        let lake = open(&folder, &store).await;
+        assert_eq!(lake.snapshot(Table::Events).await.unwrap().txn("p"), Some(400), "seed {seed}");
+        assert_each_offset_once(&lake, Table::Events, 400).await;
+    }
+    assert!(10 < settled, "the faults did leave outcomes open: {settled}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_commit_whose_answer_was_lost_is_settled_by_the_log() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Faulty::new(0);
+    let lake = open(&folder, &store).await;
+    let mut writer = lake.writer(Table::Events).await.unwrap();
+    *store.every_commit.lock().unwrap() = Some(Fault::After);
+    store.on.store(true, Ordering::SeqCst);
+    let committed = writer.append(vec![rows(Table::Events, 0..5, 1)], &[advance("p", None, 5)]).await.unwrap();
+    assert_eq!((committed.version, committed.rows, committed.settled), (1, 5, true));
+    // Without rows there is no file to know a commit by; its mark does.
+    let committed = writer.append(vec![], &[advance("p", Some(5), 6)]).await.unwrap();
+    assert_eq!((committed.version, committed.settled), (2, true));
+    assert_each_offset_once(&lake, Table::Events, 5).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_store_that_takes_no_commits_ends_in_an_error_and_the_same_append_may_be_made_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Faulty::new(0);
+    let lake = open(&folder, &store).await;
+    let mut writer = lake.writer(Table::Events).await.unwrap();
+    *store.every_commit.lock().unwrap() = Some(Fault::Before);
+    store.on.store(true, Ordering::SeqCst);
+    let append = || (vec![rows(Table::Events, 0..5, 1)], [advance("p", None, 5)]);
+    let (batches, moves) = append();
+    let error = writer.append(batches, &moves).await.unwrap_err();
+    assert!(matches!(error, LakeError::Log { .. }) && error.advice() == Advice::Retry, "{error}");
+    store.settle().await;
+    let (batches, moves) = append();
+    assert!(!writer.append(batches, &moves).await.unwrap().settled);
+    assert_each_offset_once(&lake, Table::Events, 5).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_commit_that_lands_after_its_writer_gave_up_fences_the_second_try() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Faulty::new(0);
+    let lake = open(&folder, &store).await;
+    let first_try = LakeSettings { storage_tries_max: 1, ..faulty_settings(&folder) };
+    let hasty = Lake::with_store(first_try, store.clone(), Arc::new(SystemClock)).await.unwrap();
+    let mut writer = hasty.writer(Table::Events).await.unwrap();
+    *store.every_commit.lock().unwrap() = Some(Fault::Late);
+    store.on.store(true, Ordering::SeqCst);
+    let error = writer.append(vec![rows(Table::Events, 0..5, 1)], &[advance("p", None, 5)]).await.unwrap_err();
+    assert_eq!(error.advice(), Advice::Retry, "{error}");
+    store.settle().await;
+    let error = writer.append(vec![rows(Table::Events, 0..5, 1)], &[advance("p", None, 5)]).await.unwrap_err();
+    assert_eq!(error.advice(), Advice::Fenced, "{error}");
+    assert_eq!(writer.snapshot().txn("p"), Some(5));
+    assert_each_offset_once(&lake, Table::Events, 5).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_disk_is_told_at_once_and_the_append_goes_through_when_there_is_room() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Faulty::new(0);
+    let lake = open(&folder, &store).await;
+    let mut writer = lake.writer(Table::Events).await.unwrap();
+    *store.every_commit.lock().unwrap() = Some(Fault::Full);
+    store.on.store(true, Ordering::SeqCst);
+    let error = writer.append(vec![rows(Table::Events, 0..5, 1)], &[advance("p", None, 5)]).await.unwrap_err();
+    assert!(matches!(error, LakeError::DiskFull { .. }) && error.advice() == Advice::Retry, "{error}");
+    store.settle().await;
+    writer.append(vec![rows(Table::Events, 0..5, 1)], &[advance("p", None, 5)]).await.unwrap();
+    assert_each_offset_once(&lake, Table::Events, 5).await;
+}

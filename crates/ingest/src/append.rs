@@ -1,0 +1,178 @@
+//! The last step: address what was accepted, append it, and wait until all of it is durable.
+//!
+//! In:      events and dead letters of one request.
+//! Out:     their counts, once every one of them is durable; else a refusal.
+//! Promise: `Ok` means durable, all of it. A refusal may leave some of it in the log: the client sends the same
+//!          ids again and the line drops the doubles. An event the log finds too large becomes a dead letter.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use tributary_eventlog::{Ack, LogError, Record, partition_for};
+use tributary_schemas::wire::{encode_dead_letter, encode_event};
+use tributary_schemas::{DeadLetter, DeadReason, Event};
+
+use crate::refusal::Refusal;
+use crate::router::Door;
+use crate::telling;
+use crate::text::cut;
+
+/// What a dialect made of a request.
+#[derive(Debug, Default, PartialEq)]
+pub(crate) struct Accepted {
+    pub events: Vec<Event>,
+    pub dead_letters: Vec<DeadLetter>,
+}
+
+/// How much of a request is now durable, and as what.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Durable {
+    pub event_count: usize,
+    pub dead_letter_count: usize,
+}
+
+/// What is kept of the payload of a dead letter that is itself too large for the log.
+const LAST_PAYLOAD_BYTES: usize = 1_024;
+
+pub(crate) async fn append(door: &Door, accepted: Accepted) -> Result<Durable, Refusal> {
+    let begin = tokio::time::Instant::now();
+    let time_max = door.settings.append_time_max();
+    let appended = tokio::time::timeout(time_max, append_all(door, accepted)).await;
+    telling::appended(begin.elapsed());
+    match appended {
+        Ok(Err(Refusal::Log(error))) => {
+            tracing::warn!(%error, "the log did not take a request; its sender was told to come again");
+            Err(Refusal::Log(error))
+        }
+        Ok(result) => result,
+        Err(_) => {
+            let time_ms_max = door.settings.append_time_ms_max;
+            tracing::warn!(time_ms_max, "the log did not confirm in time; the sender was told to come again");
+            Err(Refusal::SlowLog { time_ms_max })
+        }
+    }
+}
+
+async fn append_all(door: &Door, accepted: Accepted) -> Result<Durable, Refusal> {
+    let Accepted { events, dead_letters } = accepted;
+    let (too_large, written) = futures::join!(append_events(door, &events), append_dead_letters(door, &dead_letters));
+    let too_large = too_large?;
+    written?;
+    let large_letters: Vec<DeadLetter> =
+        too_large.iter().map(|(index, error)| too_large_letter(door, &events[*index], error)).collect();
+    append_dead_letters(door, &large_letters).await?;
+
+    let event_count = events.len() - too_large.len();
+    if let Some(first) = events.first() {
+        telling::accepted(&first.source, &first.dialect, event_count as u64);
+    }
+    for letter in dead_letters.iter().chain(&large_letters) {
+        telling::dead_lettered(letter.source.as_deref(), letter.reason);
+    }
+    Ok(Durable { event_count, dead_letter_count: dead_letters.len() + large_letters.len() })
+}
+
+/// Appends events; returns which the log finds too large (by index) and why.
+async fn append_events(door: &Door, events: &[Event]) -> Result<Vec<(usize, LogError)>, Refusal> {
+    let topic = &door.parts.events;
+    let records = events.iter().map(|event| {
+        let key = event.partition_key();
+        let partition = partition_for(&key, topic.partitions);
+        let value = Bytes::from(encode_event(event));
+        (partition, Record { key: Some(Bytes::from(key)), value, time_ms: event.ingest_time_us.div_euclid(1_000) })
+    });
+    settle(append_records(door, &topic.topic, records.collect()).await)
+}
+
+async fn append_dead_letters(door: &Door, letters: &[DeadLetter]) -> Result<(), Refusal> {
+    let topic = &door.parts.dead_letters;
+    let refused = append_letters_once(door, letters).await?;
+    if refused.is_empty() {
+        return Ok(());
+    }
+    // The payload was within our limit and not within the log's: what fits of it, with its true length, is
+    // worth more than nothing.
+    let shorter: Vec<DeadLetter> = refused
+        .iter()
+        .map(|(index, _)| {
+            let letter = &letters[*index];
+            let payload = letter.payload.as_deref().map(|payload| cut(payload, LAST_PAYLOAD_BYTES).to_owned());
+            DeadLetter { payload, ..letter.clone() }
+        })
+        .collect();
+    match append_letters_once(door, &shorter).await?.into_iter().next() {
+        None => Ok(()),
+        Some((_, error)) => {
+            tracing::error!(%error, topic = topic.topic, "the log refuses even a short dead letter: raise its record limit");
+            Err(Refusal::Log(error))
+        }
+    }
+}
+
+async fn append_letters_once(door: &Door, letters: &[DeadLetter]) -> Result<Vec<(usize, LogError)>, Refusal> {
+    let topic = &door.parts.dead_letters;
+    let records = letters.iter().map(|letter| {
+        let value = Bytes::from(encode_dead_letter(letter));
+        // Dead letters have no order to keep: they are spread by their bytes, and the same one goes to the same place.
+        let partition = partition_for(&value, topic.partitions);
+        let key = letter.event_id.as_ref().map(|id| Bytes::from(id.clone().into_bytes()));
+        (partition, Record { key, value, time_ms: letter.ingest_time_us.div_euclid(1_000) })
+    });
+    settle(append_records(door, &topic.topic, records.collect()).await)
+}
+
+async fn append_records(door: &Door, topic: &str, records: Vec<(u32, Record)>) -> Vec<Result<Ack, LogError>> {
+    if records.is_empty() { Vec::new() } else { door.parts.log.append(topic, records).await }
+}
+
+/// Parts "too large" from everything else that can go wrong, which fails the whole request.
+fn settle(results: Vec<Result<Ack, LogError>>) -> Result<Vec<(usize, LogError)>, Refusal> {
+    let mut too_large = Vec::new();
+    for (index, result) in results.into_iter().enumerate() {
+        match result {
+            Ok(_) => {}
+            Err(error @ LogError::TooLarge { .. }) => too_large.push((index, error)),
+            Err(error) => return Err(Refusal::Log(error)),
+        }
+    }
+    Ok(too_large)
+}
+
+fn too_large_letter(door: &Door, event: &Event, error: &LogError) -> DeadLetter {
+    let properties = event.properties.as_deref().unwrap_or_default();
+    DeadLetter {
+        source: Some(event.source.clone()),
+        dialect: event.dialect.clone(),
+        event_id: Some(event.event_id.clone()),
+        ingest_time_us: event.ingest_time_us,
+        reason: DeadReason::TooLarge,
+        detail: format!("event {:?}: {error}; payload holds its properties", cut(&event.event_name, 100)),
+        payload: Some(cut(properties, door.settings.dead_letter_payload_bytes_max).to_owned()),
+        payload_bytes: i64::try_from(properties.len()).unwrap_or(i64::MAX),
+    }
+}
+
+/// Appends in a task of its own, so that neither a client that hangs up nor an answer that could not wait
+/// takes the event with it. Returns once it is durable, refused, or `wait` is over, whichever is first.
+///
+/// The task holds the request's place, so there are never more of them than requests may be in work; the
+/// tracker in [`crate::Parts`] is awaited on the way down.
+pub(crate) async fn append_regardless(
+    door: std::sync::Arc<Door>,
+    place: crate::intake::Place,
+    dialect: &'static str,
+    accepted: Accepted,
+    wait: Duration,
+) {
+    let tasks = door.parts.tasks.clone();
+    let appending = tasks.spawn(async move {
+        let appended = append(&door, accepted).await;
+        drop(place);
+        if let Err(refusal) = appended {
+            telling::not_logged(dialect, refusal.word());
+        }
+    });
+    if tokio::time::timeout(wait, appending).await.is_err() {
+        telling::answered_early(dialect);
+    }
+}

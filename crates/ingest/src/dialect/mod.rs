@@ -1,0 +1,159 @@
+//! The protocols the door speaks. Each turns a request into `Accepted` and knows nothing of the others.
+//!
+//! In:      a request of its own shape, and what is common to all ([`Sender`]).
+//! Out:     `Accepted`: events and dead letters.
+//! Promise: the mapping is pure: the same bytes, key and time give the same events.
+//!
+//! A new dialect is a file here and its paths in `router.rs`.
+
+pub(crate) mod pixel;
+pub(crate) mod redirect;
+pub(crate) mod segment;
+
+use std::net::IpAddr;
+
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, header};
+use tributary_schemas::ids::ID_BYTES_MAX;
+use tributary_schemas::{Consent, DeadLetter, DeadReason, Event, EventFlags};
+
+use crate::network;
+use crate::settings::{IngestSettings, WriteKey};
+use crate::text::{AGENT_BYTES_MAX, cut};
+
+/// What is known of a request before its dialect reads it.
+pub(crate) struct Sender<'a> {
+    pub settings: &'a IngestSettings,
+    pub key: &'a WriteKey,
+    pub ingest_time_us: i64,
+    pub ip: Option<IpAddr>,
+    pub user_agent: Option<String>,
+    /// The browser asks, by Global Privacy Control, not to be sold or targeted.
+    pub privacy_control: bool,
+    /// The sender says that this is not its first attempt.
+    pub retried: bool,
+}
+
+impl<'a> Sender<'a> {
+    pub(crate) fn of(settings: &'a IngestSettings, key: &'a WriteKey, request: &Parts, ingest_time_us: i64) -> Self {
+        let retry_count = request.headers.get("x-retry-count").and_then(|value| value.to_str().ok());
+        Self {
+            settings,
+            key,
+            ingest_time_us,
+            ip: network::visitor_ip(request, settings.forwarded_hops),
+            user_agent: user_agent(&request.headers),
+            privacy_control: request.headers.get("sec-gpc").is_some_and(|value| value == "1"),
+            retried: retry_count.is_some_and(|count| !matches!(count.trim(), "" | "0")),
+        }
+    }
+
+    pub(crate) fn dead_letter(&self, dialect: &str, refused: Refused, payload: &[u8]) -> DeadLetter {
+        DeadLetter {
+            source: Some(self.key.source.clone()),
+            dialect: dialect.to_owned(),
+            event_id: refused.event_id,
+            ingest_time_us: self.ingest_time_us,
+            reason: refused.reason,
+            detail: refused.detail,
+            payload: Some(payload_text(payload, self.settings.dead_letter_payload_bytes_max)),
+            payload_bytes: i64::try_from(payload.len()).unwrap_or(i64::MAX),
+        }
+    }
+}
+
+pub(crate) fn user_agent(headers: &HeaderMap) -> Option<String> {
+    let agent = String::from_utf8_lossy(headers.get(header::USER_AGENT)?.as_bytes()).into_owned();
+    let agent = cut(agent.trim(), AGENT_BYTES_MAX);
+    (!agent.is_empty()).then(|| agent.to_owned())
+}
+
+/// Why one event cannot be taken.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Refused {
+    pub reason: DeadReason,
+    /// Which field, what was expected, what to do.
+    pub detail: String,
+    pub event_id: Option<String>,
+}
+
+impl Refused {
+    pub(crate) fn new(reason: DeadReason, detail: String) -> Self {
+        Self { reason, detail, event_id: None }
+    }
+
+    pub(crate) fn field(name: &str, expected: &str, found: &str) -> Self {
+        Self::new(DeadReason::InvalidField, format!("{name}: expected {expected}, found {found}"))
+    }
+}
+
+/// What every event must hold before it leaves a dialect: ids that are ids, someone to file it under.
+///
+/// * `has_own_id`: its sender gave it an event id, or it came of a ticket; then it may stand alone (unordered).
+pub(crate) fn settle_identity(event: &mut Event, has_own_id: bool) -> Result<(), Refused> {
+    event.drop_junk_ids();
+    if event.account_id.as_deref().is_some_and(tributary_schemas::is_junk_id) {
+        event.account_id = None;
+        event.flags = event.flags.with(EventFlags::JUNK_ID);
+    }
+    if event.person_key().is_none() {
+        if !has_own_id && event.account_id.is_none() {
+            let detail = "anonymousId, userId: expected at least one of them (or a messageId), found none that is an id; \
+                          \"null\", \"undefined\", \"anonymous\", zeros and the like count as none";
+            return Err(Refused::new(DeadReason::NoIdentity, detail.to_owned()));
+        }
+        event.flags = event.flags.with(EventFlags::UNORDERED);
+    }
+    Ok(())
+}
+
+/// Takes away what a browser's privacy signal objects to. When nobody asked the person, the rest stays
+/// granted: the signal speaks of sale and targeting only.
+pub(crate) fn honour_privacy_control(event: &mut Event) {
+    let objected = Consent::ADS.with(Consent::SALE).0;
+    let granted =
+        event.consent.unwrap_or_else(|| Consent::NAMES.iter().fold(Consent(0), |all, (_, bit)| all.with(*bit)));
+    event.consent = Some(Consent(granted.0 & !objected));
+}
+
+/// An id of the query of a pixel or redirect: cut ids could meet, so one too long counts as none.
+pub(crate) fn short_id(text: &str) -> Option<String> {
+    let text = text.trim();
+    (!text.is_empty() && text.len() <= ID_BYTES_MAX).then(|| text.to_owned())
+}
+
+/// A payload as text: as it is where it is UTF-8, else `base64:` and its bytes, cut to the limit.
+fn payload_text(payload: &[u8], bytes_max: usize) -> String {
+    use base64::Engine as _;
+    match std::str::from_utf8(payload) {
+        Ok(text) => cut(text, bytes_max).to_owned(),
+        Err(_) => {
+            // Four letters stand for three bytes; whole groups only, so that a cut payload still decodes.
+            let fitting = payload.len().min(bytes_max / 4 * 3);
+            format!("base64:{}", base64::engine::general_purpose::STANDARD.encode(&payload[..fitting]))
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_payload_that_is_no_text_is_kept_as_base64() {
+        assert_eq!(payload_text(b"plain", 100), "plain");
+        assert_eq!(payload_text("ää".as_bytes(), 3), "ä");
+        assert_eq!(payload_text(&[0x1F, 0x8B, 0xFF, 0], 4), "base64:H4v/");
+    }
+
+    #[test]
+    fn privacy_control_takes_ads_and_sale_only() {
+        let mut event = Event::new("s", "segment", "e", "page", 0);
+        honour_privacy_control(&mut event);
+        assert_eq!(event.consent, Some(Consent(1 | 2 | 8)));
+        event.consent = Some(Consent::ADS.with(Consent::ANALYTICS));
+        honour_privacy_control(&mut event);
+        assert_eq!(event.consent, Some(Consent::ANALYTICS));
+    }
+}

@@ -1,0 +1,178 @@
+//! `GET /p.gif`: an image of one dot that says something was seen.
+//!
+//! In:      `?t={ticket}` (an open of a message we sent), or `?writeKey=&event=&anonymousId=&userId=&messageId=` and
+//!          any further parameters, which become properties.
+//! Out:     always the same image, never stored by anyone.
+//! Promise: the image comes within `redirect_wait_ms_max` of the request, whatever the log does: a broken
+//!          picture in a mail is worse than a lost open. What was not logged is counted.
+
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
+use axum::response::{IntoResponse, Response};
+use tributary_schemas::{DeadReason, Event, EventFlags};
+
+use super::{Refused, Sender, honour_privacy_control, settle_identity, short_id};
+use crate::append::{Accepted, append_regardless};
+use crate::dialect::redirect;
+use crate::kind_rule::kind_of_name;
+use crate::router::Door;
+use crate::text::{NAME_BYTES_MAX, cut};
+use crate::ticket::TicketKind;
+use crate::{auth, engagement, event_id, landing, network, telling};
+
+pub(crate) const DIALECT: &str = "pixel";
+
+/// One transparent dot, GIF89a.
+const GIF: &[u8; 43] = b"GIF89a\x01\x00\x01\x00\x80\x00\x00\x00\x00\x00\xff\xff\xff\
+    !\xf9\x04\x01\x00\x00\x00\x00,\x00\x00\x00\x00\x01\x00\x01\x00\x00\x02\x02D\x01\x00;";
+
+pub(crate) async fn receive(State(door): State<Arc<Door>>, request: Request) -> Response {
+    let head = request.into_parts().0;
+    match (door.room.enter(), accept(&door, &head)) {
+        (Ok(place), Ok(accepted)) => {
+            let wait = door.settings.redirect_wait_max();
+            append_regardless(door, place, DIALECT, accepted, wait).await;
+        }
+        (Err(refusal), _) => telling::not_logged(DIALECT, refusal.word()),
+        (_, Err(reason)) => telling::not_logged(DIALECT, reason),
+    }
+    let headers = [
+        (header::CONTENT_TYPE, "image/gif"),
+        (header::CACHE_CONTROL, "no-store, no-cache, must-revalidate, private, max-age=0"),
+        (header::PRAGMA, "no-cache"),
+        (header::EXPIRES, "0"),
+    ];
+    (StatusCode::OK, headers, GIF.as_slice()).into_response()
+}
+
+/// What the request says, or the word for why nothing is logged.
+fn accept(door: &Door, head: &axum::http::request::Parts) -> Result<Accepted, &'static str> {
+    let query = Query::of(&head.uri);
+    if let Some(text) = query.get("t") {
+        let ingest_time_us = door.parts.clock.now_us();
+        let ticket = redirect::verify(door, text, ingest_time_us).map_err(|_| "forged_ticket")?;
+        if ticket.kind != TicketKind::Open {
+            return Err("forged_ticket");
+        }
+        let event = redirect::event_of(&ticket, text, DIALECT, head, door, ingest_time_us);
+        return Ok(Accepted { events: vec![event], dead_letters: Vec::new() });
+    }
+    let keys = auth::keys_outside_body(&head.headers, &head.uri);
+    let key = auth::find(&door.settings.write_keys, &keys).map_err(|refusal| refusal.word())?;
+    let sender = Sender::of(&door.settings, key, head, door.parts.clock.now_us());
+    Ok(match event(&sender, &query, &head.method, &head.headers) {
+        Ok(event) => Accepted { events: vec![event], dead_letters: Vec::new() },
+        Err(refused) => {
+            let payload = head.uri.query().unwrap_or_default();
+            let letter = sender.dead_letter(DIALECT, refused, payload.as_bytes());
+            Accepted { events: Vec::new(), dead_letters: vec![letter] }
+        }
+    })
+}
+
+struct Query {
+    pairs: Vec<(String, String)>,
+    /// The whole text.
+    text: String,
+}
+
+impl Query {
+    fn of(uri: &Uri) -> Self {
+        let text = uri.query().unwrap_or_default().to_owned();
+        let pairs = url::form_urlencoded::parse(text.as_bytes());
+        // NULs travel badly through what reads the lake.
+        let pairs = pairs.map(|(name, value)| (name.replace('\0', ""), value.replace('\0', ""))).collect();
+        Self { pairs, text }
+    }
+
+    fn get(&self, name: &str) -> Option<&str> {
+        self.pairs
+            .iter()
+            .find(|(known, _)| known == name)
+            .map(|(_, value)| value.as_str())
+            .filter(|value| !value.is_empty())
+    }
+}
+
+fn event(sender: &Sender<'_>, query: &Query, method: &Method, headers: &HeaderMap) -> Result<Event, Refused> {
+    let name = query.get("event").unwrap_or("pixel");
+    let source = &sender.key.source;
+    let own_id = query.get("messageId").filter(|id| !tributary_schemas::is_junk_id(id));
+    // Without an id two loads are two events, even of the same address: a page seen twice was seen twice.
+    let id = own_id.map_or_else(
+        || {
+            let agent = sender.user_agent.as_deref().unwrap_or_default();
+            let peer = sender.ip.map(|ip| ip.to_string()).unwrap_or_default();
+            let time = sender.ingest_time_us.to_string();
+            event_id::EventId {
+                event_id: event_id::derived(source, &["pixel", &query.text, agent, &peer, &time]),
+                client_event_id: None,
+            }
+        },
+        |id| event_id::given(source, id),
+    );
+    let mut event = Event::new(source, DIALECT, &id.event_id, cut(name, NAME_BYTES_MAX), sender.ingest_time_us);
+    event.client_event_id = id.client_event_id;
+    event.event_kind = kind_of_name(name);
+    for (field, column) in [
+        ("anonymousId", &mut event.anonymous_id),
+        ("userId", &mut event.user_id),
+        ("groupId", &mut event.account_id),
+        ("channel", &mut event.channel),
+        ("campaign_id", &mut event.campaign_id),
+        ("ad_id", &mut event.ad_id),
+        ("creative_id", &mut event.creative_id),
+        ("message_id", &mut event.message_id),
+    ] {
+        let value = query.get(field);
+        *column = value.and_then(short_id);
+        if column.is_none() && value.is_some_and(|value| !value.trim().is_empty()) {
+            let detail = format!("{field}: expected at most {} bytes", tributary_schemas::ids::ID_BYTES_MAX);
+            return Err(Refused::new(DeadReason::InvalidField, detail));
+        }
+    }
+    let mut trimmed = name.len() > NAME_BYTES_MAX;
+    let mut put = |text: &str, bytes_max: usize| {
+        let kept = cut(text, bytes_max);
+        trimmed |= kept.len() < text.len();
+        (!kept.is_empty()).then(|| kept.to_owned())
+    };
+    // The page that shows the pixel: as it says itself, else as the browser says.
+    let referer = headers.get(header::REFERER).and_then(|value| value.to_str().ok());
+    if let Some(address) = query.get("url").or(referer) {
+        landing::fill(&mut event, address, &mut put);
+    }
+    event.title = query.get("title").and_then(|title| put(title, NAME_BYTES_MAX));
+    event.referrer_host = query.get("referrer").and_then(landing::host_of);
+    if trimmed {
+        event.flags = event.flags.with(EventFlags::TRIMMED);
+    }
+    let properties: serde_json::Map<String, serde_json::Value> = query
+        .pairs
+        .iter()
+        .filter(|(name, _)| !matches!(name.as_str(), "writeKey" | "event" | "anonymousId" | "userId" | "messageId"))
+        .map(|(name, value)| (name.clone(), value.clone().into()))
+        .collect();
+    event.properties = (!properties.is_empty()).then(|| serde_json::Value::from(properties).to_string());
+    put_browser(&mut event, sender.user_agent.clone(), sender.ip, method, headers);
+    if sender.privacy_control {
+        honour_privacy_control(&mut event);
+    }
+    settle_identity(&mut event, own_id.is_some())?;
+    Ok(event)
+}
+
+/// What a request of a mail reader or browser shows of itself.
+pub(crate) fn put_browser(
+    event: &mut Event,
+    user_agent: Option<String>,
+    ip: Option<std::net::IpAddr>,
+    method: &Method,
+    headers: &HeaderMap,
+) {
+    engagement::of_message_request(method == Method::HEAD, headers, user_agent.as_deref()).put_on(event);
+    event.user_agent = user_agent;
+    event.ip_truncated = ip.map(network::truncated);
+}

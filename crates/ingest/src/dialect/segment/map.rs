@@ -1,0 +1,299 @@
+//! From one event as Segment's SDKs write it to ours.
+//!
+//! In:      the event's JSON, its frame, its sender.
+//! Out:     an `Event`, or the field that cannot be read and what was expected there.
+//! Promise: pure. What maps to a column is read; properties or traits are kept as they were written. A field
+//!          outside the columns' rules never costs the event, but for ids and times: those decide whose event it
+//!          is and when, and a guess there would be worse than a dead letter.
+
+use tributary_schemas::ids::ID_BYTES_MAX;
+use tributary_schemas::{ClockQuality, Event, EventFlags, EventKind, is_junk_id};
+
+use super::context::{Context, Properties};
+use super::read::Frame;
+use super::{Call, DIALECT};
+use crate::clock_rule::{ClientClock, Written, read_time, settle};
+use crate::dialect::{Refused, Sender, honour_privacy_control, settle_identity};
+use crate::json::{self, Scalar};
+use crate::kind_rule::kind_of_name;
+use crate::text::{NAME_BYTES_MAX, TITLE_BYTES_MAX, cut};
+use crate::{engagement, event_id, telling};
+
+/// What was noticed while reading one event.
+#[derive(Default)]
+pub(super) struct Reading {
+    /// Text was cut or cleaned.
+    pub trimmed: bool,
+}
+
+impl Reading {
+    /// Text for a column: numbers by their digits, blank as absent, too long cut. Lists and objects stay in
+    /// the properties and are counted.
+    pub(super) fn text(&mut self, field: &'static str, json: Option<&str>, bytes_max: usize) -> Option<String> {
+        match json::scalar(json?) {
+            Scalar::Text(text) => {
+                self.trimmed |= text.cleaned;
+                self.fit(&text.text, bytes_max)
+            }
+            Scalar::Number(digits) => self.fit(digits, bytes_max),
+            Scalar::Bool(_) | Scalar::List | Scalar::Object => {
+                telling::not_read(field);
+                None
+            }
+        }
+    }
+
+    pub(super) fn fit(&mut self, text: &str, bytes_max: usize) -> Option<String> {
+        let text = text.trim();
+        let kept = cut(text, bytes_max);
+        self.trimmed |= kept.len() < text.len();
+        (!kept.is_empty()).then(|| kept.to_owned())
+    }
+
+    /// An id: text or a number. Never cut.
+    fn id(&mut self, field: &str, json: Option<&str>) -> Result<Option<String>, Refused> {
+        let Some(id) = self.id_of_any_length(field, json)? else { return Ok(None) };
+        if ID_BYTES_MAX < id.len() {
+            let expected = format!("at most {ID_BYTES_MAX} bytes");
+            return Err(Refused::field(field, &expected, &format!("{} bytes", id.len())));
+        }
+        Ok(Some(id))
+    }
+
+    fn id_of_any_length(&mut self, field: &str, json: Option<&str>) -> Result<Option<String>, Refused> {
+        let Some(json) = json else { return Ok(None) };
+        match json::scalar(json) {
+            Scalar::Text(text) => {
+                self.trimmed |= text.cleaned;
+                Ok(Some(text.text.into_owned()).filter(|id| !id.is_empty()))
+            }
+            Scalar::Number(digits) => Ok(Some(digits.to_owned())),
+            // 'true' and 'false' are on the list of ids that are none; they pass to be flagged there.
+            Scalar::Bool(value) => Ok(Some(value.to_string())),
+            other => Err(Refused::field(field, "text or a number", other.kind())),
+        }
+    }
+}
+
+/// The members of an event that are read, as they were written.
+struct Members<'a> {
+    kind: Option<&'a str>,
+    event: Option<&'a str>,
+    name: Option<&'a str>,
+    category: Option<&'a str>,
+    anonymous_id: Option<&'a str>,
+    user_id: Option<&'a str>,
+    previous_id: Option<&'a str>,
+    group_id: Option<&'a str>,
+    message_id: Option<&'a str>,
+    timestamp: Option<&'a str>,
+    sent_at: Option<&'a str>,
+    properties: Option<&'a str>,
+    traits: Option<&'a str>,
+    context: Option<&'a str>,
+    channel: Option<&'a str>,
+}
+
+impl<'a> Members<'a> {
+    fn of(json: &'a str) -> Result<Self, Refused> {
+        let [kind, event, name, category, properties, traits, context, channel] =
+            json::pick(json, ["type", "event", "name", "category", "properties", "traits", "context", "channel"])
+                .map_err(|_| Refused::field("event", "an object", json::scalar(json).kind()))?;
+        let [anonymous_id, user_id, previous_id, group_id, message_id, timestamp, original_timestamp, sent_at] =
+            json::pick(
+                json,
+                [
+                    "anonymousId",
+                    "userId",
+                    "previousId",
+                    "groupId",
+                    "messageId",
+                    "timestamp",
+                    "originalTimestamp",
+                    "sentAt",
+                ],
+            )
+            .map_err(|_| Refused::field("event", "an object", json::scalar(json).kind()))?;
+        Ok(Self {
+            kind,
+            event,
+            name,
+            category,
+            anonymous_id,
+            user_id,
+            previous_id,
+            group_id,
+            message_id,
+            // RudderStack's clients call their own clock's time `originalTimestamp`.
+            timestamp: original_timestamp.or(timestamp),
+            sent_at,
+            properties,
+            traits,
+            context,
+            channel,
+        })
+    }
+
+    /// What is kept as the event's properties: traits where the call is about a person or a group.
+    fn own_properties(&self, call: Call) -> Option<&'a str> {
+        match call {
+            Call::Identify | Call::Group => self.traits.or(self.properties),
+            _ => self.properties.or(self.traits),
+        }
+    }
+}
+
+pub(super) fn event(
+    call: Option<Call>,
+    event_json: &str,
+    frame: Frame<'_>,
+    sender: &Sender<'_>,
+) -> Result<Event, Refused> {
+    let members = Members::of(event_json)?;
+    let mut reading = Reading::default();
+    let message_id = reading.id_of_any_length("messageId", members.message_id)?;
+    let own_id = message_id.as_deref().filter(|id| !is_junk_id(id)).map(|id| event_id::given(&sender.key.source, id));
+    // From here on a dead letter names its event.
+    let letter_id = own_id.as_ref().map(|id| id.event_id.clone());
+    let has_own_id = own_id.is_some();
+
+    let mapped = call_of(call, members.kind).and_then(|call| {
+        let id = match own_id {
+            Some(id) => id,
+            None => event_id::from_content(&sender.key.source, call.as_str(), event_json)
+                .map_err(|error| Refused::field("event", "an object", &error.to_string()))?,
+        };
+        let mut event = Event::new(&sender.key.source, DIALECT, &id.event_id, call.as_str(), sender.ingest_time_us);
+        event.client_event_id = id.client_event_id;
+        if !has_own_id && message_id.is_some() {
+            event.flags = event.flags.with(EventFlags::JUNK_ID);
+        }
+        fill(&mut event, call, &members, frame, sender, &mut reading)?;
+        if reading.trimmed {
+            event.flags = event.flags.with(EventFlags::TRIMMED);
+        }
+        settle_identity(&mut event, has_own_id)?;
+        required_ids(&event, call)?;
+        Ok(event)
+    });
+    mapped.map_err(|refused| Refused { event_id: letter_id, ..refused })
+}
+
+fn fill(
+    event: &mut Event,
+    call: Call,
+    members: &Members<'_>,
+    frame: Frame<'_>,
+    sender: &Sender<'_>,
+    reading: &mut Reading,
+) -> Result<(), Refused> {
+    event.anonymous_id = reading.id("anonymousId", members.anonymous_id)?;
+    event.user_id = reading.id("userId", members.user_id)?;
+    event.previous_id = reading.id("previousId", members.previous_id)?;
+    event.account_id = reading.id("groupId", members.group_id)?;
+    name_and_kind(event, call, members.event, reading)?;
+
+    let own_properties = members.own_properties(call);
+    let properties = Properties::read(own_properties)?;
+    let context = Context::read(members.context, frame.context)?;
+    let from_server = context.is_of_server(members.channel);
+    properties.fill(event, reading);
+    context.fill(event, reading);
+    properties.fill_page(event, reading);
+    context.fill_network(event, from_server || sender.key.trusted_clock, sender);
+    if event.user_agent.is_none() && !from_server {
+        event.user_agent.clone_from(&sender.user_agent);
+    }
+    if let Some(kind) = context.kind() {
+        event.event_kind = kind;
+    }
+    engagement::of_reported(event.event_kind, from_server, event.user_agent.as_deref()).put_on(event);
+    if sender.privacy_control {
+        honour_privacy_control(event);
+    }
+
+    let clock = ClientClock {
+        client: time("timestamp", members.timestamp)?,
+        sent: time("sentAt", members.sent_at.or(frame.sent_at))?,
+        trusted: sender.key.trusted_clock || from_server,
+        retried: sender.retried,
+    };
+    put_time(event, clock, sender);
+
+    // What has no column of its own and stands outside the properties is put into them.
+    let mut extra = Vec::new();
+    if matches!(call, Call::Page | Call::Screen) {
+        extra.extend(members.name.filter(|_| !properties.has_name()).map(|json| ("name", json)));
+        extra.extend(members.category.filter(|_| !properties.has_category()).map(|json| ("category", json)));
+        if event.title.is_none() {
+            event.title = reading.text("name", members.name, TITLE_BYTES_MAX);
+        }
+    }
+    if clock.client == Written::Unreadable {
+        extra.extend(members.timestamp.map(|json| ("$timestamp", json)));
+    }
+    event.properties = json::with_members(own_properties, &extra);
+    Ok(())
+}
+
+/// The path says what happened; in a batch each event does.
+fn call_of(of_path: Option<Call>, json: Option<&str>) -> Result<Call, Refused> {
+    if let Some(call) = of_path {
+        return Ok(call);
+    }
+    const EXPECTED: &str = "one of track, page, screen, identify, group, alias";
+    match json.map(json::scalar) {
+        Some(Scalar::Text(text)) => Call::parse(&text.text)
+            .ok_or_else(|| Refused::field("type", EXPECTED, &format!("{:?}", cut(&text.text, 80)))),
+        Some(other) => Err(Refused::field("type", EXPECTED, other.kind())),
+        None => Err(Refused::field("type", EXPECTED, "nothing")),
+    }
+}
+
+fn name_and_kind(event: &mut Event, call: Call, name: Option<&str>, reading: &mut Reading) -> Result<(), Refused> {
+    event.event_kind = match call {
+        Call::Page | Call::Screen => EventKind::Page,
+        Call::Identify => EventKind::Identify,
+        Call::Group => EventKind::Group,
+        Call::Alias => EventKind::Alias,
+        Call::Track => {
+            let found = name.map_or("nothing", |json| json::scalar(json).kind());
+            let name = reading.text("event", name, NAME_BYTES_MAX);
+            event.event_name =
+                name.ok_or_else(|| Refused::field("event", "the name of what happened, as text", found))?;
+            kind_of_name(&event.event_name)
+        }
+    };
+    Ok(())
+}
+
+/// An alias without the id before it, or a group call without a group, says nothing.
+fn required_ids(event: &Event, call: Call) -> Result<(), Refused> {
+    let (field, id) = match call {
+        Call::Alias => ("previousId", &event.previous_id),
+        Call::Group => ("groupId", &event.account_id),
+        _ => return Ok(()),
+    };
+    if id.is_some() { Ok(()) } else { Err(Refused::field(field, "an id", "none, or one that is no id")) }
+}
+
+fn time(field: &str, json: Option<&str>) -> Result<Written, Refused> {
+    read_time(json.map(json::scalar).as_ref())
+        .map_err(|found| Refused::field(field, "ISO 8601 text or a number since 1970", found))
+}
+
+fn put_time(event: &mut Event, clock: ClientClock, sender: &Sender<'_>) {
+    let settled = settle(clock, sender.ingest_time_us, sender.settings.future_us_max());
+    event.event_time_us = settled.event_time_us;
+    event.clock_quality = settled.quality;
+    event.clock_skew_us = settled.skew_us;
+    if settled.quality == ClockQuality::Clamped {
+        event.flags = event.flags.with(EventFlags::CLAMPED);
+    }
+    let at = |written| match written {
+        Written::At(time_us) => Some(time_us),
+        Written::Absent | Written::Unreadable => None,
+    };
+    event.client_time_us = at(clock.client);
+    event.sent_time_us = at(clock.sent);
+}

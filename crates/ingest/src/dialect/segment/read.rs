@@ -1,0 +1,102 @@
+//! From the text of a body to its events: the frame around them.
+//!
+//! In:      a body, for one call or for many.
+//! Out:     `Accepted`, or why the body as a whole cannot be read.
+//! Promise: each event is judged alone; the batch's own `context` and `sentAt` stand in where an event has none.
+
+use tributary_schemas::{DeadReason, EventFlags};
+
+use super::{Call, DIALECT, map};
+use crate::append::Accepted;
+use crate::body::Text;
+use crate::dialect::{Refused, Sender};
+use crate::json::{self, Scalar};
+use crate::refusal::Refusal;
+
+/// How deep an event may nest. Trackers stay under 10; readers of the lake recurse, and so must be spared.
+const DEPTH_MAX: usize = 64;
+
+/// What a body says for all of its events.
+#[derive(Default, Clone, Copy)]
+pub(super) struct Frame<'a> {
+    pub sent_at: Option<&'a str>,
+    pub context: Option<&'a str>,
+}
+
+/// The key a body names, if it can be read that far.
+pub(super) fn key_in_body(text: &str) -> Option<String> {
+    let [key] = json::pick(text, ["writeKey"]).ok()?;
+    match json::scalar(key?) {
+        Scalar::Text(text) => Some(text.text.into_owned()),
+        _ => None,
+    }
+}
+
+pub(super) fn read(call: Option<Call>, text: &Text<'_>, sender: &Sender<'_>) -> Result<Accepted, Refusal> {
+    let json = text.text.trim();
+    let (frame, list) = frame_of(call, json)?;
+    let count_max = sender.settings.batch_events_max;
+    let events = match list {
+        None => vec![json],
+        Some(list) => {
+            let events = json::elements(list, count_max).map_err(|error| malformed("batch", "a list", &error))?;
+            events.ok_or(Refusal::TooMany { count_max })?
+        }
+    };
+    let mut accepted = Accepted::default();
+    for event_json in events {
+        match read_event(call, event_json, frame, sender) {
+            Ok(mut event) => {
+                if text.cleaned && event_json.contains(char::REPLACEMENT_CHARACTER) {
+                    event.flags = event.flags.with(EventFlags::TRIMMED);
+                }
+                accepted.events.push(event);
+            }
+            Err(refused) => accepted.dead_letters.push(sender.dead_letter(DIALECT, refused, event_json.as_bytes())),
+        }
+    }
+    Ok(accepted)
+}
+
+/// What stands around the events, and the list they are in; no list: the body is the one event.
+fn frame_of(call: Option<Call>, json: &str) -> Result<(Frame<'_>, Option<&str>), Refusal> {
+    if json.starts_with('[') {
+        return Ok((Frame::default(), Some(json)));
+    }
+    let expected = if call.is_some() { "an event" } else { "an object with a list named batch" };
+    let [list, sent_at, context] =
+        json::pick(json, ["batch", "sentAt", "context"]).map_err(|error| malformed("body", expected, &error))?;
+    match (call, list) {
+        (Some(_), _) => Ok((Frame::default(), None)),
+        (None, Some(list)) => Ok((Frame { sent_at, context }, Some(list))),
+        (None, None) => Err(Refusal::Malformed {
+            detail: "batch: expected a list of events, found none".to_owned(),
+            advice: "put the events into \"batch\": [..], or send a single one to /v1/track, /v1/page or /v1/identify",
+        }),
+    }
+}
+
+fn malformed(field: &str, expected: &str, error: &json::JsonError) -> Refusal {
+    Refusal::Malformed {
+        detail: format!("{field}: expected {expected}: {error}"),
+        advice: "send JSON in UTF-8, plain or packed with gzip (no other packing); the Content-Type does not matter",
+    }
+}
+
+fn read_event(
+    call: Option<Call>,
+    event_json: &str,
+    frame: Frame<'_>,
+    sender: &Sender<'_>,
+) -> Result<tributary_schemas::Event, Refused> {
+    let bytes_max = sender.settings.event_bytes_max;
+    if bytes_max < event_json.len() {
+        let detail = format!("the event is {} bytes, over the limit of {bytes_max}: send less in it", event_json.len());
+        return Err(Refused::new(DeadReason::TooLarge, detail));
+    }
+    if json::is_deeper_than(event_json, DEPTH_MAX) {
+        let detail = format!("the event nests deeper than {DEPTH_MAX} levels: send it flatter");
+        return Err(Refused::new(DeadReason::InvalidField, detail));
+    }
+    map::event(call, event_json, frame, sender)
+}

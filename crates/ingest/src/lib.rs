@@ -1,0 +1,38 @@
+//! The door: from HTTP to the log.
+//!
+//! In:       requests of trackers, mail readers and importers, in the dialects of `dialect/`.
+//! Out:      events and dead letters in the log; an answer.
+//! Promise:  a 200 leaves only after every event and dead letter of its request is durable; one bad event
+//!           does not spoil its neighbours; whatever a client sends, the door stands and says what to do.
+//! Not here: sessions, campaigns, the lake. The door does not know what becomes of an event.
+//!
+//! A request goes `router` → `auth` → `intake` (`body`) → a `dialect` → `append` → answer.
+
+mod settings;
+
+mod router;
+
+mod auth;
+mod body;
+mod intake;
+
+mod dialect;
+
+mod clock_rule;
+mod engagement;
+mod event_id;
+mod json;
+mod kind_rule;
+mod landing;
+mod network;
+mod text;
+
+mod append;
+mod refusal;
+mod telling;
+
+pub mod ticket;
+
+pub use router::{Parts, SetupError, router};
+pub use settings::{IngestSettings, WriteKey};
+pub use telling::describe_metrics;

@@ -1,0 +1,137 @@
+//! Which path leads where, and what stands around all of them: CORS, counting, health.
+//!
+//! In:      settings and parts.
+//! Out:     an `axum::Router`; serve it with connect info (`into_make_service_with_connect_info::<SocketAddr>()`),
+//!          or no event has a network.
+//! Promise: paths of dialects stand in this one table. `/healthz` says the process lives, `/readyz` that it
+//!          would take an event now.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{MatchedPath, Request, State};
+use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
+use tributary_eventlog::{EventLog, TopicInfo};
+use tributary_schemas::Clock;
+
+use crate::dialect::{pixel, redirect, segment};
+use crate::intake::Room;
+use crate::refusal::json_answer;
+use crate::settings::IngestSettings;
+use crate::telling;
+
+/// What the door works with.
+#[derive(Clone)]
+pub struct Parts {
+    pub log: Arc<dyn EventLog>,
+    pub events: TopicInfo,
+    pub dead_letters: TopicInfo,
+    pub clock: Arc<dyn Clock>,
+    /// Cancelled when the process is about to go: `/readyz` then says no, so that a balancer looks elsewhere.
+    pub stop: CancellationToken,
+    /// Owns the appends that outlive their answer (pixels, redirects). On the way down, after the server has
+    /// stopped: `tasks.close()`, then `tasks.wait()`, then close the log.
+    pub tasks: TaskTracker,
+}
+
+/// The settings cannot stand: every fault, one a line.
+#[derive(Debug, thiserror::Error)]
+#[error("the settings of the door cannot stand:\n{}", faults.join("\n"))]
+pub struct SetupError {
+    pub faults: Vec<String>,
+}
+
+/// The door as every handler sees it.
+pub(crate) struct Door {
+    pub settings: IngestSettings,
+    pub parts: Parts,
+    pub room: Room,
+}
+
+/// The routes of the door. It sets no fallback, so it may be merged with other routers.
+pub fn router(settings: IngestSettings, parts: Parts) -> Result<Router, SetupError> {
+    let faults = settings.check();
+    if !faults.is_empty() {
+        return Err(SetupError { faults });
+    }
+    let cors = cors(&settings);
+    let room = Room::new(&settings);
+    let door = Arc::new(Door { settings, parts, room });
+
+    let mut router = Router::new();
+    for (path, call) in segment::PATHS {
+        router = router.route(path, post(move |door, request| segment::receive(*call, door, request)));
+    }
+    let router = router
+        .route(segment::METRICS_PATH, post(segment::discard))
+        .route("/p.gif", get(pixel::receive))
+        .route("/r/{ticket}", get(redirect::receive))
+        .layer(cors)
+        .route("/healthz", get(healthz))
+        .route("/readyz", get(readyz))
+        .layer(middleware::from_fn(count));
+    Ok(router.with_state(door))
+}
+
+/// Mirrors the origin and the headers asked for. `analytics-next` sends `Authorization`, so it always asks
+/// first; mirroring with credentials gives nothing away, for no answer here depends on a cookie.
+fn cors(settings: &IngestSettings) -> CorsLayer {
+    let origin = if settings.cors_origins.iter().any(|origin| origin == "*") {
+        AllowOrigin::mirror_request()
+    } else {
+        // The check has seen to it that they are plain ASCII.
+        AllowOrigin::list(settings.cors_origins.iter().filter_map(|origin| HeaderValue::from_str(origin).ok()))
+    };
+    CorsLayer::new()
+        .allow_origin(origin)
+        .allow_credentials(true)
+        .allow_methods([Method::GET, Method::HEAD, Method::POST, Method::OPTIONS])
+        .allow_headers(AllowHeaders::mirror_request())
+        .max_age(std::time::Duration::from_secs(7_200))
+}
+
+async fn count(request: Request, next: Next) -> Response {
+    let route =
+        request.extensions().get::<MatchedPath>().map_or_else(|| "unmatched".to_owned(), |p| p.as_str().to_owned());
+    if request.headers().get("x-retry-count").is_some_and(|count| count != "0") {
+        telling::retry();
+    }
+    let mut response = next.run(request).await;
+    telling::request(&route, response.status().as_u16());
+    response
+        .headers_mut()
+        .insert(HeaderName::from_static("x-content-type-options"), HeaderValue::from_static("nosniff"));
+    response
+}
+
+async fn healthz() -> &'static str {
+    "ok\n"
+}
+
+async fn readyz(State(door): State<Arc<Door>>) -> Response {
+    let unready = if door.parts.stop.is_cancelled() {
+        Some("shutting down".to_owned())
+    } else {
+        match tokio::time::timeout(door.settings.append_time_max(), door.parts.log.check()).await {
+            Ok(Ok(())) => None,
+            // Unlike an answer to a tracker, this one is for whoever runs the server: it may name things.
+            Ok(Err(error)) => Some(error.to_string()),
+            Err(_) => Some(format!("the log did not answer within {} ms", door.settings.append_time_ms_max)),
+        }
+    };
+    match unready {
+        None => json_answer(StatusCode::OK, &serde_json::json!({"ready": true})),
+        Some(reason) => {
+            let body = serde_json::json!({"ready": false, "reason": reason});
+            let mut response = json_answer(StatusCode::SERVICE_UNAVAILABLE, &body);
+            response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+            response.into_response()
+        }
+    }
+}

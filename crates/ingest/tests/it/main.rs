@@ -1,0 +1,12 @@
+//! The door from outside: requests in, answers and records out, against a log that can be told to fail.
+
+#![allow(clippy::unwrap_used)]
+
+mod captures;
+mod durability;
+mod hostile;
+mod house;
+mod limits;
+mod messages;
+mod recorder;
+mod segment;

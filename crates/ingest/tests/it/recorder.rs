@@ -1,0 +1,106 @@
+//! A log that remembers what it was given and can be told to refuse, hang or wait.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::sync::Semaphore;
+use tributary_eventlog::{Ack, Bounds, EventLog, LogError, LogReader, Record, TopicInfo, TopicSpec};
+
+#[derive(Clone)]
+pub(crate) enum Mood {
+    Taking,
+    Refusing(LogError),
+    /// Takes nothing until the semaphore has a permit for each append.
+    Gated(Arc<Semaphore>),
+    /// Values above this many bytes are too large.
+    Narrow(usize),
+    /// Events are taken, dead letters are not.
+    NoDeadLetters,
+}
+
+pub(crate) struct Recorder {
+    mood: Mutex<Mood>,
+    taken: Mutex<Vec<(String, u32, Record)>>,
+    /// A permit for each append that has begun.
+    pub begun: Semaphore,
+}
+
+impl Recorder {
+    pub(crate) fn new() -> Arc<Self> {
+        Arc::new(Self { mood: Mutex::new(Mood::Taking), taken: Mutex::default(), begun: Semaphore::new(0) })
+    }
+
+    pub(crate) fn set(&self, mood: Mood) {
+        *self.mood.lock().unwrap() = mood;
+    }
+
+    pub(crate) fn taken(&self, topic: &str) -> Vec<(u32, Record)> {
+        let taken = self.taken.lock().unwrap();
+        taken.iter().filter(|(of, ..)| of == topic).map(|(_, partition, record)| (*partition, record.clone())).collect()
+    }
+}
+
+#[async_trait]
+impl EventLog for Recorder {
+    async fn append(&self, topic: &str, records: Vec<(u32, Record)>) -> Vec<Result<Ack, LogError>> {
+        self.begun.add_permits(1);
+        let mood = self.mood.lock().unwrap().clone();
+        if let Mood::Gated(gate) = &mood {
+            gate.acquire().await.unwrap().forget();
+        }
+        let take = |(partition, record): (u32, Record)| {
+            let bytes = record.value.len();
+            match &mood {
+                Mood::Refusing(error) => return Err(error.clone()),
+                Mood::NoDeadLetters if topic == super::house::DEAD_LETTERS => return Err(LogError::Unknown),
+                Mood::Narrow(bytes_max) if *bytes_max < bytes => {
+                    return Err(LogError::TooLarge { bytes, bytes_max: *bytes_max });
+                }
+                _ => {}
+            }
+            let mut taken = self.taken.lock().unwrap();
+            taken.push((topic.to_owned(), partition, record));
+            Ok(Ack { partition, offset: taken.len() as u64 })
+        };
+        records.into_iter().map(take).collect()
+    }
+
+    async fn check(&self) -> Result<(), LogError> {
+        match &*self.mood.lock().unwrap() {
+            Mood::Refusing(error) => Err(error.clone()),
+            _ => Ok(()),
+        }
+    }
+
+    async fn close(&self) -> Result<(), LogError> {
+        Ok(())
+    }
+
+    async fn ensure_topic(&self, _: &TopicSpec) -> Result<TopicInfo, LogError> {
+        unreachable!("the door makes no topics")
+    }
+
+    async fn bounds(&self, _: &str, _: u32) -> Result<Bounds, LogError> {
+        unreachable!("the door does not read")
+    }
+
+    async fn reader(&self, _: &str, _: &[(u32, u64)]) -> Result<Box<dyn LogReader>, LogError> {
+        unreachable!("the door does not read")
+    }
+
+    async fn report_position(&self, _: &str, _: &str, _: &[(u32, u64)]) -> Result<(), LogError> {
+        unreachable!("the door does not read")
+    }
+
+    async fn position(&self, _: &str, _: &str, _: u32) -> Result<Option<u64>, LogError> {
+        unreachable!("the door does not read")
+    }
+
+    async fn trim(&self, _: &str, _: u32, _: u64) -> Result<u64, LogError> {
+        unreachable!("the door does not trim")
+    }
+}
+
+/// Long enough that only a hang runs into it.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);

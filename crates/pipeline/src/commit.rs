@@ -1,0 +1,296 @@
+//! One commit round: what was folded moves into the tables, with the positions it came from.
+//!
+//! In:      the pending rows of every partition, and where each table stands for it.
+//! Out:     one Delta commit a table that has something to say.
+//! Promise: a crash between any two of the commits loses nothing and doubles nothing.
+//!
+//! The order is dead_letters, identities, events, sessions, and this is why. A restart reads the log
+//! from the position in `events`. What it derives again for `dead_letters` and `identities` below
+//! *their* positions is already there and is cut off (`not_yet_in`), so they may run ahead of `events`.
+//! `sessions` is derived from rows of `events`, so it may only lag behind; the lag is made up from the
+//! table (`recover`). A worker that lost its partitions fails at the first table whose position has
+//! moved; what it wrote before that is what the winner would have written, byte for byte.
+
+use arrow::array::RecordBatch;
+use tributary_eventlog::TopicInfo;
+use tributary_lake::{Advance, Lake, LakeError, Snapshot, TableWriter};
+use tributary_schemas::Table;
+
+use crate::columns::int;
+use crate::error::PipelineError;
+use crate::fold::{DeadPartition, EventsPartition};
+use crate::session_rows;
+
+/// The names under which positions stand in the tables. `topic_id` is the log's own name for the
+/// topic, so that one re-created under the same name does not inherit its offsets.
+pub(crate) struct AppIds<'t>(pub(crate) &'t str);
+
+impl AppIds<'_> {
+    pub(crate) fn events(&self, partition: u32) -> String {
+        format!("ing/{}/{partition}", self.0)
+    }
+
+    /// Duplicates and unreadable records met in the events topic.
+    pub(crate) fn set_apart(&self, partition: u32) -> String {
+        format!("dup/{}/{partition}", self.0)
+    }
+
+    pub(crate) fn dead_letters(&self, partition: u32) -> String {
+        format!("dead/{}/{partition}", self.0)
+    }
+
+    pub(crate) fn identities(&self, partition: u32) -> String {
+        format!("idn/{}/{partition}", self.0)
+    }
+
+    pub(crate) fn sessions(&self, partition: u32) -> String {
+        format!("sess/{}/{partition}", self.0)
+    }
+
+    /// The lowest offset needed to rebuild the open sessions.
+    pub(crate) fn low(&self, partition: u32) -> String {
+        format!("sess/{}/{partition}/low", self.0)
+    }
+}
+
+/// Where the tables stand for one partition of the events topic; `None` is "never committed".
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Positions {
+    pub(crate) events: Option<i64>,
+    pub(crate) set_apart: Option<i64>,
+    pub(crate) identities: Option<i64>,
+    pub(crate) sessions: Option<i64>,
+    pub(crate) low: Option<i64>,
+}
+
+impl Positions {
+    pub(crate) fn read(snapshots: &Snapshots, topic: &TopicInfo, partition: u32) -> Self {
+        let apps = AppIds(&topic.topic_id);
+        Self {
+            events: snapshots.events.txn(&apps.events(partition)),
+            set_apart: snapshots.dead_letters.txn(&apps.set_apart(partition)),
+            identities: snapshots.identities.txn(&apps.identities(partition)),
+            sessions: snapshots.sessions.txn(&apps.sessions(partition)),
+            low: snapshots.sessions.txn(&apps.low(partition)),
+        }
+    }
+}
+
+/// The newest state of all tables.
+pub(crate) struct Snapshots {
+    pub(crate) events: Snapshot,
+    pub(crate) sessions: Snapshot,
+    pub(crate) identities: Snapshot,
+    pub(crate) dead_letters: Snapshot,
+}
+
+pub(crate) struct Writers {
+    events: TableWriter,
+    sessions: TableWriter,
+    identities: TableWriter,
+    dead_letters: TableWriter,
+}
+
+impl Writers {
+    pub(crate) async fn open(lake: &Lake) -> Result<Self, PipelineError> {
+        let open = async |table: Table| lake.writer(table).await.map_err(|error| lake_error(table, error));
+        Ok(Self {
+            events: open(Table::Events).await?,
+            sessions: open(Table::Sessions).await?,
+            identities: open(Table::Identities).await?,
+            dead_letters: open(Table::DeadLetters).await?,
+        })
+    }
+
+    pub(crate) fn snapshots(&self) -> Snapshots {
+        Snapshots {
+            events: self.events.snapshot(),
+            sessions: self.sessions.snapshot(),
+            identities: self.identities.snapshot(),
+            dead_letters: self.dead_letters.snapshot(),
+        }
+    }
+}
+
+/// What one round wrote.
+#[derive(Debug, Default, Clone, Copy)]
+pub(crate) struct Round {
+    pub(crate) rows: u64,
+    pub(crate) bytes: u64,
+    pub(crate) commits: u64,
+}
+
+#[derive(Debug)]
+pub(crate) enum CommitError {
+    /// Someone else moved a position of ours: drop everything and read anew.
+    Fenced,
+    Failed(PipelineError),
+}
+
+/// One events partition with where its tables stand.
+pub(crate) struct Owned {
+    pub(crate) fold: EventsPartition,
+    pub(crate) at: Positions,
+}
+
+/// One dead-letters partition with its position.
+pub(crate) struct OwnedDead {
+    pub(crate) fold: DeadPartition,
+    pub(crate) at: Option<i64>,
+}
+
+/// Commits everything pending. On an error nothing of the memory may be used again.
+pub(crate) async fn commit(
+    writers: &mut Writers,
+    events_topic: &TopicInfo,
+    dead_topic: &TopicInfo,
+    events: &mut [Owned],
+    dead: &mut [OwnedDead],
+) -> Result<Round, CommitError> {
+    let mut round = Round::default();
+    let apps = AppIds(&events_topic.topic_id);
+    commit_dead_letters(writers, &apps, &AppIds(&dead_topic.topic_id), events, dead, &mut round).await?;
+    commit_identities(writers, &apps, events, &mut round).await?;
+    commit_events(writers, &apps, events, &mut round).await?;
+    commit_sessions(writers, &apps, events, &mut round).await?;
+    Ok(round)
+}
+
+async fn commit_dead_letters(
+    writers: &mut Writers,
+    apps: &AppIds<'_>,
+    dead_apps: &AppIds<'_>,
+    events: &mut [Owned],
+    dead: &mut [OwnedDead],
+    round: &mut Round,
+) -> Result<(), CommitError> {
+    let mut batches = Vec::new();
+    let mut advances = Vec::new();
+    for owned in events.iter_mut() {
+        let rows = not_yet_in(std::mem::take(&mut owned.fold.dead_letters), owned.at.set_apart);
+        if !rows.is_empty() {
+            let next = owned.fold.position.cast_signed();
+            advances.push(advance(apps.set_apart(owned.fold.partition), &mut owned.at.set_apart, next));
+            batches.extend(rows);
+        }
+    }
+    for owned in dead.iter_mut() {
+        let next = owned.fold.position.cast_signed();
+        if owned.at != Some(next) && (next > 0 || owned.at.is_some()) {
+            advances.push(advance(dead_apps.dead_letters(owned.fold.partition), &mut owned.at, next));
+            batches.append(&mut owned.fold.rows);
+        }
+    }
+    append(&mut writers.dead_letters, Table::DeadLetters, batches, advances, round).await
+}
+
+async fn commit_identities(
+    writers: &mut Writers,
+    apps: &AppIds<'_>,
+    events: &mut [Owned],
+    round: &mut Round,
+) -> Result<(), CommitError> {
+    let mut batches = Vec::new();
+    let mut advances = Vec::new();
+    for owned in events.iter_mut() {
+        let rows = not_yet_in(std::mem::take(&mut owned.fold.identities), owned.at.identities);
+        if !rows.is_empty() {
+            let next = owned.fold.position.cast_signed();
+            advances.push(advance(apps.identities(owned.fold.partition), &mut owned.at.identities, next));
+            batches.extend(rows);
+        }
+    }
+    append(&mut writers.identities, Table::Identities, batches, advances, round).await
+}
+
+async fn commit_events(
+    writers: &mut Writers,
+    apps: &AppIds<'_>,
+    events: &mut [Owned],
+    round: &mut Round,
+) -> Result<(), CommitError> {
+    let mut batches = Vec::new();
+    let mut advances = Vec::new();
+    for owned in events.iter_mut() {
+        let next = owned.fold.position.cast_signed();
+        if owned.at.events != Some(next) && (next > 0 || owned.at.events.is_some()) {
+            advances.push(advance(apps.events(owned.fold.partition), &mut owned.at.events, next));
+            batches.append(&mut owned.fold.events);
+        }
+    }
+    append(&mut writers.events, Table::Events, batches, advances, round).await
+}
+
+async fn commit_sessions(
+    writers: &mut Writers,
+    apps: &AppIds<'_>,
+    events: &mut [Owned],
+    round: &mut Round,
+) -> Result<(), CommitError> {
+    let mut batches = Vec::new();
+    let mut advances = Vec::new();
+    for owned in events.iter_mut() {
+        let changes = owned.fold.sessions.drain();
+        if changes.is_empty() {
+            // Nothing to say: the position may lag, a restart folds these rows again to no effect.
+            continue;
+        }
+        let partition = owned.fold.partition;
+        let next = owned.fold.position.cast_signed();
+        batches.push(session_rows::to_batch(&changes, partition, next));
+        advances.push(advance(apps.sessions(partition), &mut owned.at.sessions, next));
+        let low = owned.fold.sessions.low_offset().map_or(next, |low| low.min(next));
+        advances.push(advance(apps.low(partition), &mut owned.at.low, low));
+    }
+    append(&mut writers.sessions, Table::Sessions, batches, advances, round).await
+}
+
+/// The advance to `next`; `at` is moved along, for the commit either happens or the memory is dropped.
+fn advance(app_id: String, at: &mut Option<i64>, next: i64) -> Advance {
+    Advance { app_id, expected: at.replace(next), next }
+}
+
+async fn append(
+    writer: &mut TableWriter,
+    table: Table,
+    batches: Vec<RecordBatch>,
+    advances: Vec<Advance>,
+    round: &mut Round,
+) -> Result<(), CommitError> {
+    if advances.is_empty() {
+        debug_assert!(batches.is_empty(), "rows never travel without their positions");
+        return Ok(());
+    }
+    let begun = tokio::time::Instant::now();
+    let committed = writer.append(batches, &advances).await.map_err(|error| match error {
+        LakeError::Fenced { .. } => {
+            tracing::warn!(table = table.name(), %error, "another worker moved a position of this one");
+            CommitError::Fenced
+        }
+        error => CommitError::Failed(lake_error(table, error)),
+    })?;
+    metrics::histogram!("tributary_commit_seconds", "table" => table.name()).record(begun.elapsed().as_secs_f64());
+    metrics::counter!("tributary_lake_rows_total", "table" => table.name()).increment(committed.rows);
+    metrics::counter!("tributary_lake_bytes_total", "table" => table.name()).increment(committed.bytes);
+    round.rows += committed.rows;
+    round.bytes += committed.bytes;
+    round.commits += 1;
+    Ok(())
+}
+
+/// Cuts off what stands below the table's own position: an earlier life committed it before it died.
+fn not_yet_in(batches: Vec<RecordBatch>, at: Option<i64>) -> Vec<RecordBatch> {
+    let Some(at) = at else { return batches };
+    batches
+        .into_iter()
+        .filter_map(|batch| {
+            // Offsets ascend within a batch.
+            let first = int(&batch, "log_offset").values().partition_point(|offset| *offset < at);
+            (first < batch.num_rows()).then(|| batch.slice(first, batch.num_rows() - first))
+        })
+        .collect()
+}
+
+pub(crate) fn lake_error(table: Table, source: LakeError) -> PipelineError {
+    PipelineError::Lake { table: table.name(), source }
+}

@@ -1,0 +1,50 @@
+//! What can stop the stream job, and what the caller should do.
+
+use tributary_eventlog::LogError;
+use tributary_lake::LakeError;
+
+#[derive(Debug, thiserror::Error)]
+pub enum PipelineError {
+    #[error("the settings of the pipeline are wrong: {}", faults.join("; "))]
+    Settings { faults: Vec<String> },
+    #[error("reading topic {topic} failed")]
+    Log { topic: String, source: LogError },
+    #[error("table {table} failed")]
+    Lake { table: &'static str, source: LakeError },
+    #[error(
+        "the lake stands at offset {committed} of partition {partition} of topic {topic}, but the log now holds only \
+         [{earliest}, {next}): records between were removed or the log was replaced. Give the log back, or start a \
+         new lake from what is left; nothing was skipped"
+    )]
+    LogLost { topic: String, partition: u32, committed: u64, earliest: u64, next: u64 },
+    #[error(
+        "the lake already holds rows of partition {partition} that came from another log than topic {topic} \
+         ({topic_id}): it was re-created. Use a new lake folder, or the old log"
+    )]
+    OtherLog { topic: String, topic_id: String, partition: u32 },
+    #[error(
+        "another worker keeps moving the positions of this one ({times} times in a row): two workers have the same \
+         worker_ordinal or worker_count differs between them. Give each its own ordinal"
+    )]
+    Fenced { times: u32 },
+    #[error("the state of the sessions could not be rebuilt from the lake: {detail}")]
+    Rebuild { detail: String },
+}
+
+/// What the caller should do about it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Advice {
+    /// The surroundings are at fault and may mend: start again.
+    Retry,
+    /// Somebody must look first.
+    Stop,
+}
+
+impl PipelineError {
+    pub fn advice(&self) -> Advice {
+        match self {
+            Self::Log { .. } | Self::Lake { .. } => Advice::Retry,
+            _ => Advice::Stop,
+        }
+    }
+}

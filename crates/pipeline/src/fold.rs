@@ -1,0 +1,473 @@
+//! Records of one partition become rows: decoded, deduplicated, flagged, put into sessions.
+//!
+//! In:      record values in log order.
+//! Out:     rows for `events`, `identities` and `dead_letters`, kept until the next commit; session state.
+//! Promise: what comes out depends on the log's prefix only, not on how it was cut into batches.
+//! Not here: I/O; when a commit happens (`job`), and in which order tables move (`commit`).
+
+use arrow::array::{Array, ArrayRef, Date32Array, Int32Array, Int64Array, RecordBatch, StringArray};
+use std::sync::Arc;
+use tributary_analytics::session::{Observed, Sessionizer};
+use tributary_eventlog::Delivered;
+use tributary_schemas::columns::ColumnKind;
+use tributary_schemas::wire::{BATCH_ROWS_MAX, Shape, WireDecoder};
+use tributary_schemas::{DeadReason, EventFlags, EventKind, Table};
+use xxhash_rust::xxh3::Xxh3;
+
+use crate::columns::{array, day_of, int, int_at, keep_rows, money, text, text_at};
+use crate::dedup::{RecentIds, Verdict, derived_id, id_hash};
+use crate::session_rows;
+
+/// How many of each thing were met since the last commit.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Counts {
+    pub read: u64,
+    pub kept: u64,
+    pub late: u64,
+    pub duplicates: u64,
+    pub collisions: u64,
+    pub undecodable: u64,
+}
+
+impl Counts {
+    pub fn add(&mut self, other: Self) {
+        self.read += other.read;
+        self.kept += other.kept;
+        self.late += other.late;
+        self.duplicates += other.duplicates;
+        self.collisions += other.collisions;
+        self.undecodable += other.undecodable;
+    }
+}
+
+/// One partition of the events topic, between two commits.
+pub(crate) struct EventsPartition {
+    pub(crate) partition: u32,
+    topic: String,
+    decoder: WireDecoder,
+    pub(crate) ids: RecentIds,
+    pub(crate) sessions: Sessionizer,
+    /// The log position after everything folded in so far.
+    pub(crate) position: u64,
+    pub(crate) events: Vec<RecordBatch>,
+    pub(crate) identities: Vec<RecordBatch>,
+    pub(crate) dead_letters: Vec<RecordBatch>,
+    pub(crate) counts: Counts,
+}
+
+impl EventsPartition {
+    pub(crate) fn new(partition: u32, topic: &str, position: u64, ids: RecentIds, sessions: Sessionizer) -> Self {
+        Self {
+            partition,
+            topic: topic.to_owned(),
+            decoder: WireDecoder::new(Shape::Event),
+            ids,
+            sessions,
+            position,
+            events: Vec::new(),
+            identities: Vec::new(),
+            dead_letters: Vec::new(),
+            counts: Counts::default(),
+        }
+    }
+
+    pub(crate) fn pending_rows(&self) -> usize {
+        [&self.events, &self.dead_letters].iter().flat_map(|batches| batches.iter()).map(RecordBatch::num_rows).sum()
+    }
+
+    /// Folds a run of records of this partition, ascending by offset, at or after `position`.
+    pub(crate) fn fold(&mut self, records: &[Delivered]) {
+        for run in records.chunks(BATCH_ROWS_MAX) {
+            self.fold_run(run);
+        }
+    }
+
+    fn fold_run(&mut self, run: &[Delivered]) {
+        let Some(last) = run.last() else { return };
+        debug_assert!(run[0].offset >= self.position, "the log gives each offset once");
+        self.position = last.offset + 1;
+        self.counts.read += run.len() as u64;
+
+        let values: Vec<&[u8]> = run.iter().map(|delivered| delivered.record.value.as_ref()).collect();
+        let decoded = self.decoder.decode(&values);
+        let mut dead = DeadRows::default();
+        let mut refused = decoded.refused.into_iter().peekable();
+        let mut offsets = Vec::with_capacity(decoded.batch.num_rows());
+        for (index, delivered) in run.iter().enumerate() {
+            if let Some((_, error)) = refused.next_if(|(bad, _)| *bad == index) {
+                self.counts.undecodable += 1;
+                let hex = hex(&delivered.record.value);
+                dead.push(DeadRow {
+                    source: None,
+                    event_id: None,
+                    ingest_time_us: delivered.record.time_ms.saturating_mul(1_000),
+                    reason: DeadReason::Undecodable,
+                    detail: with_sources(&error),
+                    payload: Some(hex),
+                    payload_bytes: delivered.record.value.len(),
+                    offset: delivered.offset,
+                });
+            } else {
+                offsets.push(delivered.offset);
+            }
+        }
+
+        let kept = self.judge(&decoded.batch, &offsets, &mut dead);
+        if kept.num_rows() > 0 {
+            if let Some(links) = identities_of(&kept) {
+                self.identities.push(links);
+            }
+            self.counts.kept += kept.num_rows() as u64;
+            self.events.push(kept);
+        }
+        if !dead.is_empty() {
+            self.dead_letters.push(dead.into_batch(&self.topic, self.partition));
+        }
+    }
+
+    /// Deduplicates, completes and sessionizes; returns the rows of the table `events`.
+    fn judge(&mut self, batch: &RecordBatch, offsets: &[u64], dead: &mut DeadRows) -> RecordBatch {
+        let rows = batch.num_rows();
+        let (sources, event_ids) = (text(batch, "source"), text(batch, "event_id"));
+        let ingest_times = int(batch, "ingest_time_us");
+        let hasher = ContentHasher::new(batch);
+
+        let mut keep = vec![true; rows];
+        let mut hashes = Vec::with_capacity(rows);
+        let mut renamed: Vec<(usize, String)> = Vec::new();
+        for row in 0..rows {
+            let (source, event_id) = (sources.value(row), event_ids.value(row));
+            let ingest_time_us = ingest_times.value(row);
+            let content_hash = hasher.hash(row);
+            hashes.push(content_hash);
+            let mut verdict = self.ids.observe(id_hash(source, event_id), content_hash, ingest_time_us);
+            if verdict == Verdict::Collision {
+                let own_id = derived_id(event_id, content_hash);
+                verdict = self.ids.observe(id_hash(source, &own_id), content_hash, ingest_time_us);
+                if verdict == Verdict::New {
+                    self.counts.collisions += 1;
+                    renamed.push((row, own_id));
+                }
+            }
+            if verdict != Verdict::New {
+                keep[row] = false;
+                self.counts.duplicates += 1;
+                dead.push(DeadRow {
+                    source: Some(source.to_owned()),
+                    event_id: Some(event_id.to_owned()),
+                    ingest_time_us,
+                    reason: DeadReason::Duplicate,
+                    detail: "the same event was accepted before; its first copy is in `events`".to_owned(),
+                    payload: None,
+                    payload_bytes: 0,
+                    offset: offsets[row],
+                });
+            }
+        }
+        let completed = complete(batch, offsets, &hashes, &renamed, self.partition);
+        let kept = if keep.iter().all(|kept| *kept) { completed } else { keep_rows(&completed, &keep) };
+        self.sessionize(kept)
+    }
+
+    /// Puts each row into its session, and marks those that came too late for one.
+    fn sessionize(&mut self, batch: RecordBatch) -> RecordBatch {
+        let mut flags: Option<Vec<i64>> = None;
+        let reader = session_rows::EventReader::new(&batch);
+        for row in 0..batch.num_rows() {
+            if !reader.is_activity(row) {
+                continue;
+            }
+            if self.sessions.observe(reader.key(row), reader.event(row)) == Observed::Late {
+                self.counts.late += 1;
+                let flags = flags.get_or_insert_with(|| int(&batch, "flags").values().to_vec());
+                flags[row] |= EventFlags::LATE.0;
+            }
+        }
+        drop(reader);
+        match flags {
+            None => batch,
+            Some(flags) => replace(&batch, "flags", Arc::new(Int64Array::from(flags))),
+        }
+    }
+
+    /// Folds rows that are in `events` already but not yet in `sessions`: after a crash between the
+    /// two commits. Their flags were set when they were first folded.
+    pub(crate) fn refold(&mut self, rows: &RecordBatch) {
+        let reader = session_rows::EventReader::new(rows);
+        for row in 0..rows.num_rows() {
+            if reader.is_activity(row) {
+                self.sessions.observe(reader.key(row), reader.event(row));
+            }
+        }
+    }
+}
+
+/// The rows with the columns the lake adds.
+fn complete(
+    batch: &RecordBatch,
+    offsets: &[u64],
+    hashes: &[i64],
+    renamed: &[(usize, String)],
+    partition: u32,
+) -> RecordBatch {
+    let rows = batch.num_rows();
+    let mut columns: Vec<ArrayRef> = batch.columns().to_vec();
+    let index_of = |name: &str| batch.schema().index_of(name).expect("a column of our own schema");
+
+    columns[index_of("channel")] = session_rows::channels(batch);
+    if !renamed.is_empty() {
+        let (ids, clients) = (text(batch, "event_id"), text(batch, "client_event_id"));
+        let mut new_ids: Vec<String> = (0..rows).map(|row| ids.value(row).to_owned()).collect();
+        let mut new_clients: Vec<Option<String>> =
+            (0..rows).map(|row| text_at(clients, row).map(str::to_owned)).collect();
+        let mut flags = int(batch, "flags").values().to_vec();
+        for (row, own_id) in renamed {
+            let taken = std::mem::replace(&mut new_ids[*row], own_id.clone());
+            new_clients[*row].get_or_insert(taken);
+            flags[*row] |= EventFlags::ID_COLLISION.0;
+        }
+        columns[index_of("event_id")] = Arc::new(StringArray::from(new_ids));
+        columns[index_of("client_event_id")] = Arc::new(StringArray::from(new_clients));
+        columns[index_of("flags")] = Arc::new(Int64Array::from(flags));
+    }
+
+    let event_ids = columns[index_of("event_id")].clone();
+    let event_ids = arrow::array::AsArray::as_string::<i32>(&event_ids);
+    let people = [text(batch, "anonymous_id"), text(batch, "user_id"), text(batch, "device_id")];
+    let session_keys: StringArray = (0..rows)
+        .map(|row| Some(people.iter().find_map(|ids| text_at(ids, row)).unwrap_or(event_ids.value(row))))
+        .collect();
+    let times = int(batch, "event_time_us");
+    columns.push(Arc::new(session_keys));
+    columns.push(Arc::new(Int64Array::from(hashes.to_vec())));
+    columns.push(Arc::new(Int32Array::from(vec![partition.cast_signed(); rows])));
+    columns.push(Arc::new(Int64Array::from_iter_values(offsets.iter().map(|offset| offset.cast_signed()))));
+    columns.push(Arc::new(Date32Array::from_iter_values(times.values().iter().map(|time| day_of(*time)))));
+    RecordBatch::try_new(Table::Events.arrow_schema(), columns).expect("the columns of `events`, in order")
+}
+
+fn replace(batch: &RecordBatch, name: &str, column: ArrayRef) -> RecordBatch {
+    let mut columns = batch.columns().to_vec();
+    columns[batch.schema().index_of(name).expect("a column of our own schema")] = column;
+    RecordBatch::try_new(batch.schema(), columns).expect("same type, same length")
+}
+
+/// What an event says, as one number: everything a retry repeats and nothing it may change (times of
+/// sending and receipt, the corrected time, what the door concluded).
+struct ContentHasher<'b> {
+    texts: Vec<&'b StringArray>,
+    client_times: &'b Int64Array,
+    values: &'b arrow::array::Decimal128Array,
+}
+
+impl<'b> ContentHasher<'b> {
+    const TEXTS: [&'static str; 12] = [
+        "event_name",
+        "event_kind",
+        "anonymous_id",
+        "user_id",
+        "previous_id",
+        "account_id",
+        "currency",
+        "message_id",
+        "link_id",
+        "url_path",
+        "url_query",
+        "properties",
+    ];
+
+    fn new(batch: &'b RecordBatch) -> Self {
+        Self {
+            texts: Self::TEXTS.iter().map(|name| text(batch, name)).collect(),
+            client_times: int(batch, "client_time_us"),
+            values: money(batch, "value"),
+        }
+    }
+
+    fn hash(&self, row: usize) -> i64 {
+        let mut hasher = Xxh3::new();
+        for texts in &self.texts {
+            // Lengths keep ("ab", "c") and ("a", "bc") apart; null is no length a text can have.
+            let text = text_at(texts, row);
+            hasher.update(&text.map_or(u64::MAX, |text| text.len() as u64).to_le_bytes());
+            hasher.update(text.unwrap_or_default().as_bytes());
+        }
+        hasher.update(&int_at(self.client_times, row).unwrap_or(i64::MIN).to_le_bytes());
+        let value = self.values.is_valid(row).then(|| self.values.value(row));
+        hasher.update(&value.unwrap_or(i128::MIN).to_le_bytes());
+        hasher.digest().cast_signed()
+    }
+}
+
+/// The links that identify and alias events state.
+fn identities_of(batch: &RecordBatch) -> Option<RecordBatch> {
+    let kinds = text(batch, "event_kind");
+    let (anonymous, previous, users) =
+        (text(batch, "anonymous_id"), text(batch, "previous_id"), text(batch, "user_id"));
+    let links: Vec<(usize, &str, &str)> = (0..batch.num_rows())
+        .filter_map(|row| {
+            let other = match EventKind::parse(kinds.value(row))? {
+                EventKind::Identify => text_at(anonymous, row)?,
+                EventKind::Alias => text_at(previous, row).or_else(|| text_at(anonymous, row))?,
+                _ => return None,
+            };
+            let user = text_at(users, row)?;
+            (other != user).then_some((row, other, user))
+        })
+        .collect();
+    if links.is_empty() {
+        return None;
+    }
+    let taken = |name: &str| {
+        let indices = Int64Array::from_iter_values(links.iter().map(|(row, _, _)| row.cast_signed() as i64));
+        arrow::compute::take(array(batch, name), &indices, None).expect("rows of this very batch")
+    };
+    let columns: Vec<ArrayRef> = vec![
+        taken("source"),
+        Arc::new(links.iter().map(|(_, other, _)| Some(*other)).collect::<StringArray>()),
+        Arc::new(links.iter().map(|(_, _, user)| Some(*user)).collect::<StringArray>()),
+        Arc::new(links.iter().map(|_| Some("link")).collect::<StringArray>()),
+        taken("event_id"),
+        taken("event_time_us"),
+        taken("log_partition"),
+        taken("log_offset"),
+    ];
+    Some(RecordBatch::try_new(Table::Identities.arrow_schema(), columns).expect("the columns of `identities`"))
+}
+
+/// A row of `dead_letters` that the pipeline itself makes.
+struct DeadRow {
+    source: Option<String>,
+    event_id: Option<String>,
+    ingest_time_us: i64,
+    reason: DeadReason,
+    detail: String,
+    payload: Option<String>,
+    payload_bytes: usize,
+    offset: u64,
+}
+
+#[derive(Default)]
+struct DeadRows(Vec<DeadRow>);
+
+impl DeadRows {
+    fn push(&mut self, row: DeadRow) {
+        self.0.push(row);
+    }
+
+    fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    fn into_batch(mut self, topic: &str, partition: u32) -> RecordBatch {
+        self.0.sort_by_key(|row| row.offset);
+        let rows = &self.0;
+        let texts = |of: &dyn Fn(&DeadRow) -> Option<String>| -> ArrayRef {
+            Arc::new(rows.iter().map(of).collect::<StringArray>())
+        };
+        let columns: Vec<ArrayRef> = vec![
+            texts(&|row| row.source.clone()),
+            texts(&|_| Some("log".to_owned())),
+            texts(&|row| row.event_id.clone()),
+            Arc::new(Int64Array::from_iter_values(rows.iter().map(|row| row.ingest_time_us))),
+            texts(&|row| Some(row.reason.as_str().to_owned())),
+            texts(&|row| Some(row.detail.clone())),
+            texts(&|row| row.payload.clone()),
+            Arc::new(Int64Array::from_iter_values(rows.iter().map(|row| row.payload_bytes.cast_signed() as i64))),
+            texts(&|_| Some(topic.to_owned())),
+            Arc::new(Int32Array::from(vec![partition.cast_signed(); rows.len()])),
+            Arc::new(Int64Array::from_iter_values(rows.iter().map(|row| row.offset.cast_signed()))),
+            Arc::new(Date32Array::from_iter_values(rows.iter().map(|row| day_of(row.ingest_time_us)))),
+        ];
+        debug_assert_eq!(Table::DeadLetters.columns()[3].kind, ColumnKind::Int);
+        RecordBatch::try_new(Table::DeadLetters.arrow_schema(), columns).expect("the columns of `dead_letters`")
+    }
+}
+
+/// One partition of the dead-letters topic, between two commits.
+pub(crate) struct DeadPartition {
+    pub(crate) partition: u32,
+    topic: String,
+    decoder: WireDecoder,
+    pub(crate) position: u64,
+    pub(crate) rows: Vec<RecordBatch>,
+}
+
+impl DeadPartition {
+    pub(crate) fn new(partition: u32, topic: &str, position: u64) -> Self {
+        Self {
+            partition,
+            topic: topic.to_owned(),
+            decoder: WireDecoder::new(Shape::DeadLetter),
+            position,
+            rows: Vec::new(),
+        }
+    }
+
+    pub(crate) fn pending_rows(&self) -> usize {
+        self.rows.iter().map(RecordBatch::num_rows).sum()
+    }
+
+    pub(crate) fn fold(&mut self, records: &[Delivered]) {
+        for run in records.chunks(BATCH_ROWS_MAX) {
+            self.fold_run(run);
+        }
+    }
+
+    fn fold_run(&mut self, run: &[Delivered]) {
+        let Some(last) = run.last() else { return };
+        self.position = last.offset + 1;
+        let values: Vec<&[u8]> = run.iter().map(|delivered| delivered.record.value.as_ref()).collect();
+        let decoded = self.decoder.decode(&values);
+        let mut dead = DeadRows::default();
+        for (index, error) in &decoded.refused {
+            let delivered = &run[*index];
+            dead.push(DeadRow {
+                source: None,
+                event_id: None,
+                ingest_time_us: delivered.record.time_ms.saturating_mul(1_000),
+                reason: DeadReason::Undecodable,
+                detail: with_sources(error),
+                payload: Some(hex(&delivered.record.value)),
+                payload_bytes: delivered.record.value.len(),
+                offset: delivered.offset,
+            });
+        }
+        let refused: std::collections::HashSet<usize> = decoded.refused.iter().map(|(index, _)| *index).collect();
+        let offsets: Vec<i64> = run
+            .iter()
+            .enumerate()
+            .filter(|(index, _)| !refused.contains(index))
+            .map(|(_, delivered)| delivered.offset.cast_signed())
+            .collect();
+        if !offsets.is_empty() {
+            let rows = offsets.len();
+            let mut columns = decoded.batch.columns().to_vec();
+            let days = int(&decoded.batch, "ingest_time_us").values().iter().map(|time| day_of(*time));
+            let days: ArrayRef = Arc::new(Date32Array::from_iter_values(days));
+            columns.push(Arc::new(StringArray::from(vec![self.topic.as_str(); rows])));
+            columns.push(Arc::new(Int32Array::from(vec![self.partition.cast_signed(); rows])));
+            columns.push(Arc::new(Int64Array::from(offsets)));
+            columns.push(days);
+            let batch = RecordBatch::try_new(Table::DeadLetters.arrow_schema(), columns);
+            self.rows.push(batch.expect("the columns of `dead_letters`, in order"));
+        }
+        if !dead.is_empty() {
+            self.rows.push(dead.into_batch(&self.topic, self.partition));
+        }
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn with_sources(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        text = format!("{text}: {error}");
+        source = error.source();
+    }
+    text
+}

@@ -1,0 +1,318 @@
+//! The loop: poll, fold, commit; stop in the order of the data.
+//!
+//! In:      settings, and the parts it works with.
+//! Out:     rows in the lake; where it stands, on a watch channel and as metrics.
+//! Promise: one task owns all state; every wait ends when `stop` is cancelled; a stop first takes in what
+//!          the log still holds (for a bounded time), then commits.
+
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tributary_analytics::session::{GapCloses, SessionRule};
+use tributary_eventlog::{EventLog, LogError, LogReader, Polled, TopicInfo};
+use tributary_lake::Lake;
+
+use crate::commit::{CommitError, Owned, OwnedDead, Round, Writers, commit};
+use crate::error::PipelineError;
+use crate::fold::Counts;
+use crate::recover::{recover, recover_dead};
+use crate::settings::PipelineSettings;
+
+/// What the job works with.
+pub struct Parts {
+    pub log: Arc<dyn EventLog>,
+    pub lake: Lake,
+    pub events: TopicInfo,
+    pub dead_letters: TopicInfo,
+    /// Told after every commit. Keep a receiver to wait until the lake has caught up with the log.
+    pub progress: watch::Sender<Progress>,
+}
+
+/// Where the lake stands.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// (partition, next offset) of the events topic: everything before is queryable.
+    pub events: Vec<(u32, u64)>,
+    pub dead_letters: Vec<(u32, u64)>,
+    pub commits: u64,
+    pub counts: Counts,
+    pub open_sessions: usize,
+}
+
+/// What a whole run did.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Summary {
+    pub counts: Counts,
+    pub commits: u64,
+    pub rows: u64,
+    pub bytes: u64,
+}
+
+/// How long one poll waits for records; a stop or a due commit ends it sooner.
+const POLL_WAIT: Duration = Duration::from_secs(1);
+/// How long a stop goes on reading what the log still holds.
+const DRAIN_MAX: Duration = Duration::from_secs(30);
+/// So many times in a row may another worker take our positions before we say it is a fault in the set-up.
+const FENCED_TIMES_MAX: u32 = 5;
+/// The name under which positions are reported to the log, for lag displays.
+pub const GROUP: &str = "tributary-pipeline";
+
+/// Runs until `stop` is cancelled, then drains and commits.
+pub async fn run(settings: PipelineSettings, parts: Parts, stop: CancellationToken) -> Result<Summary, PipelineError> {
+    let faults = settings.check();
+    if !faults.is_empty() {
+        return Err(PipelineError::Settings { faults });
+    }
+    let mut summary = Summary::default();
+    let mut fenced_times = 0;
+    loop {
+        let mut job = Job::open(&settings, &parts).await?;
+        let commits_before = summary.commits;
+        match job.work(&stop, &mut summary).await {
+            Ok(()) => return Ok(summary),
+            Err(CommitError::Failed(error)) => return Err(error),
+            Err(CommitError::Fenced) => {
+                fenced_times = if summary.commits > commits_before { 1 } else { fenced_times + 1 };
+                if fenced_times >= FENCED_TIMES_MAX {
+                    return Err(PipelineError::Fenced { times: fenced_times });
+                }
+                tracing::warn!(fenced_times, "positions were moved by another worker: starting again from the tables");
+            }
+        }
+    }
+}
+
+fn rule_of(settings: &PipelineSettings) -> SessionRule {
+    let us = |ms: u64| i64::try_from(ms * 1_000).expect("checked: at most a year");
+    SessionRule {
+        gap_us: us(settings.session_gap_ms),
+        boundary: if settings.session_gap_closes_at { GapCloses::AtLeast } else { GapCloses::Over },
+        duration_us_max: us(settings.session_duration_ms_max),
+        lateness_us: us(settings.allowed_lateness_ms),
+        watermark_delay_us: us(settings.watermark_delay_ms),
+    }
+}
+
+struct Job<'p> {
+    settings: &'p PipelineSettings,
+    parts: &'p Parts,
+    writers: Writers,
+    events: Vec<Owned>,
+    dead: Vec<OwnedDead>,
+    events_reader: Box<dyn LogReader>,
+    dead_reader: Box<dyn LogReader>,
+    /// When the rows now pending must be committed; `None` while there are none.
+    due: Option<Instant>,
+}
+
+impl<'p> Job<'p> {
+    async fn open(settings: &'p PipelineSettings, parts: &'p Parts) -> Result<Self, PipelineError> {
+        let begun = Instant::now();
+        let owned = |topic: &TopicInfo| -> Vec<u32> {
+            (0..topic.partitions).filter(|partition| settings.owns(*partition)).collect()
+        };
+        let log = parts.log.as_ref();
+        let writers = Writers::open(&parts.lake).await?;
+        let snapshots = writers.snapshots();
+        let window_us = i64::try_from(settings.dedup_window_ms * 1_000).expect("checked: at most a year");
+        let rule = rule_of(settings);
+        let events = recover(&snapshots, log, &parts.events, &owned(&parts.events), &rule, window_us).await?;
+        let dead = recover_dead(&snapshots, log, &parts.dead_letters, &owned(&parts.dead_letters)).await?;
+
+        let start: Vec<_> = events.iter().map(|owned| (owned.fold.partition, owned.fold.position)).collect();
+        let events_reader = open_reader(log, &parts.events, &start).await?;
+        let start: Vec<_> = dead.iter().map(|owned| (owned.fold.partition, owned.fold.position)).collect();
+        let dead_reader = open_reader(log, &parts.dead_letters, &start).await?;
+        tracing::info!(
+            partitions = events.len(),
+            open_sessions = events.iter().map(|owned| owned.fold.sessions.open_sessions()).sum::<usize>(),
+            event_ids = events.iter().map(|owned| owned.fold.ids.len()).sum::<usize>(),
+            elapsed_ms = begun.elapsed().as_millis(),
+            "the stream job stands where the tables stand"
+        );
+        let mut job = Self { settings, parts, writers, events, dead, events_reader, dead_reader, due: None };
+        // Rows that a crash left out of `sessions` are folded already and wait for a commit.
+        job.due = Some(Instant::now());
+        job.tell(&Summary::default());
+        Ok(job)
+    }
+
+    async fn work(&mut self, stop: &CancellationToken, summary: &mut Summary) -> Result<(), CommitError> {
+        loop {
+            if self.is_due() {
+                self.commit(summary).await?;
+            }
+            let due = self.due.unwrap_or_else(|| Instant::now() + POLL_WAIT);
+            tokio::select! {
+                () = stop.cancelled() => break,
+                () = tokio::time::sleep_until(due), if self.due.is_some() => {}
+                polled = self.events_reader.poll(self.settings.poll_bytes_max, POLL_WAIT), if !self.events.is_empty() => {
+                    let polled = polled.map_err(|error| self.events_failed(error))?;
+                    self.take_events(&polled);
+                }
+                polled = self.dead_reader.poll(self.settings.poll_bytes_max, POLL_WAIT), if !self.dead.is_empty() => {
+                    let polled = polled.map_err(|error| self.dead_failed(error))?;
+                    self.take_dead(&polled);
+                }
+            }
+        }
+        self.drain(summary).await
+    }
+
+    /// Takes in what the log still holds, so that what the door accepted before it closed is in the lake.
+    async fn drain(&mut self, summary: &mut Summary) -> Result<(), CommitError> {
+        let deadline = Instant::now() + DRAIN_MAX;
+        let wait = Duration::from_millis(10);
+        // Nothing new comes while we drain: a topic once read to its end needs no second look.
+        let (mut events_done, mut dead_done) = (self.events.is_empty(), self.dead.is_empty());
+        while !(events_done && dead_done) && Instant::now() < deadline {
+            if !events_done {
+                let polled = self.events_reader.poll(self.settings.poll_bytes_max, wait).await;
+                let polled = polled.map_err(|error| self.events_failed(error))?;
+                self.take_events(&polled);
+                events_done = polled.at_end.len() == self.events.len();
+            }
+            if !dead_done {
+                let polled = self.dead_reader.poll(self.settings.poll_bytes_max, wait).await;
+                let polled = polled.map_err(|error| self.dead_failed(error))?;
+                self.take_dead(&polled);
+                dead_done = polled.at_end.len() == self.dead.len();
+            }
+            if self.pending_rows() >= self.settings.commit_rows_max {
+                self.commit(summary).await?;
+            }
+        }
+        if !(events_done && dead_done) {
+            tracing::warn!("the log still holds records that are not in the lake; the next start goes on with them");
+        }
+        self.commit(summary).await
+    }
+
+    fn take_events(&mut self, polled: &Polled) {
+        for run in polled.records.chunk_by(|before, after| before.partition == after.partition) {
+            let owned = self.events.iter_mut().find(|owned| owned.fold.partition == run[0].partition);
+            owned.expect("the reader was given our partitions").fold.fold(run);
+        }
+        for (partition, position) in &polled.positions {
+            if let Some(owned) = self.events.iter_mut().find(|owned| owned.fold.partition == *partition) {
+                // Kafka's offsets have holes: the position, not the last record, says where to go on.
+                owned.fold.position = owned.fold.position.max(*position);
+            }
+        }
+        self.start_waiting();
+    }
+
+    fn take_dead(&mut self, polled: &Polled) {
+        for run in polled.records.chunk_by(|before, after| before.partition == after.partition) {
+            let owned = self.dead.iter_mut().find(|owned| owned.fold.partition == run[0].partition);
+            owned.expect("the reader was given our partitions").fold.fold(run);
+        }
+        for (partition, position) in &polled.positions {
+            if let Some(owned) = self.dead.iter_mut().find(|owned| owned.fold.partition == *partition) {
+                owned.fold.position = owned.fold.position.max(*position);
+            }
+        }
+        self.start_waiting();
+    }
+
+    fn start_waiting(&mut self) {
+        if self.due.is_none() && self.pending_rows() > 0 {
+            self.due = Some(Instant::now() + Duration::from_millis(self.settings.commit_interval_ms));
+        }
+    }
+
+    fn is_due(&self) -> bool {
+        self.due.is_some_and(|due| due <= Instant::now()) || self.pending_rows() >= self.settings.commit_rows_max
+    }
+
+    fn pending_rows(&self) -> usize {
+        let events: usize = self.events.iter().map(|owned| owned.fold.pending_rows()).sum();
+        events + self.dead.iter().map(|owned| owned.fold.pending_rows()).sum::<usize>()
+    }
+
+    async fn commit(&mut self, summary: &mut Summary) -> Result<(), CommitError> {
+        self.due = None;
+        let (events_topic, dead_topic) = (&self.parts.events, &self.parts.dead_letters);
+        let round: Round =
+            commit(&mut self.writers, events_topic, dead_topic, &mut self.events, &mut self.dead).await?;
+        let mut counts = Counts::default();
+        for owned in &mut self.events {
+            counts.add(std::mem::take(&mut owned.fold.counts));
+        }
+        summary.counts.add(counts);
+        summary.commits += u64::from(round.commits > 0);
+        summary.rows += round.rows;
+        summary.bytes += round.bytes;
+        count(counts);
+        self.tell(summary);
+        self.report_positions().await;
+        Ok(())
+    }
+
+    /// Best effort: only lag displays read these.
+    async fn report_positions(&mut self) {
+        let next: Vec<_> = self.events.iter().map(|owned| (owned.fold.partition, owned.fold.position)).collect();
+        if let Err(error) = self.parts.log.report_position(GROUP, &self.parts.events.topic, &next).await {
+            tracing::debug!(%error, "positions were not reported to the log");
+        }
+    }
+
+    fn tell(&self, summary: &Summary) {
+        let open_sessions = self.events.iter().map(|owned| owned.fold.sessions.open_sessions()).sum();
+        metrics::gauge!("tributary_open_sessions").set(open_sessions as f64);
+        let remembered: usize = self.events.iter().map(|owned| owned.fold.ids.len()).sum();
+        metrics::gauge!("tributary_remembered_event_ids").set(remembered as f64);
+        self.parts.progress.send_modify(|progress| {
+            // Only a committed position is progress: this is called right after a commit or a recovery.
+            progress.events = self
+                .events
+                .iter()
+                .map(|owned| (owned.fold.partition, owned.at.events.unwrap_or(0).cast_unsigned()))
+                .collect();
+            progress.dead_letters =
+                self.dead.iter().map(|owned| (owned.fold.partition, owned.at.unwrap_or(0).cast_unsigned())).collect();
+            progress.commits = summary.commits;
+            progress.counts = summary.counts;
+            progress.open_sessions = open_sessions;
+        });
+    }
+
+    fn events_failed(&self, error: LogError) -> CommitError {
+        CommitError::Failed(log_error(&self.parts.events, error))
+    }
+
+    fn dead_failed(&self, error: LogError) -> CommitError {
+        CommitError::Failed(log_error(&self.parts.dead_letters, error))
+    }
+}
+
+async fn open_reader(
+    log: &dyn EventLog,
+    topic: &TopicInfo,
+    start: &[(u32, u64)],
+) -> Result<Box<dyn LogReader>, PipelineError> {
+    log.reader(&topic.topic, start).await.map_err(|error| log_error(topic, error))
+}
+
+fn log_error(topic: &TopicInfo, error: LogError) -> PipelineError {
+    match error {
+        LogError::OutOfRange { partition, earliest, next, asked, .. } => {
+            PipelineError::LogLost { topic: topic.topic.clone(), partition, committed: asked, earliest, next }
+        }
+        source => PipelineError::Log { topic: topic.topic.clone(), source },
+    }
+}
+
+fn count(counts: Counts) {
+    for (outcome, number) in [
+        ("kept", counts.kept),
+        ("late", counts.late),
+        ("duplicate", counts.duplicates),
+        ("id_collision", counts.collisions),
+        ("undecodable", counts.undecodable),
+    ] {
+        metrics::counter!("tributary_pipeline_events_total", "outcome" => outcome).increment(number);
+    }
+}

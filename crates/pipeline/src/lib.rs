@@ -1,0 +1,23 @@
+//! Log to lake: order, deduplicate, sessionize, commit. The only writer of the lake.
+//!
+//! In:       the `events` and `dead_letters` topics of the log, from the positions the lake itself holds.
+//! Out:      the tables `events`, `sessions`, `identities`, `dead_letters`.
+//! Promise:  each record of the log reaches the lake exactly once, whatever crashes in between; the same
+//!           log gives the same rows; what is late, doubled or unreadable is kept apart and counted.
+//! Not here: HTTP, SQL, campaigns; what a session is (that is `analytics`).
+//!
+//! Read `job` first: it is the loop. `commit` says in which order the tables move and what a crash does.
+
+mod columns;
+mod commit;
+mod dedup;
+mod error;
+mod fold;
+mod job;
+mod recover;
+mod session_rows;
+pub mod settings;
+
+pub use error::{Advice, PipelineError};
+pub use job::{GROUP, Parts, Progress, Summary, run};
+pub use settings::PipelineSettings;

@@ -1,0 +1,87 @@
+//! The knobs of the stream job. Their reasons stand beside the defaults in `settings/default.toml`.
+
+use serde::Deserialize;
+
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct PipelineSettings {
+    /// A commit is made at the latest this long after the first row it holds was read.
+    pub commit_interval_ms: u64,
+    /// ... or as soon as this many rows wait.
+    pub commit_rows_max: usize,
+    /// What one poll of the log brings at most.
+    pub poll_bytes_max: usize,
+    /// Quiet that closes a session.
+    pub session_gap_ms: u64,
+    /// Whether a gap of exactly `session_gap_ms` closes too.
+    pub session_gap_closes_at: bool,
+    /// The longest a session may last.
+    pub session_duration_ms_max: u64,
+    /// How far behind the newest event of its source an event may be and still be put into a session.
+    pub allowed_lateness_ms: u64,
+    /// How far the watermark stays behind the newest event, for plain disorder.
+    pub watermark_delay_ms: u64,
+    /// How long an event id is remembered for deduplication, by time of receipt.
+    pub dedup_window_ms: u64,
+    /// This worker's number, from 0, and how many there are: it owns the partitions p with
+    /// p % worker_count == worker_ordinal.
+    pub worker_ordinal: u32,
+    pub worker_count: u32,
+}
+
+impl Default for PipelineSettings {
+    fn default() -> Self {
+        Self {
+            commit_interval_ms: 5_000,
+            commit_rows_max: 200_000,
+            poll_bytes_max: 8 << 20,
+            session_gap_ms: 30 * 60 * 1_000,
+            session_gap_closes_at: false,
+            session_duration_ms_max: 24 * 3_600 * 1_000,
+            allowed_lateness_ms: 3_600 * 1_000,
+            watermark_delay_ms: 30_000,
+            dedup_window_ms: 7 * 24 * 3_600 * 1_000,
+            worker_ordinal: 0,
+            worker_count: 1,
+        }
+    }
+}
+
+impl PipelineSettings {
+    /// Everything that is wrong with them, each as a sentence naming the knob.
+    pub fn check(&self) -> Vec<String> {
+        let mut faults = Vec::new();
+        if self.commit_interval_ms == 0 {
+            faults.push("commit_interval_ms is 0; give at least 1, best 1000 to 30000".to_owned());
+        }
+        if self.commit_rows_max == 0 || self.poll_bytes_max == 0 {
+            faults.push("commit_rows_max and poll_bytes_max must be above 0".to_owned());
+        }
+        if self.session_gap_ms == 0 || self.session_duration_ms_max < self.session_gap_ms {
+            faults.push("session_gap_ms must be above 0 and not above session_duration_ms_max".to_owned());
+        }
+        if self.worker_count == 0 || self.worker_ordinal >= self.worker_count {
+            faults.push(format!(
+                "worker_ordinal {} must be below worker_count {}",
+                self.worker_ordinal, self.worker_count
+            ));
+        }
+        let year_ms = 366 * 24 * 3_600 * 1_000;
+        for (name, value) in [
+            ("session_gap_ms", self.session_gap_ms),
+            ("session_duration_ms_max", self.session_duration_ms_max),
+            ("allowed_lateness_ms", self.allowed_lateness_ms),
+            ("watermark_delay_ms", self.watermark_delay_ms),
+            ("dedup_window_ms", self.dedup_window_ms),
+        ] {
+            if value > year_ms {
+                faults.push(format!("{name} is {value}, more than a year; is it in milliseconds?"));
+            }
+        }
+        faults
+    }
+
+    pub fn owns(&self, partition: u32) -> bool {
+        partition % self.worker_count == self.worker_ordinal
+    }
+}

@@ -1,0 +1,310 @@
+//! Law 1, 2 and 5: any batch cuts, any restart, any crash: the same lake, each record exactly once.
+
+use arrow::array::{Array, AsArray};
+use arrow::datatypes::{Int32Type, Int64Type};
+use futures::TryStreamExt;
+use object_store::memory::InMemory;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tributary_eventlog::embedded::{EmbeddedLog, EmbeddedSettings};
+use tributary_eventlog::{EventLog, TopicInfo, TopicSpec};
+use tributary_lake::{Lake, LakeSettings};
+use tributary_pipeline::{Parts, PipelineError, PipelineSettings, Progress, run};
+use tributary_schemas::{EventFlags, SystemClock, Table};
+
+use crate::oracle::{Expected, expect};
+use crate::power_cut::PowerCut;
+use crate::world::{self, Seeded};
+
+const PARTITIONS: u32 = 3;
+
+struct House {
+    log: Arc<dyn EventLog>,
+    events: TopicInfo,
+    dead_letters: TopicInfo,
+    disk: Arc<InMemory>,
+    _folder: tempfile::TempDir,
+}
+
+impl House {
+    async fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let log: Arc<dyn EventLog> = EmbeddedLog::open(EmbeddedSettings::in_dir(folder.path())).unwrap();
+        let topic = async |name: &str, partitions| {
+            log.ensure_topic(&TopicSpec { name: name.to_owned(), partitions }).await.unwrap()
+        };
+        let events = topic("events", PARTITIONS).await;
+        let dead_letters = topic("dead_letters", 1).await;
+        Self { log, events, dead_letters, disk: Arc::new(InMemory::new()), _folder: folder }
+    }
+
+    async fn lake(&self, store: Arc<PowerCut>) -> Lake {
+        let settings = LakeSettings {
+            url: "memory:///lake".to_owned(),
+            checkpoint_interval_commits: 5,
+            ..LakeSettings::default()
+        };
+        Lake::with_store(settings, store, Arc::new(SystemClock)).await.unwrap()
+    }
+
+    fn parts(&self, lake: Lake, progress: watch::Sender<Progress>) -> Parts {
+        Parts {
+            log: self.log.clone(),
+            lake,
+            events: self.events.clone(),
+            dead_letters: self.dead_letters.clone(),
+            progress,
+        }
+    }
+
+    /// Runs to the end of what is in the log, then stops as asked.
+    async fn run_to_the_end(&self, commit_rows_max: usize) {
+        let lake = self.lake(Arc::new(PowerCut::never(self.disk.clone()))).await;
+        let (progress, _watching) = watch::channel(Progress::default());
+        let stop = CancellationToken::new();
+        stop.cancel();
+        let running = run(settings(commit_rows_max), self.parts(lake, progress), stop);
+        tokio::time::timeout(Duration::from_secs(60), running).await.expect("the job reaches its end").unwrap();
+    }
+
+    /// Runs until the power fails at the `writes`-th write; false if it got to the end before.
+    async fn run_until_cut(&self, commit_rows_max: usize, writes: i64, lands: bool) -> bool {
+        let store = Arc::new(PowerCut::after(self.disk.clone(), writes, lands));
+        let cut = store.cut.clone();
+        let stop = CancellationToken::new();
+        stop.cancel();
+        let running = async {
+            let lake = self.lake(store).await;
+            let (progress, _watching) = watch::channel(Progress::default());
+            run(settings(commit_rows_max), self.parts(lake, progress), stop).await.unwrap();
+        };
+        let ended = async {
+            tokio::select! {
+                biased;
+                () = cut.cancelled() => true,
+                () = running => false,
+            }
+        };
+        let in_time = tokio::time::timeout(Duration::from_secs(60), ended).await;
+        in_time.unwrap_or_else(|_| panic!("stuck with a cut after {writes} writes, landing: {lands}"))
+    }
+
+    async fn contents(&self) -> (Expected, BTreeMap<String, (i64, bool)>) {
+        let lake = self.lake(Arc::new(PowerCut::never(self.disk.clone()))).await;
+        let mut found = Expected {
+            events: BTreeMap::new(),
+            duplicates: BTreeSet::new(),
+            undecodable: BTreeSet::new(),
+            links: BTreeSet::new(),
+            sessions: BTreeSet::new(),
+        };
+        read_events(&lake, &mut found).await;
+        read_set_apart(&lake, &mut found).await;
+        let versions = read_sessions(&lake, &mut found).await;
+        (found, versions)
+    }
+}
+
+fn settings(commit_rows_max: usize) -> PipelineSettings {
+    PipelineSettings {
+        commit_rows_max,
+        poll_bytes_max: 4_000,
+        commit_interval_ms: 60_000,
+        ..PipelineSettings::default()
+    }
+}
+
+async fn rows(lake: &Lake, table: Table, columns: &[&str]) -> Vec<arrow::array::RecordBatch> {
+    lake.snapshot(table).await.unwrap().read(columns, |_| true).try_collect().await.unwrap()
+}
+
+async fn read_events(lake: &Lake, found: &mut Expected) {
+    let columns = ["log_partition", "log_offset", "event_id", "client_event_id", "flags"];
+    for batch in rows(lake, Table::Events, &columns).await {
+        for row in 0..batch.num_rows() {
+            let place = place(&batch, row);
+            let flags = EventFlags(batch.column(4).as_primitive::<Int64Type>().value(row));
+            let client = batch.column(3).as_string::<i32>();
+            let id = if client.is_valid(row) { client } else { batch.column(2).as_string::<i32>() };
+            let what = (id.value(row).to_owned(), flags.has(EventFlags::LATE), flags.has(EventFlags::ID_COLLISION));
+            assert!(found.events.insert(place, what).is_none(), "{place:?} is in `events` twice");
+        }
+    }
+}
+
+async fn read_set_apart(lake: &Lake, found: &mut Expected) {
+    for batch in rows(lake, Table::DeadLetters, &["log_partition", "log_offset", "reason"]).await {
+        for row in 0..batch.num_rows() {
+            let kind = match batch.column(2).as_string::<i32>().value(row) {
+                "duplicate" => &mut found.duplicates,
+                "undecodable" => &mut found.undecodable,
+                other => panic!("unexpected reason {other}"),
+            };
+            assert!(kind.insert(place(&batch, row)), "{:?} is in `dead_letters` twice", place(&batch, row));
+        }
+    }
+    for batch in rows(lake, Table::Identities, &["log_partition", "log_offset"]).await {
+        for row in 0..batch.num_rows() {
+            assert!(found.links.insert(place(&batch, row)), "{:?} is in `identities` twice", place(&batch, row));
+        }
+    }
+}
+
+/// Fills in the latest sessions; returns version and tombstone of each id.
+async fn read_sessions(lake: &Lake, found: &mut Expected) -> BTreeMap<String, (i64, bool)> {
+    let columns = [
+        "session_id",
+        "version",
+        "superseded_by",
+        "source",
+        "session_key",
+        "start_time_us",
+        "end_time_us",
+        "event_count",
+        "anonymous_id",
+        "user_id",
+        "first_offset",
+        "log_partition",
+    ];
+    type Latest = (i64, bool, (String, String, i64, i64, i64));
+    let mut latest: HashMap<String, Latest> = HashMap::new();
+    for batch in rows(lake, Table::Sessions, &columns).await {
+        let text = |column: usize, row| batch.column(column).as_string::<i32>().value(row).to_owned();
+        let int = |column: usize, row| batch.column(column).as_primitive::<Int64Type>().value(row);
+        for row in 0..batch.num_rows() {
+            let (id, version) = (text(0, row), int(1, row));
+            let named = batch.column(8).is_valid(row) || batch.column(9).is_valid(row);
+            let partition = batch.column(11).as_primitive::<Int32Type>().value(row);
+            let key = if named { text(4, row) } else { format!("alone {:?}", (partition, int(10, row))) };
+            let session = (text(3, row), key, int(5, row), int(6, row), int(7, row));
+            let gone = batch.column(2).is_valid(row);
+            let known = latest.get(&id);
+            assert!(known.is_none_or(|known| known.0 != version), "{id} has two rows of version {version}");
+            if known.is_none_or(|known| known.0 < version) {
+                latest.insert(id, (version, gone, session));
+            }
+        }
+    }
+    for (_, gone, session) in latest.values() {
+        if !gone {
+            assert!(found.sessions.insert(session.clone()), "{session:?} stands twice");
+        }
+    }
+    latest.into_iter().map(|(id, (version, gone, _))| (id, (version, gone))).collect()
+}
+
+fn place(batch: &arrow::array::RecordBatch, row: usize) -> (u32, i64) {
+    let partition = batch.column(0).as_primitive::<Int32Type>().value(row);
+    (partition.cast_unsigned(), batch.column(1).as_primitive::<Int64Type>().value(row))
+}
+
+#[tokio::test]
+async fn any_cuts_give_the_lake_of_the_oracle() {
+    for seed in 0..6 {
+        let house = House::new().await;
+        let written = world::events(seed, 600);
+        world::write(house.log.as_ref(), &house.events, &written).await;
+        house.run_to_the_end([1, 7, 50, 1_000][seed as usize % 4]).await;
+        let (found, _) = house.contents().await;
+        assert_eq!(found, expect(&written, PARTITIONS), "seed {seed}");
+    }
+}
+
+#[tokio::test]
+async fn restarts_between_arrivals_change_nothing() {
+    for seed in 10..14 {
+        let house = House::new().await;
+        let written = world::events(seed, 500);
+        let mut random = Seeded(seed);
+        let mut rest = &written[..];
+        while !rest.is_empty() {
+            let (now, later) = rest.split_at(rest.len().min(1 + random.below(60) as usize));
+            world::write(house.log.as_ref(), &house.events, now).await;
+            house.run_to_the_end(1 + random.below(40) as usize).await;
+            rest = later;
+        }
+        let (found, _) = house.contents().await;
+        assert_eq!(found, expect(&written, PARTITIONS), "seed {seed}");
+    }
+}
+
+#[tokio::test]
+async fn a_crash_at_any_write_loses_and_doubles_nothing() {
+    let mut cuts = 0;
+    for seed in 20..26 {
+        let house = House::new().await;
+        let written = world::events(seed, 400);
+        let mut random = Seeded(seed);
+        let mut rest = &written[..];
+        while !rest.is_empty() {
+            let (now, later) = rest.split_at(rest.len().min(1 + random.below(80) as usize));
+            world::write(house.log.as_ref(), &house.events, now).await;
+            let (rows, writes) = (1 + random.below(30) as usize, 1 + random.below(25) as i64);
+            cuts += u32::from(house.run_until_cut(rows, writes, random.one_in(2)).await);
+            rest = later;
+        }
+        house.run_to_the_end(100).await;
+        let (found, _) = house.contents().await;
+        assert_eq!(found, expect(&written, PARTITIONS), "seed {seed}");
+    }
+    assert!(cuts >= 20, "only {cuts} cuts: the test no longer tests");
+}
+
+#[tokio::test]
+async fn a_replay_into_an_empty_lake_gives_the_same_rows() {
+    let mut house = House::new().await;
+    let written = world::events(42, 500);
+    world::write(house.log.as_ref(), &house.events, &written).await;
+    house.run_to_the_end(9).await;
+    let (first, first_ids) = house.contents().await;
+    house.disk = Arc::new(InMemory::new());
+    house.run_to_the_end(300).await;
+    let (second, second_ids) = house.contents().await;
+    assert_eq!(first, second);
+    let living = |ids: BTreeMap<String, (i64, bool)>| -> BTreeSet<String> {
+        ids.into_iter().filter(|(_, (_, gone))| !gone).map(|(id, _)| id).collect()
+    };
+    assert_eq!(living(first_ids), living(second_ids), "session ids are the same in every replay");
+}
+
+#[tokio::test]
+async fn two_workers_with_the_same_partitions_double_nothing() {
+    let house = House::new().await;
+    let written = world::events(77, 500);
+    world::write(house.log.as_ref(), &house.events, &written).await;
+    let worker = async |rows: usize| {
+        let lake = house.lake(Arc::new(PowerCut::never(house.disk.clone()))).await;
+        let (progress, _watching) = watch::channel(Progress::default());
+        let stop = CancellationToken::new();
+        stop.cancel();
+        run(settings(rows), house.parts(lake, progress), stop).await
+    };
+    let (left, right) = tokio::join!(worker(5), worker(7));
+    for outcome in [left, right] {
+        // Whoever is pushed aside too often says so; both may also finish.
+        assert!(matches!(outcome, Ok(_) | Err(PipelineError::Fenced { .. })), "{outcome:?}");
+    }
+    house.run_to_the_end(100).await;
+    let (found, _) = house.contents().await;
+    assert_eq!(found, expect(&written, PARTITIONS));
+}
+
+#[tokio::test]
+async fn a_log_that_lost_what_the_lake_has_read_stops_the_job() {
+    let mut house = House::new().await;
+    world::write(house.log.as_ref(), &house.events, &world::events(1, 50)).await;
+    house.run_to_the_end(100).await;
+
+    // Another log with the same topic: its offsets mean other records.
+    let other = House::new().await;
+    house.log = other.log.clone();
+    house.events = other.events.clone();
+    house.dead_letters = other.dead_letters.clone();
+    let lake = house.lake(Arc::new(PowerCut::never(house.disk.clone()))).await;
+    let (progress, _watching) = watch::channel(Progress::default());
+    let outcome = run(settings(10), house.parts(lake, progress), CancellationToken::new()).await;
+    assert!(matches!(outcome, Err(PipelineError::OtherLog { .. })), "{outcome:?}");
+}

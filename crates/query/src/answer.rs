@@ -1,0 +1,190 @@
+//! What comes back.
+//!
+//! In:       the batches of a running plan.
+//! Out:      `AnswerStream`, batch by batch; `Answer`, all of it within the limits.
+//! Promise:  a stream that is dropped, or over its time, stops the work behind it.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use datafusion::arrow::array::RecordBatch;
+use datafusion::arrow::datatypes::SchemaRef;
+use datafusion::common::utils::memory::get_record_batch_memory_size;
+use datafusion::error::DataFusionError;
+use datafusion::physical_plan::SendableRecordBatchStream;
+use futures::{Stream, StreamExt};
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, Sleep};
+use tributary_schemas::Table;
+
+use crate::error::QueryError;
+use crate::settings::QuerySettings;
+use crate::stop::Stop;
+
+/// A whole answer.
+#[derive(Debug, Clone)]
+pub struct Answer {
+    pub schema: SchemaRef,
+    pub batches: Vec<RecordBatch>,
+    pub elapsed: Duration,
+    /// The version of each table it was computed from.
+    pub versions: Vec<(Table, u64)>,
+    /// There were more rows than `rows_max`, or more bytes than `answer_bytes_max`: these are the first.
+    pub truncated: bool,
+}
+
+impl Answer {
+    pub fn row_count(&self) -> usize {
+        self.batches.iter().map(RecordBatch::num_rows).sum()
+    }
+}
+
+/// An answer on its way.
+///
+/// The work is done by a task of its own, so that this end can give up on time even while the work does not look
+/// up; dropping this ends it: see `stop.rs`.
+pub struct AnswerStream {
+    schema: SchemaRef,
+    versions: Vec<(Table, u64)>,
+    /// `None` is the end. A channel that closes without it belonged to a task that broke.
+    batches: mpsc::Receiver<Result<Option<RecordBatch>, DataFusionError>>,
+    deadline: Pin<Box<Sleep>>,
+    settings: Arc<QuerySettings>,
+    tally: Tally,
+    is_over: bool,
+    work: JoinSet<()>,
+    _turn: OwnedSemaphorePermit,
+}
+
+/// Batches computed ahead of the reader.
+const BATCHES_AHEAD: usize = 2;
+
+impl AnswerStream {
+    pub(crate) fn start(started: Started, deadline: Instant, settings: Arc<QuerySettings>, tally: Tally) -> Self {
+        let Started { batches: mut plan, versions, stop, turn } = started;
+        let schema = plan.schema();
+        let (sender, batches) = mpsc::channel(BATCHES_AHEAD);
+        let mut work = JoinSet::new();
+        work.spawn(async move {
+            loop {
+                let batch = plan.next().await.transpose();
+                let is_last = !matches!(batch, Ok(Some(_)));
+                // If nobody listens any more, the rest is not wanted.
+                if sender.send(batch).await.is_err() || is_last {
+                    break;
+                }
+            }
+        });
+        Self {
+            schema,
+            versions,
+            batches,
+            deadline: Box::pin(tokio::time::sleep_until(deadline)),
+            settings,
+            tally,
+            is_over: false,
+            work: work,
+            _turn: turn,
+        }
+    }
+
+    pub fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.schema)
+    }
+
+    pub fn versions(&self) -> &[(Table, u64)] {
+        &self.versions
+    }
+
+    /// The first rows, as many as the settings allow.
+    pub(crate) async fn collect(mut self) -> Result<Answer, QueryError> {
+        let mut batches = Vec::new();
+        let (mut rows, mut bytes) = (0, 0);
+        let mut truncated = false;
+        while let Some(batch) = self.next().await {
+            let batch = batch?;
+            let room = self.settings.rows_max - rows;
+            bytes += get_record_batch_memory_size(&batch);
+            truncated = room < batch.num_rows() || self.settings.answer_bytes_max < bytes;
+            if truncated {
+                // The batch that is too large is left out, one that is too long is cut.
+                if bytes <= self.settings.answer_bytes_max {
+                    batches.push(batch.slice(0, room));
+                }
+                break;
+            }
+            rows += batch.num_rows();
+            batches.push(batch);
+        }
+        self.tally.outcome = "answered";
+        let elapsed = self.tally.started.elapsed();
+        Ok(Answer { schema: self.schema(), batches, elapsed, versions: self.versions.clone(), truncated })
+    }
+
+    fn end_with(&mut self, error: QueryError) -> Poll<Option<Result<RecordBatch, QueryError>>> {
+        self.is_over = true;
+        self.stop.now();
+        self.work.abort_all();
+        self.tally.outcome = error.outcome();
+        Poll::Ready(Some(Err(error)))
+    }
+}
+
+impl Stream for AnswerStream {
+    type Item = Result<RecordBatch, QueryError>;
+
+    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let this = self.get_mut();
+        if this.is_over {
+            return Poll::Ready(None);
+        }
+        if this.deadline.as_mut().poll(context).is_ready() {
+            return this.end_with(QueryError::TimedOut { time_ms_max: this.settings.time_ms_max });
+        }
+        match this.batches.poll_recv(context) {
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(Some(Ok(Some(batch)))) => {
+                this.tally.rows += batch.num_rows() as u64;
+                Poll::Ready(Some(Ok(batch)))
+            }
+            Poll::Ready(Some(Ok(None))) => {
+                this.is_over = true;
+                this.tally.outcome = "answered";
+                Poll::Ready(None)
+            }
+            Poll::Ready(Some(Err(error))) => {
+                let error = QueryError::from_datafusion(error, this.settings.memory_bytes_max);
+                this.end_with(error)
+            }
+            Poll::Ready(None) => {
+                let error = DataFusionError::Internal("the task of the answer broke".to_owned());
+                this.end_with(QueryError::Engine(Box::new(error)))
+            }
+        }
+    }
+}
+
+/// What metrics learn of one question, told when it is over however it ended.
+pub(crate) struct Tally {
+    pub(crate) started: Instant,
+    /// Until it ends otherwise, nobody waited for the end.
+    pub(crate) outcome: &'static str,
+    rows: u64,
+}
+
+impl Tally {
+    pub(crate) fn start() -> Self {
+        Self { started: Instant::now(), outcome: "abandoned", rows: 0 }
+    }
+}
+
+impl Drop for Tally {
+    fn drop(&mut self) {
+        metrics::counter!("tributary_query_total", "outcome" => self.outcome).increment(1);
+        metrics::histogram!("tributary_query_seconds").record(self.started.elapsed().as_secs_f64());
+        metrics::counter!("tributary_query_rows_total").increment(self.rows);
+    }
+}

@@ -1,0 +1,90 @@
+//! The names a question may use: `tributary.public`, pinned.
+//!
+//! In:       the newest snapshots of all tables; a session with the functions.
+//! Out:      the same session with a catalog of those snapshots.
+//! Promise:  one version of each table for the whole question; only what a question names is planned.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use datafusion::catalog::{
+    CatalogProvider, CatalogProviderList, MemoryCatalogProvider, MemoryCatalogProviderList, SchemaProvider,
+    TableProvider,
+};
+use datafusion::common::Result;
+use datafusion::datasource::ViewTable;
+use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
+use datafusion::prelude::SessionContext;
+use futures::future::try_join_all;
+use tributary_lake::{Lake, LakeError, Snapshot};
+use tributary_schemas::Table;
+
+use crate::lake_table::LakeTable;
+use crate::views;
+
+pub(crate) const CATALOG: &str = "tributary";
+pub(crate) const SCHEMA: &str = "public";
+
+/// What a table of the lake is called in SQL. `sessions` is a view, over all versions of all sessions.
+fn sql_name(table: Table) -> &'static str {
+    match table {
+        Table::Sessions => "session_history",
+        other => other.name(),
+    }
+}
+
+pub(crate) async fn pin(lake: &Lake) -> Result<Vec<Snapshot>, LakeError> {
+    try_join_all(Table::ALL.iter().map(|table| lake.snapshot(*table))).await
+}
+
+/// `base`, seeing `snapshots`.
+pub(crate) fn session(base: &SessionState, snapshots: &[Snapshot]) -> Result<SessionContext> {
+    let tables: HashMap<&'static str, Arc<LakeTable>> =
+        snapshots.iter().map(|snapshot| (sql_name(snapshot.table()), Arc::new(LakeTable::new(snapshot)))).collect();
+    // The views are planned in a session that knows the tables only.
+    let tables_alone = with_schema(base, Arc::new(LakeSchema { tables: tables.clone(), views: None }))?;
+    let views = Some(tables_alone.state());
+    with_schema(base, Arc::new(LakeSchema { tables, views }))
+}
+
+fn with_schema(base: &SessionState, schema: Arc<dyn SchemaProvider>) -> Result<SessionContext> {
+    let catalog = MemoryCatalogProvider::new();
+    catalog.register_schema(SCHEMA, schema)?;
+    let catalogs = MemoryCatalogProviderList::new();
+    catalogs.register_catalog(CATALOG.to_owned(), Arc::new(catalog));
+    let state = SessionStateBuilder::new_from_existing(base.clone()).with_catalog_list(Arc::new(catalogs)).build();
+    Ok(SessionContext::new_with_state(state))
+}
+
+#[derive(Debug)]
+struct LakeSchema {
+    tables: HashMap<&'static str, Arc<LakeTable>>,
+    /// Where views are planned; `None` while planning one.
+    views: Option<SessionState>,
+}
+
+#[async_trait]
+impl SchemaProvider for LakeSchema {
+    fn table_names(&self) -> Vec<String> {
+        let views = self.views.iter().flat_map(|_| views::ALL).map(|view| view.name);
+        let mut names: Vec<String> = self.tables.keys().copied().chain(views).map(str::to_owned).collect();
+        names.sort();
+        names
+    }
+
+    async fn table(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>> {
+        if let Some(table) = self.tables.get(name) {
+            return Ok(Some(Arc::clone(table) as Arc<dyn TableProvider>));
+        }
+        let Some((session, view)) = self.views.as_ref().zip(views::ALL.iter().find(|view| view.name == name)) else {
+            return Ok(None);
+        };
+        let plan = session.create_logical_plan(view.sql).await?;
+        Ok(Some(Arc::new(ViewTable::new(plan, Some(view.sql.trim().to_owned())))))
+    }
+
+    fn table_exist(&self, name: &str) -> bool {
+        self.tables.contains_key(name) || (self.views.is_some() && views::ALL.iter().any(|view| view.name == name))
+    }
+}

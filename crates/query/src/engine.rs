@@ -1,0 +1,159 @@
+//! The engine: one question, one answer, within the limits.
+//!
+//! In:       settings, a lake, SQL text.
+//! Out:      `Answer` or `AnswerStream`.
+//! Promise:  read-only; each table at one version, the newest when the question's turn came; over the time the
+//!           question is stopped; memory is one pool for all questions, and what does not fit spills.
+//! Not here: who may ask (`http.rs`, the shell).
+
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::time::Duration;
+
+use datafusion::common::ToDFSchema;
+use datafusion::execution::context::SQLOptions;
+use datafusion::execution::memory_pool::{FairSpillPool, TrackConsumersPool};
+use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
+use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
+use datafusion::execution::{FunctionRegistry, SendableRecordBatchStream};
+use datafusion::physical_plan::execute_stream;
+use datafusion::prelude::SessionConfig;
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, timeout_at};
+use tributary_lake::Lake;
+use tributary_schemas::Table;
+
+use crate::answer::{Answer, AnswerStream, Started, Tally};
+use crate::error::QueryError;
+use crate::lake_table::LAKE_URL;
+use crate::settings::QuerySettings;
+use crate::stop::{self, Stop};
+use crate::table_function::Checker;
+use crate::{attribution, catalog, experiment, funnel, statement, window_funnel};
+
+/// Answers questions about one lake.
+pub struct Engine {
+    settings: Arc<QuerySettings>,
+    lake: Lake,
+    /// Settings and functions, without tables: a copy is made for each question.
+    base: SessionState,
+    turns: Arc<Semaphore>,
+}
+
+/// Named in an error when memory runs out.
+const CONSUMERS_NAMED: NonZeroUsize = NonZeroUsize::new(3).expect("3 is not 0");
+
+impl Engine {
+    pub fn new(settings: QuerySettings, lake: Lake) -> Result<Self, QueryError> {
+        settings.check()?;
+        let broke = |error| QueryError::from_datafusion(error, settings.memory_bytes_max);
+        let runtime = runtime(&settings, &lake).map_err(broke)?;
+        let base = base_session(&settings, runtime).map_err(broke)?;
+        let turns = Arc::new(Semaphore::new(settings.queries_max));
+        Ok(Self { settings: Arc::new(settings), lake, base, turns })
+    }
+
+    pub fn settings(&self) -> &QuerySettings {
+        &self.settings
+    }
+
+    /// The first `rows_max` rows of the answer.
+    pub async fn query(&self, sql: &str) -> Result<Answer, QueryError> {
+        self.query_stream(sql).await?.collect().await
+    }
+
+    /// All rows of the answer, as they come. Time runs until the stream ends.
+    pub async fn query_stream(&self, sql: &str) -> Result<AnswerStream, QueryError> {
+        let mut tally = Tally::start();
+        let deadline = tally.started + Duration::from_millis(self.settings.time_ms_max);
+        match self.start(sql, deadline).await {
+            Ok(started) => Ok(AnswerStream::start(started, deadline, Arc::clone(&self.settings), tally)),
+            Err(error) => {
+                tally.outcome = error.outcome();
+                tracing::debug!(%error, outcome = tally.outcome, "question not answered");
+                Err(error)
+            }
+        }
+    }
+
+    async fn start(&self, sql: &str, deadline: Instant) -> Result<Started, QueryError> {
+        // What is refused anyway need not wait for its turn.
+        let parsed = statement::parse(sql, self.settings.sql_bytes_max)?;
+        statement::only_reads(&parsed)?;
+        let turn = timeout_at(deadline, Arc::clone(&self.turns).acquire_owned());
+        let turn = turn.await.map_err(|_| QueryError::Busy {
+            queries_max: self.settings.queries_max,
+            time_ms_max: self.settings.time_ms_max,
+        })?;
+        let turn = turn.expect("nobody closes the semaphore");
+        let late = |_| QueryError::TimedOut { time_ms_max: self.settings.time_ms_max };
+        let stop = Stop::default();
+        let (batches, versions) = timeout_at(deadline, self.plan(parsed, &stop)).await.map_err(late)??;
+        Ok(Started { batches, versions, stop, turn })
+    }
+
+    async fn plan(
+        &self,
+        mut parsed: datafusion::sql::parser::Statement,
+        stop: &Stop,
+    ) -> Result<(SendableRecordBatchStream, Vec<(Table, u64)>), QueryError> {
+        let wrong = |error| QueryError::from_datafusion(error, self.settings.memory_bytes_max);
+        let snapshots = catalog::pin(&self.lake).await?;
+        let versions = snapshots.iter().map(|snapshot| (snapshot.table(), snapshot.version())).collect();
+        let context = catalog::session(&self.base, &snapshots).map_err(wrong)?;
+        let state = context.state();
+        if statement::calls_a_table_function(&mut parsed) {
+            let person_events = context.table_provider("person_events").await.map_err(wrong)?;
+            let columns = person_events.schema().to_dfschema().map_err(wrong)?;
+            statement::write_out(&mut parsed, &Checker { session: &state, columns: &columns })?;
+        }
+        let plan = state.statement_to_plan(parsed).await.map_err(wrong)?;
+        let read_only = SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
+        read_only.verify_plan(&plan).map_err(wrong)?;
+        let plan = state.optimize(&plan).and_then(|plan| stop.ask_in_joins(plan)).map_err(wrong)?;
+        let plan = state.query_planner().create_physical_plan(&plan, &state).await.map_err(wrong)?;
+        let plan = stop::pause_in_joins(plan).map_err(wrong)?;
+        let plan = execute_stream(plan, context.task_ctx()).map_err(wrong)?;
+        Ok((plan, versions))
+    }
+}
+
+impl std::fmt::Debug for Engine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Engine({:?})", self.lake)
+    }
+}
+
+fn runtime(settings: &QuerySettings, lake: &Lake) -> datafusion::error::Result<Arc<RuntimeEnv>> {
+    let pool = TrackConsumersPool::new(FairSpillPool::new(settings.memory_bytes_max), CONSUMERS_NAMED);
+    let mut builder = RuntimeEnvBuilder::new()
+        .with_memory_pool(Arc::new(pool))
+        .with_max_temp_directory_size(settings.spill_bytes_max);
+    if let Some(folder) = &settings.spill_dir {
+        builder = builder.with_temp_file_path(folder);
+    }
+    let runtime = builder.build_arc()?;
+    runtime.register_object_store(LAKE_URL.as_ref(), lake.object_store());
+    Ok(runtime)
+}
+
+fn base_session(settings: &QuerySettings, runtime: Arc<RuntimeEnv>) -> datafusion::error::Result<SessionState> {
+    let config = SessionConfig::new()
+        .with_target_partitions(settings.partitions())
+        .with_default_catalog_and_schema(catalog::CATALOG, catalog::SCHEMA)
+        .with_create_default_catalog_and_schema(false)
+        .with_information_schema(true)
+        // The rows of our table functions come in an order that means something.
+        .with_enable_subquery_sort_elimination(false);
+    let mut state =
+        SessionStateBuilder::new().with_config(config).with_runtime_env(runtime).with_default_features().build();
+    datafusion_functions_json::register_all(&mut state)?;
+    for function in window_funnel::functions() {
+        state.register_udaf(Arc::new(function))?;
+    }
+    let scalar = [funnel::functions(), attribution::functions(), experiment::functions()];
+    for function in scalar.into_iter().flatten() {
+        state.register_udf(Arc::new(function))?;
+    }
+    Ok(state)
+}

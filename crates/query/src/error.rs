@@ -1,0 +1,134 @@
+//! What can go wrong with a question, and what the asker should do then.
+//!
+//! In:       errors of the lake, of DataFusion, of our own limits.
+//! Out:      `QueryError`, each with an `Advice`.
+//! Promise:  a fault in the question says which part and how to mend it; a limit says its number and its setting.
+
+use datafusion::error::DataFusionError;
+use tributary_lake::LakeError;
+
+/// What to do about a `QueryError`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Advice {
+    /// The question itself must change.
+    FixInput,
+    /// Narrow the question (fewer days, fewer columns) or raise the limit it names.
+    AskLess,
+    /// The same question may be answered later.
+    Retry,
+    /// A person has to look.
+    Stop,
+}
+
+impl Advice {
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::FixInput => "change the question",
+            Self::AskLess => "ask for less: fewer days or fewer columns; or raise the limit",
+            Self::Retry => "ask again later",
+            Self::Stop => "tell the operator: the server's log says more",
+        }
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum QueryError {
+    #[error("the settings of query are wrong: {}", .faults.join("; "))]
+    Settings { faults: Vec<String> },
+
+    #[error("{statement} is refused: questions only read. Use SELECT, WITH, VALUES, EXPLAIN, SHOW or DESCRIBE")]
+    Refused { statement: String },
+
+    #[error("{reason}")]
+    Statement { reason: String },
+
+    #[error("{function}: {reason}\nusage: {usage}\nexample: {example}")]
+    Function { function: &'static str, reason: String, usage: String, example: &'static str },
+
+    #[error("{}", plain(.0))]
+    Question(#[source] Box<DataFusionError>),
+
+    #[error("the answer took longer than {time_ms_max} ms (query.time_ms_max) and was stopped")]
+    TimedOut { time_ms_max: u64 },
+
+    #[error("{queries_max} questions are running (query.queries_max) and none ended within {time_ms_max} ms")]
+    Busy { queries_max: usize, time_ms_max: u64 },
+
+    #[error("the answer needs more memory than {memory_bytes_max} bytes (query.memory_bytes_max): {}", plain(.source))]
+    OutOfMemory {
+        memory_bytes_max: usize,
+        #[source]
+        source: Box<DataFusionError>,
+    },
+
+    #[error("the lake cannot be read: {0}")]
+    Lake(#[from] LakeError),
+
+    #[error("the query engine broke: {}", plain(.0))]
+    Engine(#[source] Box<DataFusionError>),
+
+    #[error("the answer cannot be written: {0}")]
+    Output(#[source] std::io::Error),
+}
+
+impl QueryError {
+    pub fn advice(&self) -> Advice {
+        match self {
+            Self::Settings { .. } | Self::Refused { .. } | Self::Statement { .. } | Self::Function { .. } => {
+                Advice::FixInput
+            }
+            Self::Question(_) => Advice::FixInput,
+            Self::TimedOut { .. } | Self::OutOfMemory { .. } => Advice::AskLess,
+            Self::Busy { .. } => Advice::Retry,
+            Self::Lake(error) => match error.advice() {
+                tributary_lake::Advice::Retry => Advice::Retry,
+                _ => Advice::Stop,
+            },
+            Self::Engine(_) | Self::Output(_) => Advice::Stop,
+        }
+    }
+
+    /// One word for metrics.
+    pub(crate) fn outcome(&self) -> &'static str {
+        match self {
+            Self::Refused { .. } => "refused",
+            Self::TimedOut { .. } => "timed_out",
+            Self::Busy { .. } => "busy",
+            Self::OutOfMemory { .. } => "out_of_memory",
+            _ if self.advice() == Advice::FixInput => "wrong",
+            _ => "failed",
+        }
+    }
+
+    /// Sorts DataFusion's errors by who can mend them.
+    pub(crate) fn from_datafusion(error: DataFusionError, memory_bytes_max: usize) -> Self {
+        use DataFusionError as E;
+        // A fault of ours may travel through DataFusion as an external error.
+        let error = match error {
+            E::External(inner) => match inner.downcast::<Self>() {
+                Ok(ours) => return *ours,
+                Err(inner) => E::External(inner),
+            },
+            error => error,
+        };
+        let source = Box::new(error);
+        match source.find_root() {
+            E::ResourcesExhausted(_) => Self::OutOfMemory { memory_bytes_max, source },
+            E::SQL(..) | E::Plan(_) | E::SchemaError(..) | E::NotImplemented(_) | E::Configuration(_) => {
+                Self::Question(source)
+            }
+            // What a row makes of an expression: a division by zero, a text that is no number.
+            E::Execution(_) | E::ArrowError(..) => Self::Question(source),
+            _ => Self::Engine(source),
+        }
+    }
+}
+
+/// DataFusion's message without the wrappings ("Error during planning:", back traces).
+fn plain(error: &DataFusionError) -> String {
+    let mut message = error.find_root().message().into_owned();
+    if let Some(at) = message.find("\n\nbacktrace:") {
+        message.truncate(at);
+    }
+    message
+}

@@ -1,0 +1,211 @@
+//! `POST /v1/sql`: questions over HTTP.
+//!
+//! In:       `{"sql": "...", "format": "json"}`, or the SQL as plain text with `?format=csv`; a token.
+//! Out:      200 with the answer: JSON `{columns, rows, row_count, truncated, elapsed_ms, versions}`, or CSV with the
+//!           same facts in headers `x-tributary-...`. Else `{"error", "advice"}` with
+//!           400 the question is wrong · 401 no such token · 408 over its time · 413 the text is too long ·
+//!           422 needs more memory than allowed · 503 too many questions, or the lake is away · 500 ours.
+//! Promise:  nothing is looked at before the token; tokens are compared without a hint of how much of one was right.
+//! Not here: what may be asked (`statement.rs`).
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::{DefaultBodyLimit, Query, Request, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
+use axum::routing::post;
+use serde::Deserialize;
+use serde_json::json;
+use serde_json::value::RawValue;
+use subtle::{Choice, ConstantTimeEq};
+
+use crate::answer::Answer;
+use crate::engine::Engine;
+use crate::error::{Advice, QueryError};
+use crate::render;
+
+/// The routes, for the binary to mount.
+pub fn router(engine: Arc<Engine>) -> Router {
+    // JSON escapes at most double the text; the rest of the object is small. The exact bound is the engine's.
+    let body_bytes_max = engine.settings().sql_bytes_max * 2 + 1_024;
+    Router::new()
+        .route("/v1/sql", post(sql))
+        .layer(DefaultBodyLimit::max(body_bytes_max))
+        // Around this route only: a layer around the router would answer for paths that are not there, too.
+        .route_layer(from_fn_with_state(Arc::clone(&engine), authorize))
+        .with_state(engine)
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Format {
+    #[default]
+    Json,
+    Csv,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Question {
+    sql: String,
+    format: Option<Format>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Parameters {
+    format: Option<String>,
+}
+
+async fn authorize(State(engine): State<Arc<Engine>>, request: Request, next: Next) -> Response {
+    let tokens = &engine.settings().tokens;
+    if tokens.is_empty() {
+        let advice = "set query.tokens on the server: rows are about people, so nobody may ask without one";
+        return refusal(StatusCode::UNAUTHORIZED, "this server has no tokens", advice);
+    }
+    let given = bearer(request.headers()).unwrap_or_default().as_bytes();
+    // Each token is compared, and each whole, so that time tells nothing.
+    let is_known = tokens.iter().fold(Choice::from(0), |known, token| known | token.as_bytes().ct_eq(given));
+    if bool::from(is_known) {
+        return next.run(request).await;
+    }
+    let mut response =
+        refusal(StatusCode::UNAUTHORIZED, "no such token", "send the header: Authorization: Bearer <token>");
+    response.headers_mut().insert(header::WWW_AUTHENTICATE, header::HeaderValue::from_static("Bearer"));
+    response
+}
+
+fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let (scheme, token) = headers.get(header::AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+}
+
+async fn sql(
+    State(engine): State<Arc<Engine>>,
+    Query(parameters): Query<Parameters>,
+    headers: HeaderMap,
+    body: Result<Bytes, axum::extract::rejection::BytesRejection>,
+) -> Response {
+    let body = match body {
+        Ok(body) => body,
+        Err(rejection) if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE => return too_long(&engine),
+        Err(rejection) => return refusal(rejection.status(), &rejection.body_text(), "send the request again"),
+    };
+    let question = match read(&headers, &parameters, &body) {
+        Ok(question) => question,
+        Err(reason) => {
+            let advice = r#"send {"sql": "SELECT ...", "format": "json"}, or the SQL alone as text/plain"#;
+            return refusal(StatusCode::BAD_REQUEST, &reason, advice);
+        }
+    };
+    if engine.settings().sql_bytes_max < question.sql.len() {
+        return too_long(&engine);
+    }
+    // If the asker hangs up, axum drops this future and with it the work.
+    match engine.query(&question.sql).await {
+        Ok(answer) => respond(&answer, question.format.unwrap_or_default()),
+        Err(error) => fault(&error),
+    }
+}
+
+fn read(headers: &HeaderMap, parameters: &Parameters, body: &[u8]) -> Result<Question, String> {
+    let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let format = match parameters.format.as_deref() {
+        None => None,
+        Some("json") => Some(Format::Json),
+        Some("csv") => Some(Format::Csv),
+        Some(other) => return Err(format!("format {other:?} is not known: json or csv")),
+    };
+    if content_type.starts_with("application/json") {
+        let mut question: Question =
+            serde_json::from_slice(body).map_err(|error| format!("the body cannot be read as JSON: {error}"))?;
+        question.format = question.format.or(format);
+        return Ok(question);
+    }
+    let sql = std::str::from_utf8(body).map_err(|error| format!("the body is not UTF-8: {error}"))?;
+    Ok(Question { sql: sql.to_owned(), format })
+}
+
+fn respond(answer: &Answer, format: Format) -> Response {
+    let rendered = match format {
+        Format::Json => json_body(answer),
+        Format::Csv => csv_body(answer),
+    };
+    rendered.unwrap_or_else(|error| {
+        tracing::error!(%error, "an answer could not be written");
+        refusal(StatusCode::INTERNAL_SERVER_ERROR, "the answer cannot be written", Advice::Stop.words())
+    })
+}
+
+fn json_body(answer: &Answer) -> Result<Response, Box<dyn std::error::Error + Send + Sync>> {
+    let mut rows = Vec::new();
+    render::json(answer, &mut rows)?;
+    let rows = RawValue::from_string(String::from_utf8(rows)?)?;
+    let columns: Vec<_> = answer
+        .schema
+        .fields()
+        .iter()
+        .map(|field| json!({"name": field.name(), "type": field.data_type().to_string()}))
+        .collect();
+    #[derive(serde::Serialize)]
+    struct Body<'a> {
+        columns: Vec<serde_json::Value>,
+        rows: &'a RawValue,
+        row_count: usize,
+        truncated: bool,
+        elapsed_ms: u128,
+        versions: serde_json::Map<String, serde_json::Value>,
+    }
+    let body = Body {
+        columns,
+        rows: &rows,
+        row_count: answer.row_count(),
+        truncated: answer.truncated,
+        elapsed_ms: answer.elapsed.as_millis(),
+        versions: answer.versions.iter().map(|(table, version)| (table.name().to_owned(), json!(version))).collect(),
+    };
+    Ok(([(header::CONTENT_TYPE, "application/json")], serde_json::to_vec(&body)?).into_response())
+}
+
+fn csv_body(answer: &Answer) -> Result<Response, Box<dyn std::error::Error + Send + Sync>> {
+    let mut text = Vec::new();
+    render::csv(answer, &mut text)?;
+    let facts = [
+        (header::CONTENT_TYPE.as_str(), "text/csv; charset=utf-8".to_owned()),
+        ("x-tributary-row-count", answer.row_count().to_string()),
+        ("x-tributary-truncated", answer.truncated.to_string()),
+        ("x-tributary-elapsed-ms", answer.elapsed.as_millis().to_string()),
+    ];
+    Ok((facts, text).into_response())
+}
+
+fn fault(error: &QueryError) -> Response {
+    let status = match error {
+        QueryError::TimedOut { .. } => StatusCode::REQUEST_TIMEOUT,
+        QueryError::OutOfMemory { .. } => StatusCode::UNPROCESSABLE_ENTITY,
+        _ => match error.advice() {
+            Advice::FixInput => StatusCode::BAD_REQUEST,
+            Advice::AskLess => StatusCode::UNPROCESSABLE_ENTITY,
+            Advice::Retry => StatusCode::SERVICE_UNAVAILABLE,
+            Advice::Stop => StatusCode::INTERNAL_SERVER_ERROR,
+        },
+    };
+    if status == StatusCode::INTERNAL_SERVER_ERROR {
+        // Paths and settings of the server are for its log, not for who asks.
+        tracing::error!(%error, "a question could not be answered");
+        return refusal(status, "the question could not be answered", error.advice().words());
+    }
+    refusal(status, &error.to_string(), error.advice().words())
+}
+
+fn too_long(engine: &Engine) -> Response {
+    let error = format!("the SQL text is longer than {} bytes (query.sql_bytes_max)", engine.settings().sql_bytes_max);
+    refusal(StatusCode::PAYLOAD_TOO_LARGE, &error, "ask a shorter question")
+}
+
+fn refusal(status: StatusCode, error: &str, advice: &str) -> Response {
+    let body = json!({"error": error, "advice": advice}).to_string();
+    (status, [(header::CONTENT_TYPE, "application/json")], body).into_response()
+}

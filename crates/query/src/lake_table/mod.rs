@@ -1,0 +1,144 @@
+//! One version of one table, as DataFusion scans it.
+//!
+//! In:       a lake `Snapshot`; the columns, filters and limit a plan asks for.
+//! Out:      a plain Parquet `DataSourceExec` over the files that may hold matching rows.
+//! Promise:  the plan names files by path under `LAKE_URL`, so it can be sent to another machine that has the
+//!           same store registered. Files that cannot match are not in it.
+//! Not here: which rows of a file match: the filter stays in the plan, and Parquet's own statistics skip row
+//!           groups and pages by it.
+
+mod prune;
+mod statistics;
+
+use std::sync::{Arc, LazyLock};
+
+use async_trait::async_trait;
+use datafusion::arrow::datatypes::{FieldRef, Schema, SchemaRef};
+use datafusion::catalog::{Session, TableProvider};
+use datafusion::common::config::TableParquetOptions;
+use datafusion::common::{Result, Statistics, exec_datafusion_err};
+use datafusion::datasource::TableType;
+use datafusion::datasource::listing::PartitionedFile;
+use datafusion::datasource::physical_plan::parquet::CachedParquetFileReaderFactory;
+use datafusion::datasource::physical_plan::{FileGroup, FileScanConfigBuilder, ParquetSource};
+use datafusion::datasource::source::DataSourceExec;
+use datafusion::datasource::table_schema::TableSchema;
+use datafusion::execution::object_store::ObjectStoreUrl;
+use datafusion::logical_expr::{Expr, TableProviderFilterPushDown};
+use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::empty::EmptyExec;
+use tributary_lake::{DataFile, Snapshot};
+
+/// The name the lake's store is registered under wherever a plan runs.
+pub(crate) static LAKE_URL: LazyLock<ObjectStoreUrl> =
+    LazyLock::new(|| ObjectStoreUrl::parse("lake://tributary").expect("a scheme and a host, no path"));
+
+#[derive(Debug)]
+pub(crate) struct LakeTable {
+    /// File columns first, then partition columns; a test holds `schemas` to that order.
+    schema: TableSchema,
+    files: Arc<[DataFile]>,
+}
+
+impl LakeTable {
+    pub(crate) fn new(snapshot: &Snapshot) -> Self {
+        let is_partition = |field: &FieldRef| snapshot.table().partition_columns().contains(&field.name().as_str());
+        let (partition, file): (Vec<FieldRef>, Vec<FieldRef>) =
+            snapshot.schema().fields().iter().cloned().partition(is_partition);
+        let schema = TableSchema::builder(Arc::new(Schema::new(file))).with_table_partition_cols(partition).build();
+        Self { schema, files: snapshot.files().into() }
+    }
+
+    /// Each file where DataFusion expects it, cut into at most `group_count` groups of about equal bytes.
+    fn groups<'f>(&self, files: impl Iterator<Item = &'f DataFile>, group_count: usize) -> Result<Vec<FileGroup>> {
+        let mut files: Vec<&DataFile> = files.collect();
+        // Largest first, each to the lightest group: within 4/3 of the best cut (Graham 1969), and always the same.
+        files.sort_by(|a, b| b.size_bytes.cmp(&a.size_bytes).then_with(|| a.path.cmp(&b.path)));
+        let group_count = group_count.clamp(1, files.len().max(1));
+        let mut groups: Vec<(u64, Vec<PartitionedFile>)> = vec![(0, Vec::new()); group_count];
+        for file in files {
+            let lightest = groups.iter_mut().min_by_key(|(bytes, _)| *bytes).expect("at least one group");
+            lightest.0 += file.size_bytes;
+            lightest.1.push(self.located(file)?);
+        }
+        Ok(groups.into_iter().map(|(_, files)| FileGroup::new(files)).collect())
+    }
+
+    fn located(&self, file: &DataFile) -> Result<PartitionedFile> {
+        let path = object_store::path::Path::parse(&file.path)
+            .map_err(|error| exec_datafusion_err!("the lake names a file {:?}: {error}", file.path))?;
+        // `new` would percent-encode the path once more. The time of change stays at its default: a file of the
+        // lake never changes, so caches may know it by its name alone.
+        let mut located = PartitionedFile::new("", file.size_bytes);
+        located.object_meta.location = path;
+        let values = statistics::partition_values(file, self.schema.table_partition_cols())?;
+        let statistics = statistics::of_file(file, self.schema.file_schema());
+        Ok(located.with_partition_values(values).with_statistics(Arc::new(statistics)))
+    }
+}
+
+#[async_trait]
+impl TableProvider for LakeTable {
+    fn schema(&self) -> SchemaRef {
+        Arc::clone(self.schema.table_schema())
+    }
+
+    fn table_type(&self) -> TableType {
+        TableType::Base
+    }
+
+    /// Filters skip whole files here and are checked row by row above.
+    fn supports_filters_pushdown(&self, filters: &[&Expr]) -> Result<Vec<TableProviderFilterPushDown>> {
+        Ok(vec![TableProviderFilterPushDown::Inexact; filters.len()])
+    }
+
+    async fn scan(
+        &self,
+        state: &dyn Session,
+        projection: Option<&Vec<usize>>,
+        filters: &[Expr],
+        limit: Option<usize>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let keep = prune::files_that_may_match(state, self.schema.table_schema(), &self.files, filters)?;
+        let kept = self.files.iter().zip(&keep).filter(|(_, keep)| **keep).map(|(file, _)| file);
+        let kept = prune::enough_for(limit.filter(|_| filters.is_empty()), kept);
+        if kept.is_empty() {
+            let schema = datafusion::common::project_schema(self.schema.table_schema(), projection)?;
+            return Ok(Arc::new(EmptyExec::new(schema)));
+        }
+        let groups = self.groups(kept.into_iter(), state.config().target_partitions())?;
+        let of_files = groups.iter().flat_map(FileGroup::iter).filter_map(|file| file.statistics.as_deref());
+        let statistics = Statistics::try_merge_iter(of_files, self.schema.table_schema())?;
+        let options =
+            TableParquetOptions { global: state.config_options().execution.parquet.clone(), ..Default::default() };
+        // Footers are read once and kept within the bound of the cache. The reader is no part of what a plan
+        // is when it is sent elsewhere: there it reads footers by itself.
+        let footers = state.runtime_env().cache_manager.get_file_metadata_cache();
+        let store = state.runtime_env().object_store(LAKE_URL.clone())?;
+        let source = ParquetSource::new(self.schema.clone())
+            .with_table_parquet_options(options)
+            .with_parquet_file_reader_factory(Arc::new(CachedParquetFileReaderFactory::new(store, footers)));
+        let config = FileScanConfigBuilder::new(LAKE_URL.clone(), Arc::new(source))
+            .with_file_groups(groups)
+            .with_statistics(statistics)
+            .with_projection_indices(projection.cloned())?
+            .with_limit(limit)
+            .build();
+        Ok(DataSourceExec::from_data_source(config))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tributary_schemas::Table;
+
+    #[test]
+    fn partition_columns_stand_last_in_every_table() {
+        for table in Table::ALL {
+            let schema = table.arrow_schema();
+            let partition = table.partition_columns();
+            let names: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
+            assert!(names.ends_with(partition), "{}", table.name());
+        }
+    }
+}

@@ -1,0 +1,38 @@
+//! Lake to answers: SQL over the tables of the lake, with the words marketers ask in.
+//!
+//! In:       a `Lake`, and one SQL statement at a time: from the shell, from HTTP, from the demo.
+//! Out:      `Answer`: Arrow batches with the table versions they were computed from.
+//! Promise:  read-only. Each question sees one version of each table, pinned when it was asked. Memory, time,
+//!           rows and the number of questions at once are bounded, and a question that is over its time is
+//!           stopped, not only forgotten.
+//! Not here: how rows came to be (`pipeline`), and what funnel, credit and experiment mean: that is
+//!           `analytics`; here are only the words to ask for it.
+
+pub mod settings;
+
+pub mod error;
+
+mod answer;
+mod catalog;
+mod complexity;
+mod engine;
+mod lake_table;
+mod statement;
+mod stop;
+mod views;
+
+mod attribution;
+mod duration;
+mod experiment;
+mod funnel;
+mod table_function;
+mod window_funnel;
+
+mod http;
+pub mod render;
+
+pub use answer::{Answer, AnswerStream};
+pub use engine::Engine;
+pub use error::{Advice, QueryError};
+pub use http::router;
+pub use settings::QuerySettings;

@@ -1,0 +1,16 @@
+//! Answers as text: a table for people, CSV and JSON for programs.
+//!
+//! In:       a schema and its batches, all at once or one after the other.
+//! Out:      text, into any writer.
+//! Promise:  the same values in each form; CSV and JSON can be written batch by batch without holding the answer.
+
+mod csv;
+mod json;
+mod table;
+
+pub use self::csv::{CsvWriter, csv};
+pub use self::json::{NdjsonWriter, json, ndjson};
+pub use self::table::table;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,112 @@
+//! What may be chosen about answering: how much of the machine one question may take, and who may ask.
+
+use std::path::PathBuf;
+
+use serde::Deserialize;
+
+use crate::error::QueryError;
+
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct QuerySettings {
+    /// For all running questions together. Sorts, joins and groups that need more go to `spill_dir`.
+    pub memory_bytes_max: usize,
+    /// From the moment a question is asked, waiting for its turn included.
+    pub time_ms_max: u64,
+    /// Rows of one answer over HTTP or `Engine::query`; what is cut off is said so.
+    pub rows_max: usize,
+    /// Bytes of one such answer in memory.
+    pub answer_bytes_max: usize,
+    /// Length of one SQL text.
+    pub sql_bytes_max: usize,
+    /// Questions running at once; the next wait.
+    pub queries_max: usize,
+    /// Parts a plan is cut into; 0 means one for each core.
+    pub threads: usize,
+    /// Where sorts and groups spill; absent: the system's folder for temporary files.
+    pub spill_dir: Option<PathBuf>,
+    pub spill_bytes_max: u64,
+    /// Who may ask over HTTP. With none, nobody may: rows are about people.
+    pub tokens: Vec<String>,
+}
+
+impl Default for QuerySettings {
+    fn default() -> Self {
+        Self {
+            memory_bytes_max: 1 << 30,
+            time_ms_max: 60_000,
+            rows_max: 10_000,
+            answer_bytes_max: 64 << 20,
+            // Generated SQL is long, hand-written SQL is not. `complexity.rs` bounds how intricate it is.
+            sql_bytes_max: 64 << 10,
+            queries_max: 8,
+            threads: 0,
+            spill_dir: None,
+            spill_bytes_max: 20 << 30,
+            tokens: Vec::new(),
+        }
+    }
+}
+
+/// Shorter ones can be guessed.
+const TOKEN_BYTES_MIN: usize = 16;
+/// Below this DataFusion's own buffers do not fit.
+const MEMORY_BYTES_MIN: usize = 16 << 20;
+
+impl QuerySettings {
+    /// All faults together, so that they can be mended in one go.
+    pub fn check(&self) -> Result<(), QueryError> {
+        let mut faults = Vec::new();
+        if self.memory_bytes_max < MEMORY_BYTES_MIN {
+            faults.push(format!("memory_bytes_max is {}: give at least {MEMORY_BYTES_MIN}", self.memory_bytes_max));
+        }
+        let above_zero = [
+            ("time_ms_max", self.time_ms_max == 0),
+            ("rows_max", self.rows_max == 0),
+            ("answer_bytes_max", self.answer_bytes_max == 0),
+            ("sql_bytes_max", self.sql_bytes_max == 0),
+            ("queries_max", self.queries_max == 0),
+        ];
+        for (name, _) in above_zero.iter().filter(|(_, is_zero)| *is_zero) {
+            faults.push(format!("{name} is 0: no question could be answered; give at least 1"));
+        }
+        for (index, token) in self.tokens.iter().enumerate() {
+            let visible = token.bytes().all(|byte| byte.is_ascii_graphic());
+            if token.len() < TOKEN_BYTES_MIN || !visible {
+                faults.push(format!(
+                    "token {} cannot be used: give at least {TOKEN_BYTES_MIN} visible ASCII characters, no blanks",
+                    index + 1
+                ));
+            }
+        }
+        if faults.is_empty() { Ok(()) } else { Err(QueryError::Settings { faults }) }
+    }
+
+    /// `threads`, with 0 replaced by the number of cores.
+    pub(crate) fn partitions(&self) -> usize {
+        match self.threads {
+            0 => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+            threads => threads,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_faults_are_told_together() {
+        let settings = QuerySettings {
+            memory_bytes_max: 1,
+            queries_max: 0,
+            tokens: vec!["short".to_owned()],
+            ..QuerySettings::default()
+        };
+        let text = settings.check().unwrap_err().to_string();
+        for word in ["memory_bytes_max", "queries_max", "token 1"] {
+            assert!(text.contains(word), "{text}");
+        }
+        assert!(QuerySettings::default().check().is_ok());
+    }
+}

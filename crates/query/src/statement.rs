@@ -1,0 +1,168 @@
+//! From text to one statement that only reads, with our table functions written out.
+//!
+//! In:       SQL text.
+//! Out:      a DataFusion statement.
+//! Promise:  anything but a question is refused, by name, before anything is planned; a second net checks the
+//!           plan (`engine.rs`).
+//! Not here: what a table function is written out to: the folder of its name.
+
+use std::ops::ControlFlow;
+
+use datafusion::sql::parser::{DFParserBuilder, Statement};
+use datafusion::sql::sqlparser::ast::{
+    self, ObjectName, Query, Select, SetExpr, TableAlias, TableFactor, VisitMut, Visitor, VisitorMut,
+};
+
+use crate::complexity;
+use crate::error::QueryError;
+use crate::table_function::{self, Checker};
+
+/// The depth of brackets and subqueries a text may have: DataFusion's own default.
+const DEPTH_MAX: usize = 50;
+
+/// The first and only statement in `sql`.
+pub(crate) fn parse(sql: &str, sql_bytes_max: usize) -> Result<Statement, QueryError> {
+    let fault = |reason: String| QueryError::Statement { reason };
+    if sql_bytes_max < sql.len() {
+        let reason = format!("the SQL text has {} bytes, {sql_bytes_max} are allowed (query.sql_bytes_max)", sql.len());
+        return Err(fault(reason));
+    }
+    complexity::check_text(sql).map_err(fault)?;
+    let syntax = |error: datafusion::error::DataFusionError| QueryError::from_datafusion(error, 0);
+    let mut parser = DFParserBuilder::new(sql).with_recursion_limit(DEPTH_MAX).build().map_err(syntax)?;
+    let mut statements = parser.parse_statements().map_err(syntax)?;
+    match (statements.pop_front(), statements.len()) {
+        (None, _) => Err(fault("there is no statement: ask something, such as SELECT count(*) FROM events".to_owned())),
+        (Some(mut statement), 0) => {
+            check_tree(&mut statement)?;
+            Ok(statement)
+        }
+        (Some(_), more) => Err(fault(format!("{} statements came at once: send them one at a time", more + 1))),
+    }
+}
+
+/// Refuses what does more than read.
+pub(crate) fn only_reads(statement: &Statement) -> Result<(), QueryError> {
+    let refused = |statement: String| Err(QueryError::Refused { statement });
+    match statement {
+        Statement::Statement(statement) => only_reads_sql(statement),
+        Statement::Explain(explain) => only_reads(&explain.statement),
+        Statement::CreateExternalTable(_) => refused("CREATE EXTERNAL TABLE".to_owned()),
+        Statement::CopyTo(_) => refused("COPY".to_owned()),
+        Statement::Reset(_) => refused("RESET".to_owned()),
+    }
+}
+
+fn only_reads_sql(statement: &ast::Statement) -> Result<(), QueryError> {
+    use ast::Statement as S;
+    match statement {
+        S::Query(query) => match ast::Visit::visit(query.as_ref(), &mut WriteFinder) {
+            ControlFlow::Continue(()) => Ok(()),
+            ControlFlow::Break(what) => Err(QueryError::Refused { statement: what.to_owned() }),
+        },
+        S::Explain { statement, .. } => only_reads_sql(statement),
+        S::ExplainTable { .. }
+        | S::ShowTables { .. }
+        | S::ShowColumns { .. }
+        | S::ShowVariable { .. }
+        | S::ShowFunctions { .. }
+        | S::ShowCreate { .. }
+        | S::ShowSchemas { .. }
+        | S::ShowDatabases { .. } => Ok(()),
+        other => {
+            let text = other.to_string();
+            let words = text.split_whitespace().take(2).map(str::to_owned).collect::<Vec<_>>().join(" ");
+            Err(QueryError::Refused { statement: words })
+        }
+    }
+}
+
+/// Finds what writes inside a query: `WITH x AS (INSERT ...)`, `SELECT ... INTO`.
+struct WriteFinder;
+
+impl Visitor for WriteFinder {
+    type Break = &'static str;
+
+    fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<Self::Break> {
+        match query.body.as_ref() {
+            SetExpr::Insert(_) => ControlFlow::Break("INSERT"),
+            SetExpr::Update(_) => ControlFlow::Break("UPDATE"),
+            SetExpr::Delete(_) => ControlFlow::Break("DELETE"),
+            SetExpr::Merge(_) => ControlFlow::Break("MERGE"),
+            _ => ControlFlow::Continue(()),
+        }
+    }
+
+    fn pre_visit_select(&mut self, select: &Select) -> ControlFlow<Self::Break> {
+        match select.into {
+            Some(_) => ControlFlow::Break("SELECT INTO"),
+            None => ControlFlow::Continue(()),
+        }
+    }
+}
+
+/// Whether the statement calls one of our table functions: then `write_out` wants a `Checker`.
+pub(crate) fn calls_a_table_function(statement: &mut Statement) -> bool {
+    struct Finder;
+    impl VisitorMut for Finder {
+        type Break = ();
+        fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<()> {
+            let is_ours = called(factor).is_some_and(|(name, _)| table_function::is_known(&name));
+            if is_ours { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        }
+    }
+    sql_of(statement).is_some_and(|statement| statement.visit(&mut Finder).is_break())
+}
+
+/// Replaces each call of a table function by the query it stands for.
+///
+/// This is done on the text's tree, before planning, so that `EXPLAIN` shows an ordinary plan and the optimiser
+/// sees through it. DataFusion's own table functions take constants only, without names.
+pub(crate) fn write_out(statement: &mut Statement, checker: &Checker<'_>) -> Result<(), QueryError> {
+    struct Writer<'c>(&'c Checker<'c>);
+    impl VisitorMut for Writer<'_> {
+        type Break = QueryError;
+        fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<QueryError> {
+            let Some((name, alias)) = called(factor) else { return ControlFlow::Continue(()) };
+            let TableFactor::Table { args: Some(arguments), .. } = factor else { return ControlFlow::Continue(()) };
+            match table_function::write_out(&name, std::mem::take(&mut arguments.args), self.0) {
+                Some(Ok(subquery)) => {
+                    let alias = Some(alias.unwrap_or_else(|| named(&name)));
+                    *factor = TableFactor::Derived { lateral: false, subquery, alias, sample: None };
+                    ControlFlow::Continue(())
+                }
+                Some(Err(error)) => ControlFlow::Break(error),
+                None => ControlFlow::Continue(()),
+            }
+        }
+    }
+    match sql_of(statement).map(|statement| statement.visit(&mut Writer(checker))) {
+        Some(ControlFlow::Break(error)) => Err(error),
+        // Conditions given as text were no part of the tree before.
+        _ => check_tree(statement),
+    }
+}
+
+fn check_tree(statement: &mut Statement) -> Result<(), QueryError> {
+    let checked = sql_of(statement).map_or(Ok(()), |statement| complexity::check_tree(statement));
+    checked.map_err(|reason| QueryError::Statement { reason })
+}
+
+fn sql_of(statement: &mut Statement) -> Option<&mut ast::Statement> {
+    match statement {
+        Statement::Statement(statement) => Some(statement),
+        Statement::Explain(explain) => sql_of(&mut explain.statement),
+        _ => None,
+    }
+}
+
+/// The name and alias of a table function that is called without a schema before its name.
+fn called(factor: &TableFactor) -> Option<(String, Option<TableAlias>)> {
+    let TableFactor::Table { name: ObjectName(parts), alias, args: Some(_), .. } = factor else { return None };
+    let [part] = parts.as_slice() else { return None };
+    Some((part.as_ident()?.value.to_lowercase(), alias.clone()))
+}
+
+fn named(name: &str) -> TableAlias {
+    TableAlias { explicit: true, name: ast::Ident::new(name), columns: Vec::new(), at: None }
+}

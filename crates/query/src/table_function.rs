@@ -1,0 +1,316 @@
+//! Table functions: how they are called, and the one place that knows them all.
+//!
+//! In:       a call with named arguments: `funnel(steps => [...], window => '1 day')`.
+//! Out:      the query the call stands for.
+//! Promise:  names are checked, defaults filled in, and each condition is tried against the events before the
+//!           whole is planned, so that a fault is told by the name of the argument it is in. Each fault comes with
+//!           the usage and an example.
+//! Not here: what the functions mean (their folders).
+//!
+//! A condition or key may be written plainly (`event_kind = 'page'`) or as text (`'event_kind = ''page'''`):
+//! plainly is easier to read, text is easier to fill in from programs.
+
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+
+use datafusion::arrow::datatypes::DataType;
+use datafusion::common::DFSchema;
+use datafusion::execution::session_state::SessionState;
+use datafusion::logical_expr::ExprSchemable;
+use datafusion::logical_expr::simplify::SimplifyContext;
+use datafusion::optimizer::simplify_expressions::ExprSimplifier;
+use datafusion::sql::sqlparser::ast::{self, Array, Expr, FunctionArg, FunctionArgExpr, Query, Value, ValueWithSpan};
+use datafusion::sql::sqlparser::dialect::GenericDialect;
+use datafusion::sql::sqlparser::parser::Parser;
+use datafusion::sql::sqlparser::tokenizer::Token;
+
+use crate::complexity;
+use crate::duration;
+use crate::error::QueryError;
+use crate::{attribution, experiment, funnel};
+
+/// What a table function is called and takes.
+pub(crate) struct Spec {
+    pub(crate) name: &'static str,
+    /// In the order arguments without a name are taken in.
+    pub(crate) parameters: &'static [Parameter],
+    pub(crate) example: &'static str,
+}
+
+pub(crate) struct Parameter {
+    pub(crate) name: &'static str,
+    /// As SQL; `None` if it must be given.
+    pub(crate) default: Option<&'static str>,
+}
+
+/// What must be given.
+pub(crate) const fn needed(name: &'static str) -> Parameter {
+    Parameter { name, default: None }
+}
+
+pub(crate) const fn with_default(name: &'static str, default: &'static str) -> Parameter {
+    Parameter { name, default: Some(default) }
+}
+
+/// Turns arguments into the SQL they stand for.
+type WriteOut = fn(&Arguments<'_>) -> Result<String, QueryError>;
+
+const ALL: &[(&Spec, WriteOut)] = &[
+    (&funnel::SPEC, funnel::write_out),
+    (&attribution::TOUCHPOINTS, attribution::write_out_touchpoints),
+    (&attribution::ATTRIBUTION, attribution::write_out_attribution),
+    (&experiment::SPEC, experiment::write_out),
+];
+
+pub(crate) fn is_known(name: &str) -> bool {
+    ALL.iter().any(|(spec, _)| spec.name == name)
+}
+
+/// `None` if `name` is no table function of ours.
+pub(crate) fn write_out(
+    name: &str,
+    arguments: Vec<FunctionArg>,
+    checker: &Checker<'_>,
+) -> Option<Result<Box<Query>, QueryError>> {
+    let (spec, write_out) = ALL.iter().find(|(spec, _)| spec.name == name)?;
+    let sql = Arguments::read(spec, arguments, checker).and_then(|arguments| write_out(&arguments));
+    Some(sql.map(|sql| {
+        let mut parser = Parser::new(&GenericDialect {}).try_with_sql(&sql).expect("our own SQL has no bad tokens");
+        parser.parse_query().unwrap_or_else(|error| panic!("our own SQL parses: {error}\n{sql}"))
+    }))
+}
+
+/// Tries conditions against the columns of `person_events`.
+pub(crate) struct Checker<'s> {
+    pub(crate) session: &'s SessionState,
+    pub(crate) columns: &'s DFSchema,
+}
+
+impl Checker<'_> {
+    /// The type of the expression, or why it has none. `None` where it holds a subquery, which only the planning
+    /// of the whole can judge.
+    fn type_of(&self, expression: &Expr) -> Result<Option<DataType>, String> {
+        let has_subquery = ast::visit_expressions(expression, |part| match part {
+            Expr::Subquery(_) | Expr::Exists { .. } | Expr::InSubquery { .. } => ControlFlow::Break(()),
+            _ => ControlFlow::Continue(()),
+        });
+        if has_subquery.is_break() {
+            return Ok(None);
+        }
+        let plain = |error| QueryError::from_datafusion(error, 0).to_string();
+        let parsed = ast::ExprWithAlias { expr: expression.clone(), alias: None };
+        let logical = self.session.create_logical_expr_from_sql_expr(parsed, self.columns).map_err(plain)?;
+        let simplifier = ExprSimplifier::new(SimplifyContext::builder().build());
+        let logical = simplifier.coerce(logical, self.columns).map_err(plain)?;
+        logical.get_type(self.columns).map(Some).map_err(plain)
+    }
+}
+
+pub(crate) struct Arguments<'c> {
+    spec: &'c Spec,
+    checker: &'c Checker<'c>,
+    given: BTreeMap<&'static str, Expr>,
+}
+
+impl<'c> Arguments<'c> {
+    fn read(spec: &'c Spec, arguments: Vec<FunctionArg>, checker: &'c Checker<'c>) -> Result<Self, QueryError> {
+        let mut read = Self { spec, checker, given: BTreeMap::new() };
+        for (index, argument) in arguments.into_iter().enumerate() {
+            let (name, value) = match argument {
+                FunctionArg::Named { name, arg, .. } => (name.value.to_lowercase(), arg),
+                FunctionArg::Unnamed(arg) => match spec.parameters.get(index) {
+                    Some(parameter) => (parameter.name.to_owned(), arg),
+                    None => return Err(read.fault(format!("{} arguments are too many", index + 1))),
+                },
+                FunctionArg::ExprNamed { .. } => return Err(read.fault("write arguments as name => value".to_owned())),
+            };
+            let FunctionArgExpr::Expr(value) = value else {
+                return Err(read.fault(format!("argument {name} cannot be *")));
+            };
+            let Some(parameter) = spec.parameters.iter().find(|parameter| parameter.name == name) else {
+                return Err(read.fault(format!("there is no argument {name:?}")));
+            };
+            if read.given.insert(parameter.name, value).is_some() {
+                return Err(read.fault(format!("argument {name} is given twice")));
+            }
+        }
+        Ok(read)
+    }
+
+    /// A fault of this call, with how to call it right.
+    pub(crate) fn fault(&self, reason: String) -> QueryError {
+        let parameters: Vec<String> = self
+            .spec
+            .parameters
+            .iter()
+            .map(|parameter| match parameter.default {
+                None => format!("{} => (needed)", parameter.name),
+                Some(default) => format!("{} => {default}", parameter.name),
+            })
+            .collect();
+        QueryError::Function {
+            function: self.spec.name,
+            reason,
+            usage: format!("{}({})", self.spec.name, parameters.join(", ")),
+            example: self.spec.example,
+        }
+    }
+
+    /// The argument as it was written, or its default; `None` where that is NULL.
+    fn value(&self, name: &'static str) -> Result<Option<Expr>, QueryError> {
+        if let Some(value) = self.given.get(name) {
+            return Ok(Some(value.clone()).filter(|value| !is_null(value)));
+        }
+        let parameter = self.spec.parameters.iter().find(|parameter| parameter.name == name);
+        match parameter.expect("a function asks for its own parameters only").default {
+            Some(default) => {
+                let default = parse_expression(default).expect("our own default parses");
+                Ok(Some(default).filter(|value| !is_null(value)))
+            }
+            None => Err(self.fault(format!("argument {name} is missing"))),
+        }
+    }
+
+    fn present(&self, name: &'static str) -> Result<Expr, QueryError> {
+        self.value(name)?.ok_or_else(|| self.fault(format!("argument {name} cannot be NULL")))
+    }
+
+    /// A word or name.
+    pub(crate) fn text(&self, name: &'static str) -> Result<String, QueryError> {
+        let value = self.present(name)?;
+        text_of(&value).map(str::to_owned).ok_or_else(|| self.fault(format!("{name} is {value}: give text in quotes")))
+    }
+
+    pub(crate) fn maybe_text(&self, name: &'static str) -> Result<Option<String>, QueryError> {
+        if self.value(name)?.is_some() { self.text(name).map(Some) } else { Ok(None) }
+    }
+
+    /// A length of time in microseconds: `'30 days'`, `INTERVAL '30 days'`, or a whole number of microseconds.
+    pub(crate) fn duration_us(&self, name: &'static str) -> Result<i64, QueryError> {
+        let value = self.present(name)?;
+        let text = match &value {
+            Expr::Interval(interval) => text_of(&interval.value).map(|text| match &interval.leading_field {
+                Some(unit) => format!("{text} {unit}"),
+                None => text.to_owned(),
+            }),
+            Expr::Value(ValueWithSpan { value: Value::Number(number, _), .. }) => Some(format!("{number} us")),
+            value => text_of(value).map(str::to_owned),
+        };
+        let text = text.ok_or_else(|| self.fault(format!("{name} is {value}: give a length such as '30 days'")))?;
+        duration::parse_us(&text).map_err(|reason| self.fault(format!("{name}: {reason}")))
+    }
+
+    pub(crate) fn maybe_duration_us(&self, name: &'static str) -> Result<Option<i64>, QueryError> {
+        if self.value(name)?.is_some() { self.duration_us(name).map(Some) } else { Ok(None) }
+    }
+
+    /// An expression over the columns of `person_events`, of any type.
+    pub(crate) fn expression(&self, name: &'static str) -> Result<String, QueryError> {
+        let expression = self.plain_or_text(&self.present(name)?, name)?;
+        self.checker.type_of(&expression).map_err(|reason| self.fault(format!("{name}: {reason}")))?;
+        Ok(expression.to_string())
+    }
+
+    /// A condition over the columns of `person_events`.
+    pub(crate) fn condition(&self, name: &'static str) -> Result<String, QueryError> {
+        self.checked_condition(&self.present(name)?, name)
+    }
+
+    /// A list of conditions, each with the words it was given in.
+    pub(crate) fn conditions(&self, name: &'static str) -> Result<Vec<Condition>, QueryError> {
+        let list = match self.present(name)? {
+            Expr::Array(Array { elem, .. }) => elem,
+            single => vec![single],
+        };
+        let condition = |(index, value): (usize, &Expr)| {
+            let words = text_of(value).map_or_else(|| value.to_string(), str::to_owned);
+            let sql = self.checked_condition(value, &format!("{name} {}: {words}", index + 1))?;
+            Ok(Condition { words, sql })
+        };
+        list.iter().enumerate().map(condition).collect()
+    }
+
+    /// A list of texts; empty for NULL.
+    pub(crate) fn texts(&self, name: &'static str) -> Result<Vec<String>, QueryError> {
+        let list = match self.value(name)? {
+            None => return Ok(Vec::new()),
+            Some(Expr::Array(Array { elem, .. })) => elem,
+            Some(single) => vec![single],
+        };
+        let text = |value: &Expr| {
+            let text = text_of(value).map(str::to_owned);
+            text.ok_or_else(|| self.fault(format!("{name} holds {value}: give texts in quotes")))
+        };
+        list.iter().map(text).collect()
+    }
+
+    fn checked_condition(&self, value: &Expr, place: &str) -> Result<String, QueryError> {
+        let condition = self.plain_or_text(value, place)?;
+        match self.checker.type_of(&condition) {
+            Ok(None | Some(DataType::Boolean)) => Ok(condition.to_string()),
+            Ok(Some(other)) => {
+                Err(self.fault(format!("{place}: is of type {other}, not a condition that is true or false")))
+            }
+            Err(reason) => Err(self.fault(format!("{place}: {reason}"))),
+        }
+    }
+
+    fn plain_or_text(&self, value: &Expr, place: &str) -> Result<Expr, QueryError> {
+        match text_of(value) {
+            Some(text) => parse_expression(text).map_err(|reason| self.fault(format!("{place}: {reason}"))),
+            None => Ok(value.clone()),
+        }
+    }
+}
+
+pub(crate) struct Condition {
+    pub(crate) words: String,
+    pub(crate) sql: String,
+}
+
+/// The smallest relation that has what the expressions name: finding a person costs a join, so it is left out
+/// where nothing asks for one.
+pub(crate) fn relation_for(expressions: &[&str]) -> &'static str {
+    let names_a_person = |sql: &&str| {
+        let expression = parse_expression(sql);
+        let found = expression.map(|expression| {
+            ast::visit_expressions(&expression, |part| match part {
+                Expr::Identifier(name) if ["person_id", "event_time"].contains(&name.value.to_lowercase().as_str()) => {
+                    ControlFlow::Break(())
+                }
+                Expr::CompoundIdentifier(_) | Expr::Subquery(_) | Expr::Exists { .. } | Expr::InSubquery { .. } => {
+                    ControlFlow::Break(())
+                }
+                _ => ControlFlow::Continue(()),
+            })
+        });
+        found.is_ok_and(|found| found.is_break())
+    };
+    if expressions.iter().any(names_a_person) { "person_events" } else { "events" }
+}
+
+/// `text` as an SQL literal.
+pub(crate) fn quoted(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "''"))
+}
+
+fn parse_expression(text: &str) -> Result<Expr, String> {
+    complexity::check_text(text)?;
+    let mut parser = Parser::new(&GenericDialect {}).try_with_sql(text).map_err(|error| error.to_string())?;
+    let expression = parser.parse_expr().map_err(|error| error.to_string())?;
+    match parser.peek_token().token {
+        Token::EOF => Ok(expression),
+        more => Err(format!("there is more after the expression: {more}")),
+    }
+}
+
+fn text_of(value: &Expr) -> Option<&str> {
+    match value {
+        Expr::Value(ValueWithSpan { value: Value::SingleQuotedString(text), .. }) => Some(text),
+        _ => None,
+    }
+}
+
+fn is_null(value: &Expr) -> bool {
+    matches!(value, Expr::Value(ValueWithSpan { value: Value::Null, .. }))
+}

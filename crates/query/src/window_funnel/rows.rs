@@ -1,0 +1,172 @@
+//! The rows a funnel must remember: when, in which order, which steps.
+//!
+//! In:       batches of arguments, or states of other gatherers.
+//! Out:      each group's rows in order; the same rows as a state.
+//! Promise:  one flat vector, 24 bytes a row, however many groups: with a vector a group, a million people cost a
+//!           million allocations. Rows that meet no step are not kept unless the mode asks for them.
+
+use std::sync::Arc;
+
+use datafusion::arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Int64Array, ListArray, UInt32Array};
+use datafusion::arrow::buffer::OffsetBuffer;
+use datafusion::arrow::compute::cast;
+use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Int64Type, UInt32Type};
+use datafusion::common::{Result, exec_datafusion_err};
+
+use super::question::Question;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Row {
+    // The order of the fields is the order of the rows.
+    pub(super) time_us: i64,
+    sequence: i64,
+    pub(super) mask: u32,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Rows {
+    rows: Vec<(u32, Row)>,
+}
+
+/// Rows by group, in order within each.
+pub(super) struct Grouped {
+    rows: Vec<Row>,
+    /// Where each group begins; one more than groups.
+    starts: Vec<usize>,
+}
+
+impl Rows {
+    /// * `group_indices`: `None` where each row is its own group.
+    pub(super) fn push_batch(
+        &mut self,
+        question: &Question,
+        values: &[ArrayRef],
+        group_indices: Option<&[usize]>,
+        filter: Option<&BooleanArray>,
+    ) -> Result<()> {
+        let times = cast(&values[2], &DataType::Int64)?;
+        let times = times.as_primitive::<Int64Type>();
+        let sequences = question.has_sequence.then(|| values[3].as_primitive::<Int64Type>());
+        let steps = &values[values.len() - question.step_count..];
+        let masks = masks(steps, times.len());
+        for (index, mask) in masks.into_iter().enumerate() {
+            let is_wanted = filter.is_none_or(|filter| filter.is_valid(index) && filter.value(index));
+            if (mask == 0 && !question.keeps_foreign) || times.is_null(index) || !is_wanted {
+                continue;
+            }
+            let sequence = sequences.map_or(0, |sequences| sequences.value(index));
+            let row = Row { time_us: times.value(index), sequence, mask };
+            self.rows.push((group_number(group_indices.map_or(index, |groups| groups[index]))?, row));
+        }
+        Ok(())
+    }
+
+    pub(super) fn push_state(&mut self, states: &[ArrayRef], group_indices: &[usize]) -> Result<()> {
+        let [times, sequences, masks] = [0, 1, 2].map(|index| states[index].as_list::<i32>());
+        let time_values = times.values().as_primitive::<Int64Type>();
+        let sequence_values = sequences.values().as_primitive::<Int64Type>();
+        let mask_values = masks.values().as_primitive::<UInt32Type>();
+        for (index, group) in group_indices.iter().enumerate() {
+            if times.is_null(index) {
+                continue;
+            }
+            let group = group_number(*group)?;
+            // The three lists are of one length and written together, but a batch may have been cut from each.
+            let begin = |list: &ListArray| list.value_offsets()[index] as usize;
+            let (time_at, sequence_at, mask_at) = (begin(times), begin(sequences), begin(masks));
+            for i in 0..times.value_length(index) as usize {
+                let row = Row {
+                    time_us: time_values.value(time_at + i),
+                    sequence: sequence_values.value(sequence_at + i),
+                    mask: mask_values.value(mask_at + i),
+                };
+                self.rows.push((group, row));
+            }
+        }
+        Ok(())
+    }
+
+    /// The rows of groups below `count`; the others move down by `count`.
+    pub(super) fn take_first_groups(&mut self, count: usize) -> Self {
+        let (first, rest) =
+            std::mem::take(&mut self.rows).into_iter().partition(|(group, _)| (*group as usize) < count);
+        self.rows = rest;
+        for (group, _) in &mut self.rows {
+            *group -= u32::try_from(count).expect("a group below it has a number that fits");
+        }
+        Self { rows: first }
+    }
+
+    pub(super) fn by_group(&self, group_count: usize) -> Grouped {
+        let mut starts = vec![0; group_count + 1];
+        for (group, _) in &self.rows {
+            starts[*group as usize + 1] += 1;
+        }
+        for group in 0..group_count {
+            starts[group + 1] += starts[group];
+        }
+        let mut rows = vec![Row { time_us: 0, sequence: 0, mask: 0 }; self.rows.len()];
+        let mut next = starts.clone();
+        for (group, row) in &self.rows {
+            let at = &mut next[*group as usize];
+            rows[*at] = *row;
+            *at += 1;
+        }
+        for group in 0..group_count {
+            let rows = &mut rows[starts[group]..starts[group + 1]];
+            if !rows.is_sorted() {
+                rows.sort_unstable();
+            }
+        }
+        Grouped { rows, starts }
+    }
+
+    pub(super) fn size(&self) -> usize {
+        self.rows.capacity() * size_of::<(u32, Row)>()
+    }
+}
+
+impl Grouped {
+    pub(super) fn groups(&self) -> impl Iterator<Item = &[Row]> {
+        self.starts.windows(2).map(|bounds| &self.rows[bounds[0]..bounds[1]])
+    }
+
+    pub(super) fn to_state(&self) -> Vec<ArrayRef> {
+        let lengths = || self.starts.windows(2).map(|bounds| bounds[1] - bounds[0]);
+        let list = |values: ArrayRef| -> ArrayRef {
+            let field = Arc::new(Field::new_list_field(values.data_type().clone(), true));
+            Arc::new(ListArray::new(field, OffsetBuffer::from_lengths(lengths()), values, None))
+        };
+        vec![
+            list(Arc::new(Int64Array::from_iter_values(self.rows.iter().map(|row| row.time_us)))),
+            list(Arc::new(Int64Array::from_iter_values(self.rows.iter().map(|row| row.sequence)))),
+            list(Arc::new(UInt32Array::from_iter_values(self.rows.iter().map(|row| row.mask)))),
+        ]
+    }
+}
+
+pub(super) fn state_fields(name: &str) -> Vec<FieldRef> {
+    let list = |part: &str, data_type: DataType| {
+        Arc::new(Field::new_list(format!("{name}[{part}]"), Field::new_list_field(data_type, true), true))
+    };
+    vec![list("times", DataType::Int64), list("sequences", DataType::Int64), list("masks", DataType::UInt32)]
+}
+
+fn masks(steps: &[ArrayRef], row_count: usize) -> Vec<u32> {
+    let mut masks = vec![0; row_count];
+    for (step, values) in steps.iter().enumerate() {
+        let values = values.as_boolean();
+        let is_met = match values.nulls() {
+            Some(nulls) if 0 < nulls.null_count() => values.values() & nulls.inner(),
+            _ => values.values().clone(),
+        };
+        for index in is_met.set_indices() {
+            masks[index] |= 1 << step;
+        }
+    }
+    masks
+}
+
+fn group_number(group: usize) -> Result<u32> {
+    u32::try_from(group).map_err(|_| exec_datafusion_err!("a funnel of more than {} units at once", u32::MAX))
+}

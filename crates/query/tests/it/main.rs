@@ -1,0 +1,8 @@
+//! The engine as its users meet it: over a real lake with a planted world.
+
+mod http;
+mod limits;
+mod plans;
+mod random_funnels;
+mod slt;
+mod world;

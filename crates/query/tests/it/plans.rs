@@ -1,0 +1,69 @@
+//! Plans: files that cannot match are not in them, filters reach Parquet, counts come from the log.
+
+use datafusion::arrow::array::{Array, AsArray};
+use tributary_query::{Engine, QuerySettings};
+
+use crate::world;
+
+async fn plan(engine: &Engine, sql: &str) -> String {
+    let answer = engine.query(&format!("EXPLAIN FORMAT INDENT {sql}")).await.unwrap();
+    let plans = answer.batches[0].column(1).as_string::<i32>();
+    let text = plans.value(plans.len() - 1).to_owned();
+    // File names are random.
+    let pieces = text.split(".parquet").map(|piece| match piece.rsplit_once('/') {
+        Some((folder, _)) if piece.len() < text.len() => format!("{folder}/file"),
+        _ => piece.to_owned(),
+    });
+    let mut pieces: Vec<String> = pieces.collect();
+    let rest = text.rsplit(".parquet").next().unwrap_or_default().to_owned();
+    pieces.pop();
+    pieces.push(rest);
+    pieces.join(".parquet")
+}
+
+fn one_thread() -> QuerySettings {
+    QuerySettings { threads: 1, ..QuerySettings::default() }
+}
+
+#[tokio::test]
+async fn files_of_other_days_and_keys_are_not_in_the_plan() {
+    let world = world::planted().await;
+    let engine = world.engine(one_thread());
+    let by_day = plan(&engine, "SELECT event_id FROM events WHERE event_date = DATE '2026-03-02'").await;
+    insta::assert_snapshot!(by_day, @r"
+    FilterExec: event_date@1 = 2026-03-02, projection=[event_id@0]
+      DataSourceExec: file_groups={1 group: [[events/event_date=2026-03-02/file.parquet]]}, projection=[event_id, event_date], file_type=parquet, predicate=event_date@70 = 2026-03-02, pruning_predicate=event_date_null_count@2 != row_count@3 AND event_date_min@0 <= 2026-03-02 AND 2026-03-02 <= event_date_max@1, required_guarantees=[event_date in (2026-03-02)]
+    ");
+    let by_time = format!("SELECT event_id FROM events WHERE event_time_us >= {}", world::MARCH_US + 5 * world::DAY_US);
+    let by_time = plan(&engine, &by_time).await;
+    assert_eq!(by_time.matches(".parquet").count(), 1, "{by_time}");
+    let by_key = plan(&engine, "SELECT event_id FROM events WHERE session_key = 'zzz'").await;
+    assert_eq!(by_key.matches(".parquet").count(), 0, "{by_key}");
+}
+
+#[tokio::test]
+async fn a_count_of_all_reads_no_file() {
+    let world = world::planted().await;
+    let engine = world.engine(one_thread());
+    let plan = plan(&engine, "SELECT count(*) FROM events").await;
+    assert!(!plan.contains(".parquet"), "{plan}");
+}
+
+#[tokio::test]
+async fn a_limit_reads_no_more_files_than_it_needs() {
+    let world = world::planted().await;
+    let engine = world.engine(one_thread());
+    let plan = plan(&engine, "SELECT event_id FROM events LIMIT 3").await;
+    assert_eq!(plan.matches(".parquet").count(), 1, "{plan}");
+}
+
+#[tokio::test]
+async fn a_funnel_by_session_does_not_look_for_persons() {
+    let world = world::planted().await;
+    let engine = world.engine(one_thread());
+    let steps = "steps => [event_kind = 'page', event_kind = 'conversion']";
+    let by_session = plan(&engine, &format!("SELECT * FROM funnel(key => session_key, {steps})")).await;
+    assert!(!by_session.contains("identities/"), "{by_session}");
+    let by_person = plan(&engine, &format!("SELECT * FROM funnel({steps})")).await;
+    assert!(by_person.contains("identities/"), "{by_person}");
+}

@@ -1,0 +1,112 @@
+//! `tributary bench`: one honest number for each part, beside the ceiling of the same machine and minute.
+//!
+//! In:       a part and a number of events.
+//! Out:      the number, the ceiling, their ratio, for each run and in the middle.
+//! Promise:  the ceiling moves the same bytes in the same process, so that the ratio says what our code costs,
+//!           whatever the machine. Commands, machine and figures: `docs/bench.md`.
+//! Not here: speed of single functions; a benchmark of parts says little about the line.
+
+mod encoding;
+mod events;
+mod folder;
+mod ingest;
+mod pipeline;
+mod query;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::cli::UserError;
+use crate::import::grouped;
+
+#[derive(clap::Args)]
+pub(crate) struct BenchArgs {
+    #[arg(value_name = "PART")]
+    part: Part,
+    /// Events of each run
+    #[arg(long, value_name = "COUNT", default_value_t = 200_000)]
+    events: usize,
+    /// Runs; the middle one and the spread are told
+    #[arg(long, value_name = "COUNT", default_value_t = 3)]
+    runs: usize,
+    /// Where logs and lakes are made and removed; should be on the disk a server would use
+    #[arg(long, value_name = "DIR", default_value = "./tributary-data/bench")]
+    data: PathBuf,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Part {
+    /// Durable events a second through HTTP, against the bare log
+    Ingest,
+    /// Events a second from log to lake, against decoding and against writing Parquet
+    Pipeline,
+    /// Events a second of an exact funnel, against counting the same columns
+    Query,
+    /// Events a second and bytes an event of our encoding, against JSON
+    Encoding,
+}
+
+/// A ceiling and what it is.
+struct Ceiling {
+    name: &'static str,
+    per_second: f64,
+}
+
+/// What one run found.
+struct Finding {
+    per_second: f64,
+    ceilings: Vec<Ceiling>,
+    remarks: Vec<String>,
+}
+
+pub(crate) async fn command(args: BenchArgs) -> anyhow::Result<()> {
+    if args.events == 0 || args.runs == 0 {
+        return Err(UserError("--events and --runs must be 1 or more".to_owned()).into());
+    }
+    if cfg!(debug_assertions) {
+        eprintln!("this is a debug build: its figures mean nothing; build with --release");
+    }
+    let (what, unit) = match args.part {
+        Part::Ingest => ("ingest: HTTP to durable", "events/s"),
+        Part::Pipeline => ("pipeline: log to lake", "events/s"),
+        Part::Query => ("query: exact five-step funnel", "events/s"),
+        Part::Encoding => ("encoding: Avro single-object to Arrow", "events/s"),
+    };
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    println!("{what}, {} events, {cores} cores", grouped(args.events as u64));
+    let mut rates = Vec::with_capacity(args.runs);
+    for run in 1..=args.runs {
+        let folder = folder::BenchFolder::make(&args.data)?;
+        let finding = match args.part {
+            Part::Ingest => ingest::run(args.events, folder.path()).await?,
+            Part::Pipeline => pipeline::run(args.events, folder.path()).await?,
+            Part::Query => query::run(args.events, folder.path()).await?,
+            Part::Encoding => encoding::run(args.events)?,
+        };
+        println!("  run {run}: {} {unit}", grouped(finding.per_second as u64));
+        for ceiling in &finding.ceilings {
+            println!(
+                "         {:.0} % of {} ({} {unit})",
+                100.0 * finding.per_second / ceiling.per_second,
+                ceiling.name,
+                grouped(ceiling.per_second as u64)
+            );
+        }
+        for remark in &finding.remarks {
+            println!("         {remark}");
+        }
+        rates.push(finding.per_second);
+    }
+    rates.sort_by(f64::total_cmp);
+    println!(
+        "middle {} {unit}, from {} to {}",
+        grouped(rates[rates.len() / 2] as u64),
+        grouped(rates[0] as u64),
+        grouped(rates[rates.len() - 1] as u64)
+    );
+    Ok(())
+}
+
+fn per_second(events: usize, took: Duration) -> f64 {
+    events as f64 / took.as_secs_f64().max(1e-9)
+}

@@ -1,0 +1,150 @@
+//! `tributary import`: the command around an import.
+//!
+//! In:      a command line.
+//! Out:     a bar while it runs; a summary; rejected rows beside the file.
+//! Promise: exit code 0 also when some rows were rejected: they are told and written down, the rest is in.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use super::{Door, FileFormat, ImportOptions, Mapping, Source, Summary, grouped, progress_bar, rejects_path, run};
+use crate::cli::UserError;
+use crate::settings::{Settings, SettingsError};
+
+#[derive(clap::Args)]
+pub(crate) struct ImportArgs {
+    /// The file: CSV (plain or gzip), NDJSON or Parquet
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+    /// Which columns become which fields of an event; see docs/import.md
+    #[arg(long, value_name = "FILE.toml")]
+    mapping: Option<PathBuf>,
+    /// The server; by default the one that runs on the data folder
+    #[arg(long, value_name = "URL")]
+    url: Option<String>,
+    /// The key to write with; by default that of --source in the data folder
+    #[arg(long, value_name = "KEY", env = "TRIBUTARY_WRITE_KEY", hide_env_values = true)]
+    write_key: Option<String>,
+    /// The source to file the events under, when the key is looked up in the data folder
+    #[arg(long, value_name = "NAME", default_value = "import")]
+    source: String,
+    /// Data folder of a server on this machine
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// What kind of file it is, where its name does not say
+    #[arg(long, value_name = "KIND")]
+    format: Option<FileFormat>,
+    /// Requests under way at once, where their times lie close enough together
+    #[arg(long, value_name = "COUNT", default_value_t = 4)]
+    in_flight: usize,
+    /// Where rejected rows go; by default FILE.rejected.ndjson
+    #[arg(long, value_name = "FILE")]
+    rejects: Option<PathBuf>,
+}
+
+pub(crate) async fn command(
+    args: ImportArgs,
+    load: impl FnOnce(Option<PathBuf>) -> Result<Settings, SettingsError>,
+) -> anyhow::Result<()> {
+    let mapping = match &args.mapping {
+        Some(path) => {
+            let text = std::fs::read_to_string(path)
+                .map_err(|error| UserError(format!("cannot read the mapping {}: {error}", path.display())))?;
+            Mapping::parse(&text).map_err(|error| UserError(format!("the mapping {}: {error}", path.display())))?
+        }
+        None => Mapping::default(),
+    };
+    if let Err(error) = std::fs::File::open(&args.file) {
+        return Err(UserError(format!("cannot open {}: {error}", args.file.display())).into());
+    }
+    let door = door(&args, load)?;
+    let options = ImportOptions {
+        format: args.format,
+        requests_in_flight_max: args.in_flight.clamp(1, 64),
+        rejects_file: Some(args.rejects.clone().unwrap_or_else(|| rejects_path(&args.file))),
+        ..ImportOptions::default()
+    };
+    let stop = CancellationToken::new();
+    let importing =
+        run(Source::File(args.file.clone()), mapping, door, options, progress_bar("importing"), stop.clone());
+    tokio::pin!(importing);
+    let summary = tokio::select! {
+        summary = &mut importing => summary,
+        _ = tokio::signal::ctrl_c() => {
+            stop.cancel();
+            importing.await
+        }
+    };
+    print_summary(&summary?);
+    Ok(())
+}
+
+/// Address and key: from the flags, else from the data folder of a server on this machine.
+fn door(
+    args: &ImportArgs,
+    load: impl FnOnce(Option<PathBuf>) -> Result<Settings, SettingsError>,
+) -> anyhow::Result<Door> {
+    if let (Some(url), Some(key)) = (&args.url, &args.write_key) {
+        return Door::new(url, key).map_err(|error| UserError(error.to_string()).into());
+    }
+    let settings = load(args.data.clone())?;
+    let url = match &args.url {
+        Some(url) => url.clone(),
+        None => running_server(&settings)?,
+    };
+    let key = match &args.write_key {
+        Some(key) => key.clone(),
+        None => {
+            let mut keys = settings.ingest.write_keys.iter();
+            let found = keys.find(|key| key.source == args.source).map(|key| key.key.clone());
+            found.ok_or_else(|| {
+                UserError(format!(
+                    "no write key for the source {:?} is known; give one with --write-key, or name another source \
+                     with --source, or the server's data folder with --data",
+                    args.source
+                ))
+            })?
+        }
+    };
+    Door::new(&url, &key).map_err(|error| UserError(error.to_string()).into())
+}
+
+/// The address a server on this data folder wrote down.
+pub(crate) fn running_server(settings: &Settings) -> anyhow::Result<String> {
+    let file = settings.serve.data_dir.join("listen.addr");
+    let addr = std::fs::read_to_string(&file).map_err(|_| {
+        UserError(format!(
+            "no server runs on {}; start one with `tributary serve`, or name one with --url http://HOST:PORT",
+            settings.serve.data_dir.display()
+        ))
+    })?;
+    Ok(format!("http://{}", addr.trim()))
+}
+
+/// What came of it, for a person.
+fn print_summary(summary: &Summary) {
+    println!(
+        "{} rows in {}: {} accepted, {} dead-lettered, {} rejected ({}/s)",
+        grouped(summary.rows),
+        seconds(summary.took),
+        grouped(summary.accepted),
+        grouped(summary.dead_lettered),
+        grouped(summary.rejected),
+        grouped(summary.rows_per_second() as u64),
+    );
+    for line in &summary.rejects_shown {
+        eprintln!("  {line}");
+    }
+    if (summary.rejects_shown.len() as u64) < summary.rejected {
+        eprintln!("  ... and {} more", grouped(summary.rejected - summary.rejects_shown.len() as u64));
+    }
+    if let Some(file) = &summary.rejects_file {
+        eprintln!("  all rejected rows, with reasons: {}", file.display());
+    }
+}
+
+pub(crate) fn seconds(took: Duration) -> String {
+    format!("{:.1} s", took.as_secs_f64())
+}

@@ -1,0 +1,189 @@
+//! CSV and its kin, read line by line so that a broken line costs one line.
+//!
+//! In:      lines; the first names the columns.
+//! Out:     rows; lines that do not fit as rejects.
+//! Promise: an unclosed quote does not swallow the file: it is looked for in the next few lines only, and
+//!          when it is not closed there, the one line is rejected and reading goes on behind it.
+//!
+//! A streaming CSV parser would treat an unclosed quote as the start of a cell that ends with the file.
+
+use std::collections::VecDeque;
+use std::io::BufRead;
+use std::sync::Arc;
+
+use anyhow::{Context, bail};
+
+use super::reader::{Line, LineFault, Lines, Rows};
+use super::row::{Body, Columns, Reject, Row, content_hash};
+
+/// Lines one quoted cell may run over.
+const LINES_JOINED_MAX: usize = 50;
+
+pub(super) struct DelimitedRows {
+    lines: Lines,
+    /// Lines read while looking for a closing quote and given back.
+    again: VecDeque<Line>,
+    delimiter: u8,
+    columns: Arc<Columns>,
+}
+
+impl DelimitedRows {
+    pub(crate) fn open(input: Box<dyn BufRead + Send>, delimiter: u8) -> anyhow::Result<Self> {
+        let mut lines = Lines::new(input);
+        let first = lines.next_line()?.context("the file is empty; the first line must name the columns")?;
+        let Ok(first) = first.text else { bail!("the first line, which names the columns, is not UTF-8 text") };
+        let Parsed::Cells(names) = parse(&first, delimiter) else {
+            bail!("the first line, which names the columns, has a quote that is not closed");
+        };
+        let names: Vec<String> = names.into_iter().map(|name| name.trim().to_owned()).collect();
+        if let Some(twice) = names.iter().enumerate().find(|(index, name)| names[..*index].contains(name)) {
+            bail!("the first line names the column {:?} twice; rename one", twice.1);
+        }
+        Ok(Self { lines, again: VecDeque::new(), delimiter, columns: Arc::new(Columns::new(names)) })
+    }
+
+    fn next_line(&mut self) -> anyhow::Result<Option<Line>> {
+        match self.again.pop_front() {
+            Some(line) => Ok(Some(line)),
+            None => self.lines.next_line(),
+        }
+    }
+
+    /// Looks for the quote that closes; gives all lines but the first back when there is none.
+    fn join(&mut self, first: &str) -> anyhow::Result<Option<(String, Vec<String>)>> {
+        let mut joined = first.to_owned();
+        let mut taken = Vec::new();
+        while taken.len() < LINES_JOINED_MAX {
+            let Some(line) = self.next_line()? else { break };
+            let Ok(text) = &line.text else {
+                taken.push(line);
+                break;
+            };
+            joined.push('\n');
+            joined.push_str(text);
+            taken.push(line);
+            if let Parsed::Cells(cells) = parse(&joined, self.delimiter) {
+                if cells.len() == self.columns.names().len() {
+                    return Ok(Some((joined, cells)));
+                }
+                break;
+            }
+        }
+        for line in taken.into_iter().rev() {
+            self.again.push_front(line);
+        }
+        Ok(None)
+    }
+}
+
+impl Rows for DelimitedRows {
+    fn next_row(&mut self) -> anyhow::Result<Option<Result<Row, Reject>>> {
+        loop {
+            let Some(line) = self.next_line()? else { return Ok(None) };
+            let number = line.number;
+            let text = match line.text {
+                Ok(text) if text.is_empty() => continue,
+                Ok(text) => text,
+                Err(LineFault { reason, shown }) => return Ok(Some(Err(Reject { line: number, reason, row: shown }))),
+            };
+            let expected = self.columns.names().len();
+            let (text, cells) = match parse(&text, self.delimiter) {
+                Parsed::Cells(cells) => (text, cells),
+                Parsed::QuoteOpen => match self.join(&text)? {
+                    Some(joined) => joined,
+                    None => {
+                        let reason = "it has a quote that is not closed".to_owned();
+                        return Ok(Some(Err(Reject { line: number, reason, row: text })));
+                    }
+                },
+            };
+            if cells.len() != expected {
+                let reason = format!("it has {} cells where the first line names {expected} columns", cells.len());
+                return Ok(Some(Err(Reject { line: number, reason, row: text })));
+            }
+            let content_hash = content_hash(&[text.as_bytes()]);
+            let body = Body::Cells { columns: self.columns.clone(), cells };
+            return Ok(Some(Ok(Row { line: number, body, content_hash })));
+        }
+    }
+
+    fn columns(&self) -> Option<&Columns> {
+        Some(&self.columns)
+    }
+}
+
+enum Parsed {
+    Cells(Vec<String>),
+    QuoteOpen,
+}
+
+fn parse(text: &str, delimiter: u8) -> Parsed {
+    if !text.contains('"') {
+        return Parsed::Cells(text.split(char::from(delimiter)).map(str::to_owned).collect());
+    }
+    // The line behind ours is swallowed exactly when a quote of ours is still open.
+    let probed = format!("{text}\n.");
+    let mut records = csv::ReaderBuilder::new()
+        .delimiter(delimiter)
+        .has_headers(false)
+        .flexible(true)
+        .from_reader(probed.as_bytes())
+        .into_records()
+        .filter_map(Result::ok);
+    match (records.next(), records.next()) {
+        (Some(record), Some(_)) => Parsed::Cells(record.iter().map(str::to_owned).collect()),
+        _ => Parsed::QuoteOpen,
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    /// (line, cells) of good rows and (line, reason) of bad ones.
+    fn read(text: &str) -> Vec<Result<(u64, Vec<String>), (u64, String)>> {
+        let mut rows = DelimitedRows::open(Box::new(std::io::Cursor::new(text.to_owned().into_bytes())), b';').unwrap();
+        let mut all = Vec::new();
+        while let Some(row) = rows.next_row().unwrap() {
+            all.push(match row {
+                Ok(Row { line, body: Body::Cells { cells, .. }, .. }) => Ok((line, cells)),
+                Ok(_) => unreachable!(),
+                Err(reject) => Err((reject.line, reject.reason)),
+            });
+        }
+        all
+    }
+
+    #[test]
+    fn a_broken_line_costs_that_line_only() {
+        let rows = read("a;b\n1;2\n3\n4;\"open\n5;6\n7;8;9\n");
+        assert_eq!(rows[0], Ok((2, vec!["1".to_owned(), "2".to_owned()])));
+        assert!(rows[1].as_ref().is_err_and(|(line, reason)| *line == 3 && reason.contains("1 cells")));
+        assert!(rows[2].as_ref().is_err_and(|(line, reason)| *line == 4 && reason.contains("quote")));
+        assert_eq!(rows[3], Ok((5, vec!["5".to_owned(), "6".to_owned()])));
+        assert!(rows[4].as_ref().is_err_and(|(line, _)| *line == 6));
+    }
+
+    #[test]
+    fn quoted_cells_hold_delimiters_quotes_and_line_ends() {
+        let rows = read("\u{feff}a;b\r\n\"x;\"\"y\"\"\";\"two\nlines\"\r\n\n5;6\n");
+        assert_eq!(rows[0], Ok((2, vec!["x;\"y\"".to_owned(), "two\nlines".to_owned()])));
+        assert_eq!(rows[1], Ok((5, vec!["5".to_owned(), "6".to_owned()])));
+    }
+
+    #[test]
+    fn a_line_that_is_not_utf8_is_told() {
+        let bytes = b"a;b\n\xff;1\n2;3\n".to_vec();
+        let mut rows = DelimitedRows::open(Box::new(std::io::Cursor::new(bytes)), b';').unwrap();
+        assert!(rows.next_row().unwrap().unwrap().unwrap_err().reason.contains("UTF-8"));
+        assert_eq!(rows.next_row().unwrap().unwrap().unwrap().line, 3);
+    }
+
+    #[test]
+    fn a_file_without_a_usable_first_line_is_refused() {
+        for text in ["", "a;a\n1;2\n", "\"a;b\n"] {
+            assert!(DelimitedRows::open(Box::new(std::io::Cursor::new(text.as_bytes())), b';').is_err(), "{text:?}");
+        }
+    }
+}

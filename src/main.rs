@@ -1,0 +1,24 @@
+//! The one binary: reads settings, makes the parts, starts and stops the roles.
+//!
+//! In:       a command line.
+//! Out:      an exit code: 0 done, 1 it failed, 2 the user must change something first.
+//! Promise:  no business word stands in this crate outside `demo`.
+//! Not here: how anything is done; that is the crates below.
+
+mod cli;
+mod settings;
+mod telemetry;
+
+mod http;
+mod serve;
+
+mod import;
+mod link;
+mod sql;
+
+mod bench;
+mod demo;
+
+fn main() -> std::process::ExitCode {
+    cli::main()
+}

@@ -1,0 +1,298 @@
+//! The line of one process: its roles as tasks, each with one owner, stopped in the order of the data.
+//!
+//! In:       settings, a bound listener, the metrics.
+//! Out:      a running line; what failed, if something did.
+//! Promise:  `stop` closes the door, lets requests inside finish (bounded), lets late appends finish, has the
+//!           pipeline take in the rest and commit, and closes the log: in this order, whatever fails on the way.
+//! Not here: signals and messages (`mod.rs`).
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, anyhow};
+use axum::Router;
+use axum::routing::get;
+use metrics_exporter_prometheus::PrometheusHandle;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tributary_pipeline::{PipelineError, Progress, Summary};
+use tributary_query::Engine;
+use tributary_schemas::{Clock, SystemClock};
+
+use super::parts::{LogParts, open_lake, open_log};
+use crate::cli::UserError;
+use crate::settings::{Role, Settings};
+
+pub(crate) struct Line {
+    watch: LineWatch,
+    addr_file: PathBuf,
+    door_stop: CancellationToken,
+    pipeline_stop: CancellationToken,
+    /// Appends that outlive their answers.
+    late_appends: TaskTracker,
+    drain_max: Duration,
+    server: Option<JoinHandle<std::io::Result<()>>>,
+    pipeline: Option<JoinHandle<Result<Summary, PipelineError>>>,
+    upkeep: JoinHandle<()>,
+}
+
+/// What others may see of a running line, for as long as they like.
+#[derive(Clone)]
+pub(crate) struct LineWatch {
+    addr: SocketAddr,
+    log: Option<LogParts>,
+    engine: Option<Arc<Engine>>,
+    progress: watch::Receiver<Progress>,
+}
+
+/// How often samples of histograms are folded together when nobody reads `/metrics`; they would pile up else.
+const UPKEEP: Duration = Duration::from_secs(5);
+
+impl Line {
+    /// Opens the parts and starts the roles. Serves requests when it returns.
+    pub(crate) async fn start(
+        settings: &Settings,
+        listener: TcpListener,
+        metrics: PrometheusHandle,
+    ) -> anyhow::Result<Self> {
+        let data_dir = &settings.serve.data_dir;
+        std::fs::create_dir_all(data_dir).map_err(|error| {
+            UserError(format!(
+                "cannot make the data folder {}: {error}; choose another with --data",
+                data_dir.display()
+            ))
+        })?;
+        let has = |role| settings.serve.roles.contains(&role);
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let log = if has(Role::Ingest) || has(Role::Pipeline) {
+            Some(open_log(&settings.log, clock.clone()).await?)
+        } else {
+            None
+        };
+        let lake = if has(Role::Pipeline) || has(Role::Query) { Some(open_lake(settings).await?) } else { None };
+
+        let (door_stop, late_appends) = (CancellationToken::new(), TaskTracker::new());
+        let mut router = Router::new().route(
+            "/metrics",
+            get({
+                let metrics = metrics.clone();
+                async move || metrics.render()
+            }),
+        );
+        router = match &log {
+            Some(log) if has(Role::Ingest) => {
+                let parts = tributary_ingest::Parts {
+                    log: log.log.clone(),
+                    events: log.events.clone(),
+                    dead_letters: log.dead_letters.clone(),
+                    clock,
+                    stop: door_stop.clone(),
+                    tasks: late_appends.clone(),
+                };
+                let door = tributary_ingest::router(settings.ingest.clone(), parts);
+                router.merge(door.map_err(|error| UserError(error.to_string()))?)
+            }
+            // The door brings these two; without it the process still must say how it is.
+            _ => router.merge(health(door_stop.clone())),
+        };
+        let engine = match &lake {
+            Some(lake) => Some(Arc::new(Engine::new(settings.query.clone(), lake.clone())?)),
+            None => None,
+        };
+        if let Some(engine) = engine.as_ref().filter(|_| has(Role::Query)) {
+            router = router.merge(tributary_query::router(engine.clone()));
+        }
+
+        let (progress_in, progress) = watch::channel(Progress::default());
+        let pipeline_stop = CancellationToken::new();
+        let pipeline = match (&log, lake) {
+            (Some(log), Some(lake)) if has(Role::Pipeline) => {
+                let parts = tributary_pipeline::Parts {
+                    log: log.log.clone(),
+                    lake,
+                    events: log.events.clone(),
+                    dead_letters: log.dead_letters.clone(),
+                    progress: progress_in,
+                };
+                let job = tributary_pipeline::run(settings.pipeline.clone(), parts, pipeline_stop.clone());
+                Some(tokio::spawn(job))
+            }
+            _ => None,
+        };
+
+        let addr = listener.local_addr().context("the listener has no address")?;
+        let addr_file = data_dir.join("listen.addr");
+        std::fs::write(&addr_file, format!("{addr}\n"))
+            .with_context(|| format!("cannot write {}; is the disk full?", addr_file.display()))?;
+        let service = router.into_make_service_with_connect_info::<SocketAddr>();
+        let server = axum::serve(listener, service).with_graceful_shutdown(door_stop.clone().cancelled_owned());
+        let server = tokio::spawn(server.into_future());
+        let upkeep = tokio::spawn(async move {
+            let mut tick = tokio::time::interval(UPKEEP);
+            loop {
+                tick.tick().await;
+                metrics.run_upkeep();
+            }
+        });
+        Ok(Self {
+            watch: LineWatch { addr, log, engine, progress },
+            addr_file,
+            door_stop,
+            pipeline_stop,
+            late_appends,
+            drain_max: Duration::from_millis(settings.serve.drain_ms_max),
+            server: Some(server),
+            pipeline,
+            upkeep,
+        })
+    }
+
+    pub(crate) fn watch(&self) -> &LineWatch {
+        &self.watch
+    }
+
+    /// Resolves when a role ends by itself, which none should, with the reason.
+    pub(crate) async fn failed(&mut self) -> anyhow::Error {
+        let server = async {
+            match &mut self.server {
+                Some(server) => server.await,
+                None => std::future::pending().await,
+            }
+        };
+        let pipeline = async {
+            match &mut self.pipeline {
+                Some(pipeline) => pipeline.await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            ended = server => {
+                self.server = None;
+                match ended {
+                    Ok(Err(error)) => anyhow::Error::new(error).context("the door failed"),
+                    Ok(Ok(())) => anyhow!("the door closed by itself"),
+                    Err(error) => anyhow::Error::new(error).context("the door broke off"),
+                }
+            }
+            ended = pipeline => {
+                self.pipeline = None;
+                match ended {
+                    Ok(Err(error)) => pipeline_fault(error),
+                    Ok(Ok(_)) => anyhow!("the stream job ended by itself"),
+                    Err(error) => anyhow::Error::new(error).context("the stream job broke off"),
+                }
+            }
+        }
+    }
+
+    /// Stops in the order of the data. The first thing that goes wrong is returned; the rest is stopped all the same.
+    pub(crate) async fn stop(&mut self) -> anyhow::Result<()> {
+        let mut first_error: Option<anyhow::Error> = None;
+        let mut keep = |error: anyhow::Error| {
+            first_error.get_or_insert(error);
+        };
+        // 1. The door: readyz says no, nobody new comes in, who is inside may finish.
+        self.door_stop.cancel();
+        if let Some(mut server) = self.server.take() {
+            match tokio::time::timeout(self.drain_max, &mut server).await {
+                Ok(Ok(Ok(()))) => {}
+                Ok(Ok(Err(error))) => keep(anyhow::Error::new(error).context("the door failed while it closed")),
+                Ok(Err(error)) => keep(anyhow::Error::new(error).context("the door broke off while it closed")),
+                Err(_) => {
+                    // Their senders had no answer and will come again with the same ids.
+                    tracing::warn!(
+                        drain_ms = self.drain_max.as_millis(),
+                        "some requests did not finish and were cut off"
+                    );
+                    server.abort();
+                }
+            }
+        }
+        // 2. Appends that outlived their answers.
+        self.late_appends.close();
+        if tokio::time::timeout(self.drain_max, self.late_appends.wait()).await.is_err() {
+            tracing::warn!("some pixels and redirects were not logged in time");
+        }
+        // 3. The pipeline takes in what the log holds, and commits as its last act. Its drain is bounded by itself.
+        self.pipeline_stop.cancel();
+        if let Some(pipeline) = self.pipeline.take() {
+            match pipeline.await {
+                Ok(Ok(summary)) => {
+                    tracing::info!(commits = summary.commits, rows = summary.rows, "the stream job has stopped")
+                }
+                Ok(Err(error)) => keep(pipeline_fault(error)),
+                Err(error) => keep(anyhow::Error::new(error).context("the stream job broke off")),
+            }
+        }
+        // 4. The log, which by now nobody uses.
+        self.watch.engine = None;
+        if let Some(log) = self.watch.log.take() {
+            if let Err(error) = log.log.close().await {
+                keep(anyhow::Error::new(error).context("the log did not close"));
+            }
+        }
+        self.upkeep.abort();
+        // Gone already, or not: what matters is that it does not point at a server that is no more.
+        drop(std::fs::remove_file(&self.addr_file));
+        first_error.map_or(Ok(()), Err)
+    }
+}
+
+impl LineWatch {
+    pub(crate) fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// Where this process asks its own questions; there is one where it runs pipeline or query.
+    pub(crate) fn engine(&self) -> Option<&Arc<Engine>> {
+        self.engine.as_ref()
+    }
+
+    /// Waits until everything now durable in the log is queryable, or `limit` has passed.
+    pub(crate) async fn caught_up(&self, limit: Duration) -> anyhow::Result<()> {
+        let log = self.log.as_ref().context("this process has no log to catch up with")?;
+        let mut events_next = Vec::new();
+        for partition in 0..log.events.partitions {
+            events_next.push((partition, log.log.bounds(&log.events.topic, partition).await?.next));
+        }
+        let mut dead_next = Vec::new();
+        for partition in 0..log.dead_letters.partitions {
+            dead_next.push((partition, log.log.bounds(&log.dead_letters.topic, partition).await?.next));
+        }
+        let reached = |at: &[(u32, u64)], goal: &[(u32, u64)]| {
+            goal.iter().all(|(partition, next)| {
+                *next == 0 || at.iter().any(|(other, reached)| other == partition && reached >= next)
+            })
+        };
+        let mut progress = self.progress.clone();
+        let arrived =
+            progress.wait_for(|now| reached(&now.events, &events_next) && reached(&now.dead_letters, &dead_next));
+        match tokio::time::timeout(limit, arrived).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(_)) => Err(anyhow!("the stream job ended before it had caught up")),
+            Err(_) => Err(anyhow!("the stream job did not catch up within {} s", limit.as_secs())),
+        }
+    }
+}
+
+fn pipeline_fault(error: PipelineError) -> anyhow::Error {
+    let users = error.advice() == tributary_pipeline::Advice::Stop;
+    let error = anyhow::Error::new(error).context("the stream job failed");
+    if users { UserError(format!("{error:#}")).into() } else { error }
+}
+
+fn health(stop: CancellationToken) -> Router {
+    let ready = async move || {
+        if stop.is_cancelled() {
+            (axum::http::StatusCode::SERVICE_UNAVAILABLE, "shutting down\n")
+        } else {
+            (axum::http::StatusCode::OK, "ready\n")
+        }
+    };
+    Router::new().route("/healthz", get(async || "ok\n")).route("/readyz", get(ready))
+}

@@ -1,0 +1,83 @@
+//! The parts the roles work with: a listener, a log with its topics, a lake.
+//!
+//! In:      settings.
+//! Out:     each part, open.
+//! Promise: what a user can mend (a port or folder in use, a disk that is full) is told as such.
+
+use std::sync::Arc;
+
+use anyhow::Context;
+use tokio::net::TcpListener;
+use tributary_eventlog::embedded::EmbeddedLog;
+use tributary_eventlog::{Advice, EventLog, LogError, TopicInfo, TopicSpec};
+use tributary_lake::Lake;
+use tributary_schemas::Clock;
+
+use crate::cli::UserError;
+use crate::settings::{LogKind, LogSettings, Settings};
+
+/// The log and the two topics everything flows through.
+#[derive(Clone)]
+pub(crate) struct LogParts {
+    pub(crate) log: Arc<dyn EventLog>,
+    pub(crate) events: TopicInfo,
+    pub(crate) dead_letters: TopicInfo,
+}
+
+pub(crate) async fn listen(settings: &Settings) -> anyhow::Result<TcpListener> {
+    let listen = &settings.serve.listen;
+    TcpListener::bind(listen).await.map_err(|error| {
+        let advice = match error.kind() {
+            std::io::ErrorKind::AddrInUse => {
+                "another program listens there; stop it, or choose another port with --listen 127.0.0.1:PORT"
+            }
+            std::io::ErrorKind::PermissionDenied => "ports below 1024 need rights; choose one above with --listen",
+            std::io::ErrorKind::AddrNotAvailable => "this machine has no such address; choose another with --listen",
+            _ => "choose another address with --listen",
+        };
+        UserError(format!("cannot listen on {listen} ({error}): {advice}")).into()
+    })
+}
+
+pub(crate) async fn open_log(settings: &LogSettings, clock: Arc<dyn Clock>) -> anyhow::Result<LogParts> {
+    let log = open_kind(settings, clock).await?;
+    let events = TopicSpec { name: settings.events_topic.clone(), partitions: settings.partitions };
+    let dead_letters =
+        TopicSpec { name: settings.dead_letters_topic.clone(), partitions: settings.dead_letters_partitions };
+    let events = log.ensure_topic(&events).await.map_err(log_fault)?;
+    let dead_letters = log.ensure_topic(&dead_letters).await.map_err(log_fault)?;
+    Ok(LogParts { log, events, dead_letters })
+}
+
+async fn open_kind(settings: &LogSettings, clock: Arc<dyn Clock>) -> anyhow::Result<Arc<dyn EventLog>> {
+    match settings.kind {
+        LogKind::Embedded => {
+            let settings = settings.embedded(clock);
+            // Opening reads files, after a crash for seconds.
+            let opened = tokio::task::spawn_blocking(move || EmbeddedLog::open(settings)).await;
+            Ok(opened.context("opening the log broke off")?.map_err(log_fault)?)
+        }
+        #[cfg(feature = "kafka")]
+        LogKind::Kafka => {
+            let settings = settings.kafka();
+            Ok(tributary_eventlog::kafka::KafkaLog::connect(settings).await.map_err(log_fault)?)
+        }
+        #[cfg(not(feature = "kafka"))]
+        LogKind::Kafka => Err(UserError("this program was built without the feature `kafka`".to_owned()).into()),
+    }
+}
+
+pub(crate) async fn open_lake(settings: &Settings) -> anyhow::Result<Lake> {
+    Lake::open(settings.lake.clone())
+        .await
+        .with_context(|| format!("the lake in {} cannot be opened", settings.lake.url))
+}
+
+/// What a person must mend, as a user's fault: the log's own words say how.
+fn log_fault(error: LogError) -> anyhow::Error {
+    match error.advice() {
+        Advice::FixSetup | Advice::FixInput => UserError(error.to_string()).into(),
+        _ if matches!(error, LogError::DiskFull { .. }) => UserError(error.to_string()).into(),
+        _ => anyhow::Error::new(error).context("the log cannot be opened"),
+    }
+}

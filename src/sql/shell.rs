@@ -1,0 +1,153 @@
+//! The shell: a prompt, a history, a few words of its own.
+//!
+//! In:      lines of a person at a terminal.
+//! Out:     answers.
+//! Promise: Ctrl-C stops the question under way, not the shell; a question that fails does not end it either.
+
+use std::path::PathBuf;
+
+use anyhow::Context;
+use rustyline::error::ReadlineError;
+use rustyline::history::FileHistory;
+use rustyline::{DefaultEditor, Editor};
+
+use super::asker::{Asker, TRUNCATED};
+use super::{Format, print};
+
+const HELP: &str = "  a question ends with ;
+  \\d         lists the tables        \\d NAME    lists the columns of one
+  \\timing    shows how long it took  \\q         leaves (Ctrl-D does too)
+  Ctrl-C stops a question under way";
+
+enum Input {
+    Line(String),
+    Cleared,
+    End,
+}
+
+pub(crate) async fn run(asker: &Asker, format: Format) -> anyhow::Result<()> {
+    let mut editor =
+        DefaultEditor::new().context("this terminal cannot be used for a shell; give the question as an argument")?;
+    let history = history_file();
+    // There is no history the first time.
+    drop(history.as_ref().map(|file| editor.load_history(file)));
+    println!("Ask in SQL. \\d lists the tables, \\? helps.");
+    let mut is_timed = false;
+    let mut question = String::new();
+    loop {
+        let prompt = if question.is_empty() { "tributary> " } else { "       ...> " };
+        let (back, input) = read_line(editor, prompt).await?;
+        editor = back;
+        let line = match input {
+            Input::Line(line) => line,
+            Input::Cleared => {
+                question.clear();
+                continue;
+            }
+            Input::End => break,
+        };
+        let typed = line.trim();
+        if question.is_empty() && typed.starts_with('\\') {
+            let word = typed.trim_end_matches(';').trim();
+            remember(&mut editor, word);
+            match word {
+                "\\q" => break,
+                "\\?" | "\\h" | "\\help" => println!("{HELP}"),
+                "\\timing" => {
+                    is_timed = !is_timed;
+                    println!("timing is {}", if is_timed { "on" } else { "off" });
+                }
+                "\\d" => answer(asker, TABLES, format, is_timed).await?,
+                other => match other.strip_prefix("\\d ").map(str::trim).filter(|name| is_name(name)) {
+                    Some(name) => answer(asker, &columns_of(name), format, is_timed).await?,
+                    None => eprintln!("{other} is not known here\n{HELP}"),
+                },
+            }
+            continue;
+        }
+        if typed.is_empty() && question.is_empty() {
+            continue;
+        }
+        if !question.is_empty() {
+            question.push('\n');
+        }
+        question.push_str(&line);
+        if typed.ends_with(';') {
+            let sql = std::mem::take(&mut question);
+            remember(&mut editor, sql.trim());
+            answer(asker, sql.trim().trim_end_matches(';'), format, is_timed).await?;
+        }
+    }
+    if let Some(file) = history {
+        if let Err(error) = editor.save_history(&file) {
+            eprintln!("the history cannot be kept in {}: {error}", file.display());
+        }
+    }
+    Ok(())
+}
+
+const TABLES: &str = "SELECT table_name AS name, lower(table_type) AS kind FROM information_schema.tables \
+                      WHERE table_schema <> 'information_schema' ORDER BY name";
+
+fn columns_of(table: &str) -> String {
+    format!(
+        "SELECT column_name AS column, lower(data_type) AS type, lower(is_nullable) AS may_be_null \
+         FROM information_schema.columns WHERE table_name = '{table}' ORDER BY ordinal_position"
+    )
+}
+
+fn is_name(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+}
+
+async fn answer(asker: &Asker, sql: &str, format: Format, is_timed: bool) -> anyhow::Result<()> {
+    let answer = tokio::select! {
+        answer = asker.ask(sql, format) => answer,
+        _ = tokio::signal::ctrl_c() => {
+            // Dropping the question stops the work behind it.
+            eprintln!("stopped");
+            return Ok(());
+        }
+    };
+    match answer {
+        Err(error) => eprintln!("{error:#}"),
+        Ok(answer) => {
+            print(&answer)?;
+            if answer.truncated {
+                eprintln!("{TRUNCATED}");
+            }
+            if is_timed {
+                eprintln!("{:.1} ms", answer.elapsed.as_secs_f64() * 1_000.0);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Waits for a line on a thread of its own: the terminal blocks.
+async fn read_line(
+    mut editor: DefaultEditor,
+    prompt: &'static str,
+) -> anyhow::Result<(Editor<(), FileHistory>, Input)> {
+    let reading = tokio::task::spawn_blocking(move || {
+        let line = editor.readline(prompt);
+        (editor, line)
+    });
+    let (editor, line) = reading.await.context("reading from the terminal broke off")?;
+    let input = match line {
+        Ok(line) => Input::Line(line),
+        Err(ReadlineError::Interrupted) => Input::Cleared,
+        Err(ReadlineError::Eof) => Input::End,
+        Err(error) => return Err(error).context("the terminal cannot be read"),
+    };
+    Ok((editor, input))
+}
+
+fn remember(editor: &mut DefaultEditor, text: &str) {
+    // A history that takes no more lines is no reason to refuse a question.
+    drop(editor.add_history_entry(text));
+}
+
+fn history_file() -> Option<PathBuf> {
+    std::env::home_dir().map(|home| home.join(".tributary_history"))
+}

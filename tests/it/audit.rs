@@ -1,0 +1,174 @@
+//! The books: what the lake must hold, given what the door acknowledged.
+//!
+//! In:      a server that has taken in its whole log; the ledger of the loader.
+//! Out:     a failure with the first few rows that are wrong.
+//! Promise: knows sessions only by their batch definition, `testkit::oracle::session`.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::{Map, Value};
+use tributary_analytics::session::{SessionId, SessionKey};
+use tributary_schemas::{EventFlags, EventKind};
+use tributary_testkit::oracle::session::{Event, Rule, Session, late_flags, sessions};
+
+use crate::load::Ledger;
+use crate::server::{Server, TRUSTED_SOURCE};
+
+/// One row of `events`, as far as the books go.
+struct Row {
+    event: Event,
+    partition: i64,
+    is_late: bool,
+}
+
+/// Every acknowledged event is there once, no other than sent ones are there, each record of the log became one
+/// row, and `sessions` is what the batch definition makes of `events`.
+pub(crate) async fn all_is_well(server: &Server<'_>, ledger: &Ledger) {
+    let rows = event_rows(server).await;
+    acknowledged_once(&rows, ledger);
+    each_record_became_one_row(server, &rows).await;
+    sessions_are_those_of_the_batch_definition(server, &rows).await;
+}
+
+async fn event_rows(server: &Server<'_>) -> Vec<Row> {
+    let rows = server
+        .sql(
+            "SELECT source, session_key, event_id, event_time_us, event_kind, flags, log_partition, log_offset \
+             FROM events ORDER BY log_partition, log_offset",
+        )
+        .await;
+    rows.iter()
+        .map(|row| {
+            let mut event = Event::new(
+                text(row, "source"),
+                text(row, "session_key"),
+                text(row, "event_id"),
+                int(row, "event_time_us"),
+                int(row, "log_offset"),
+            );
+            event.kind = EventKind::parse(text(row, "event_kind")).unwrap();
+            let is_late = EventFlags(int(row, "flags")).has(EventFlags::LATE);
+            Row { event, partition: int(row, "log_partition"), is_late }
+        })
+        .collect()
+}
+
+fn acknowledged_once(rows: &[Row], ledger: &Ledger) {
+    let mut found: BTreeMap<&str, &Row> = BTreeMap::new();
+    for row in rows {
+        assert_eq!(row.event.source, TRUSTED_SOURCE);
+        let first = found.insert(&row.event.event_id, row);
+        assert!(first.is_none(), "{} is in `events` twice", row.event.event_id);
+        let sent = ledger.sent.get(&row.event.event_id);
+        assert_eq!(sent, Some(&row.event.time_us), "{}: the time it was sent with", row.event.event_id);
+    }
+    let lost: Vec<&String> = ledger.acknowledged.iter().filter(|id| !found.contains_key(id.as_str())).collect();
+    assert!(
+        lost.is_empty(),
+        "{} of {} acknowledged events are lost, first {:?}",
+        lost.len(),
+        ledger.acknowledged.len(),
+        &lost[..lost.len().min(5)]
+    );
+}
+
+/// (log_partition, log_offset) names one row, and none is missing: what is not in `events` is in `dead_letters`.
+async fn each_record_became_one_row(server: &Server<'_>, rows: &[Row]) {
+    let mut positions: BTreeMap<i64, BTreeSet<i64>> = BTreeMap::new();
+    let doubles = server.sql("SELECT log_partition, log_offset FROM dead_letters WHERE reason = 'duplicate'").await;
+    let of_doubles = doubles.iter().map(|row| (int(row, "log_partition"), int(row, "log_offset")));
+    for (partition, offset) in rows.iter().map(|row| (row.partition, row.event.offset)).chain(of_doubles) {
+        assert!(
+            positions.entry(partition).or_default().insert(offset),
+            "record {offset} of partition {partition} became two rows"
+        );
+    }
+    let others = server.number("SELECT count(*) FROM dead_letters WHERE reason <> 'duplicate'").await;
+    assert_eq!(others, 0, "every event of the loader can be read");
+    // Both logs give every offset to a record here: Kafka leaves holes only for transactions, which nobody uses.
+    for (partition, offsets) in positions {
+        let count = i64::try_from(offsets.len()).unwrap();
+        let last = offsets.last().copied().unwrap();
+        assert_eq!((offsets.first().copied(), last + 1), (Some(0), count), "partition {partition} has holes");
+    }
+}
+
+async fn sessions_are_those_of_the_batch_definition(server: &Server<'_>, rows: &[Row]) {
+    let mut by_partition: BTreeMap<i64, Vec<&Row>> = BTreeMap::new();
+    for row in rows {
+        by_partition.entry(row.partition).or_default().push(row);
+    }
+    let mut expected: Vec<Session> = Vec::new();
+    let mut late_count = 0;
+    for rows in by_partition.values() {
+        let events: Vec<Event> = rows.iter().map(|row| row.event.clone()).collect();
+        for (row, late) in rows.iter().zip(late_flags(&Rule::GA4, &events)) {
+            assert_eq!(row.is_late, late, "{}: flagged late", row.event.event_id);
+            late_count += usize::from(late);
+        }
+        expected.extend(sessions(&Rule::GA4, &events));
+    }
+    let mut expected: Vec<String> = expected.iter().map(expected_line).collect();
+    expected.sort();
+
+    let found = server
+        .sql(
+            "SELECT session_id, source, session_key, start_time_us, end_time_us, event_count, page_count, \
+             conversion_count, first_offset, last_offset FROM sessions",
+        )
+        .await;
+    let mut found: Vec<String> = found.iter().map(found_line).collect();
+    found.sort();
+    if found != expected {
+        let missing: Vec<_> = expected.iter().filter(|line| found.binary_search(line).is_err()).take(5).collect();
+        let extra: Vec<_> = found.iter().filter(|line| expected.binary_search(line).is_err()).take(5).collect();
+        panic!(
+            "`sessions` has {} rows, the batch definition {}\nmissing: {missing:#?}\nextra: {extra:#?}",
+            found.len(),
+            expected.len()
+        );
+    }
+    eprintln!("{} events, {late_count} of them late, in {} sessions", rows.len(), found.len());
+}
+
+fn expected_line(session: &Session) -> String {
+    let key = SessionKey { source: &session.source, session_key: &session.session_key };
+    let id = SessionId::of(key, &session.first_event_id, session.start_time_us);
+    format!(
+        "{} {} {} {}..{} events {} pages {} conversions {} offsets {}..{}",
+        session.source,
+        session.session_key,
+        id,
+        session.start_time_us,
+        session.end_time_us,
+        session.event_count,
+        session.page_count,
+        session.conversion_count,
+        session.first_offset,
+        session.last_offset,
+    )
+}
+
+fn found_line(row: &Map<String, Value>) -> String {
+    format!(
+        "{} {} {} {}..{} events {} pages {} conversions {} offsets {}..{}",
+        text(row, "source"),
+        text(row, "session_key"),
+        text(row, "session_id"),
+        int(row, "start_time_us"),
+        int(row, "end_time_us"),
+        int(row, "event_count"),
+        int(row, "page_count"),
+        int(row, "conversion_count"),
+        int(row, "first_offset"),
+        int(row, "last_offset"),
+    )
+}
+
+fn text<'r>(row: &'r Map<String, Value>, name: &str) -> &'r str {
+    row.get(name).and_then(Value::as_str).unwrap_or_else(|| panic!("no {name} in {row:?}"))
+}
+
+fn int(row: &Map<String, Value>, name: &str) -> i64 {
+    row.get(name).and_then(Value::as_i64).unwrap_or_else(|| panic!("no {name} in {row:?}"))
+}

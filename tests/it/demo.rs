@@ -1,0 +1,55 @@
+//! The demo, as a stranger runs it: every figure with a known truth agrees with it.
+
+use std::process::{Command, Output};
+
+fn demo(dir: &std::path::Path) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_tributary"))
+        .args(["demo", "--data", "demo"])
+        .current_dir(dir)
+        .env_remove("RUST_LOG")
+        .output()
+        .unwrap()
+}
+
+fn tributary(dir: &std::path::Path, arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_tributary")).args(arguments).current_dir(dir).output().unwrap()
+}
+
+#[test]
+fn the_demo_finds_every_known_truth_and_leaves_a_lake_to_ask() {
+    let dir = tempfile::tempdir().unwrap();
+    let output = demo(dir.path());
+    let report = String::from_utf8_lossy(&output.stdout).into_owned();
+    let told = format!("{report}\n---\n{}", String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{told}");
+    for part in ["165,474 events sent", "24,026 sessions", "21,127", "9,035", "4,327", "1,806", "503", "agree with it"]
+    {
+        assert!(report.contains(part), "{part}\n---\n{told}");
+    }
+    assert!(!report.contains("WRONG"), "{told}");
+    let widest = report.lines().map(|line| line.chars().count()).max().unwrap();
+    assert!(widest <= 80, "a line of {widest} columns\n{told}");
+
+    // What it leaves behind can be asked, in each format, without a server.
+    let count = "SELECT count(*) AS events FROM events WHERE source = 'shop'";
+    let csv = tributary(dir.path(), &["sql", "--data", "demo", "--format", "csv", count]);
+    assert_eq!(String::from_utf8_lossy(&csv.stdout), "events\n165474\n");
+    let json = tributary(dir.path(), &["sql", "--data", "demo", "--format", "json", count]);
+    assert_eq!(String::from_utf8_lossy(&json.stdout).trim(), r#"[{"events":165474}]"#);
+    let table = tributary(dir.path(), &["sql", "--data", "demo", count]);
+    assert!(String::from_utf8_lossy(&table.stdout).contains("| 165474 |"));
+    let wrong = tributary(dir.path(), &["sql", "--data", "demo", "SELECT nothing FROM events"]);
+    assert_eq!(wrong.status.code(), Some(1));
+    assert!(wrong.stdout.is_empty() && String::from_utf8_lossy(&wrong.stderr).contains("nothing"));
+}
+
+#[test]
+fn the_demo_wipes_no_folder_but_its_own() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::create_dir(dir.path().join("demo")).unwrap();
+    std::fs::write(dir.path().join("demo/thesis.txt"), "five years").unwrap();
+    let output = demo(dir.path());
+    assert_eq!(output.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("not a demo's"));
+    assert!(dir.path().join("demo/thesis.txt").exists());
+}

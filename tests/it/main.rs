@@ -1,0 +1,33 @@
+//! The house stands: the real binary, on real logs, with real clients, through faults.
+//!
+//! One binary, so that the tests link once. What needs Kafka, Python or Node finds them through environment
+//! variables that `cargo xtask test` sets; without them those tests say on stderr that they were skipped.
+
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+// The walls.
+mod arrows;
+
+// What the tests below stand on.
+mod audit;
+mod chance;
+mod load;
+mod outside;
+mod proxy;
+mod server;
+
+// The line as its users meet it.
+mod bad_input;
+mod graceful;
+mod other_engine;
+mod sdk;
+
+// The line under fire.
+mod kill_loop;
+mod replay;
+
+// The commands and the demo.
+mod cli;
+mod demo;
+mod import;
+mod settings;

@@ -1,0 +1,62 @@
+//! What the tests need from outside, and how they say that they went without.
+//!
+//! In:      environment variables that `cargo xtask test` sets.
+//! Out:     a broker's address, a Python, a `node_modules`; or a line on stderr.
+//! Promise: a test that did not run says so even though it counts as passed: the line goes past libtest's capture.
+
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::process::Command;
+
+/// Says that `test` did not run, and why.
+pub(crate) fn skipped(test: &str, why: &str) {
+    // `eprintln!` would be captured and thrown away with the output of a test that passed.
+    let line = format!("SKIPPED {test}: {why}\n");
+    std::io::stderr().write_all(line.as_bytes()).unwrap();
+}
+
+fn from_environment(test: &str, name: &str) -> Option<String> {
+    let value = std::env::var(name).ok().filter(|value| !value.is_empty());
+    if value.is_none() {
+        skipped(test, &format!("{name} is not set; `cargo xtask test` sets it and runs this too"));
+    }
+    value
+}
+
+/// `host:port` of a Kafka broker.
+pub(crate) fn kafka(test: &str) -> Option<String> {
+    from_environment(test, "TRIBUTARY_TEST_KAFKA")
+}
+
+/// A Python that has the pinned packages, about to run a script of `tests/sdk/python`.
+pub(crate) fn python(test: &str, script: &str) -> Option<Command> {
+    let mut command = Command::new(from_environment(test, "TRIBUTARY_TEST_PYTHON")?);
+    command.arg(scripts().join("python").join(script)).env("NO_PROXY", "127.0.0.1");
+    Some(command)
+}
+
+/// Node with the pinned packages, about to run a script of `tests/sdk/node`.
+pub(crate) fn node(test: &str, script: &str) -> Option<Command> {
+    let modules = from_environment(test, "TRIBUTARY_TEST_NODE_MODULES")?;
+    let mut command = Command::new("node");
+    command.arg(scripts().join("node").join(script)).env("NODE_PATH", modules).env("NO_PROXY", "127.0.0.1");
+    Some(command)
+}
+
+fn scripts() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/sdk")
+}
+
+/// Runs a script to its end and gives back what it printed, one JSON value a line.
+pub(crate) async fn json_lines(command: Command) -> Vec<serde_json::Value> {
+    const SCRIPT_TIME_MAX: std::time::Duration = std::time::Duration::from_secs(180);
+    let mut command = tokio::process::Command::from(command);
+    let output = tokio::time::timeout(SCRIPT_TIME_MAX, command.kill_on_drop(true).output())
+        .await
+        .expect("the script ends in time")
+        .expect("the script can be started");
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "the script ended with {}:\n{told}", output.status);
+    let text = String::from_utf8(output.stdout).unwrap();
+    text.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"))).collect()
+}

@@ -56,7 +56,17 @@ pub struct AnswerStream {
     tally: Tally,
     is_over: bool,
     work: JoinSet<()>,
+    /// Dropped with the stream: the joins then end too.
+    stop: Stop,
     _turn: OwnedSemaphorePermit,
+}
+
+/// A question whose plan runs.
+pub(crate) struct Started {
+    pub(crate) batches: SendableRecordBatchStream,
+    pub(crate) versions: Vec<(Table, u64)>,
+    pub(crate) stop: Stop,
+    pub(crate) turn: OwnedSemaphorePermit,
 }
 
 /// Batches computed ahead of the reader.
@@ -86,7 +96,8 @@ impl AnswerStream {
             settings,
             tally,
             is_over: false,
-            work: work,
+            work,
+            stop,
             _turn: turn,
         }
     }

@@ -73,10 +73,11 @@ pub(crate) fn write_out(
     checker: &Checker<'_>,
 ) -> Option<Result<Box<Query>, QueryError>> {
     let (spec, write_out) = ALL.iter().find(|(spec, _)| spec.name == name)?;
-    let sql = Arguments::read(spec, arguments, checker).and_then(|arguments| write_out(&arguments));
-    Some(sql.map(|sql| {
-        let mut parser = Parser::new(&GenericDialect {}).try_with_sql(&sql).expect("our own SQL has no bad tokens");
-        parser.parse_query().unwrap_or_else(|error| panic!("our own SQL parses: {error}\n{sql}"))
+    Some(Arguments::read(spec, arguments, checker).and_then(|arguments| {
+        let sql = write_out(&arguments)?;
+        // Ours always parses; a condition is printed from its tree, and may be one the printer gets wrong.
+        let parsed = Parser::new(&GenericDialect {}).try_with_sql(&sql).and_then(|mut parser| parser.parse_query());
+        parsed.map_err(|error| arguments.fault(format!("an argument cannot be put into the query: {error}")))
     }))
 }
 

@@ -58,7 +58,6 @@ async fn nothing_runs_but(tasks_before: usize, question: &str) {
         assert!(is_soon, "{alive} tasks run on, {tasks_before} were there before: {question}");
         tokio::task::yield_now().await;
     }
-    println!("ended after {:?}: {question}", began.elapsed());
 }
 
 fn tasks() -> usize {

@@ -72,6 +72,9 @@ impl Store {
         let lock = disk.lock(&dir.join(LOCK_FILE)).map_err(failed)?;
         let lock = Arc::new(lock.ok_or_else(|| LogError::InUse { dir: dir.clone() })?);
         disk.sync_dir(&dir).map_err(failed)?;
+        // A process that was killed may have named a topic without making the name durable. What is synced
+        // inside it from here on must not outlive that name, or the topic would come back without its file.
+        disk.sync_dir(&topics_dir).map_err(failed)?;
         let positions = Arc::new(Positions::open(disk.clone(), dir.clone()).map_err(failed)?);
         let names = disk.list(&topics_dir).map_err(failed)?;
         let held = Mutex::new(Held { threads: Vec::new(), lock: Some(lock) });

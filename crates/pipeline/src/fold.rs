@@ -9,7 +9,6 @@ use arrow::array::{Array, ArrayRef, Date32Array, Int32Array, Int64Array, RecordB
 use std::sync::Arc;
 use tributary_analytics::session::{Observed, Sessionizer};
 use tributary_eventlog::Delivered;
-use tributary_schemas::columns::ColumnKind;
 use tributary_schemas::wire::{BATCH_ROWS_MAX, Shape, WireDecoder};
 use tributary_schemas::{DeadReason, EventFlags, EventKind, Table};
 use xxhash_rust::xxh3::Xxh3;
@@ -379,7 +378,6 @@ impl DeadRows {
             Arc::new(Int64Array::from_iter_values(rows.iter().map(|row| row.offset.cast_signed()))),
             Arc::new(Date32Array::from_iter_values(rows.iter().map(|row| day_of(row.ingest_time_us)))),
         ];
-        debug_assert_eq!(Table::DeadLetters.columns()[3].kind, ColumnKind::Int);
         RecordBatch::try_new(Table::DeadLetters.arrow_schema(), columns).expect("the columns of `dead_letters`")
     }
 }

@@ -213,25 +213,3 @@ fn golden_bytes_of_every_version_are_read() {
     assert_eq!(Shape::Event.avro_schema(), include_str!("../../tests/golden/event.v1.avsc").trim());
     assert_eq!(Shape::DeadLetter.avro_schema(), include_str!("../../tests/golden/dead_letter.v1.avsc").trim());
 }
-
-/// Writes the goldens of a *new* version: `cargo test -p tributary-schemas write_goldens -- --ignored`
-/// would overwrite history, so it only writes files that are not there.
-#[test]
-fn missing_goldens_are_written_once() {
-    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
-    let hex = |bytes: &[u8]| -> String {
-        bytes.chunks(32).map(|line| line.iter().map(|byte| format!("{byte:02x}")).collect::<String>() + "\n").collect()
-    };
-    for (name, text) in [
-        ("event.v1.hex", hex(&encode_event(&full_event()))),
-        ("dead_letter.v1.hex", hex(&encode_dead_letter(&full_dead_letter()))),
-        ("event.v1.avsc", Shape::Event.avro_schema() + "\n"),
-        ("dead_letter.v1.avsc", Shape::DeadLetter.avro_schema() + "\n"),
-    ] {
-        let path = folder.join(name);
-        if std::env::var_os("TRIBUTARY_WRITE_GOLDENS").is_some() && std::fs::metadata(&path).map_or(0, |m| m.len()) == 0
-        {
-            std::fs::write(path, text).unwrap();
-        }
-    }
-}

@@ -8,8 +8,6 @@
 //!
 //! Definition: `docs/methods.md#channel`. After GA4's default channel groups, in snake case.
 
-use tributary_schemas::Event;
-
 pub const EMAIL: &str = "email";
 pub const SMS: &str = "sms";
 pub const PUSH: &str = "push";
@@ -64,25 +62,6 @@ pub struct TouchHints<'a> {
     pub referrer_host: Option<&'a str>,
     /// Host of the page itself: a link from one's own pages is no origin.
     pub own_host: Option<&'a str>,
-}
-
-impl<'a> TouchHints<'a> {
-    pub fn of(event: &'a Event) -> Self {
-        Self {
-            utm_source: event.utm_source.as_deref(),
-            utm_medium: event.utm_medium.as_deref(),
-            has_other_utm: event.utm_campaign.is_some() || event.utm_term.is_some() || event.utm_content.is_some(),
-            has_google_ads_click_id: event.gclid.is_some() || event.gbraid.is_some() || event.wbraid.is_some(),
-            has_google_display_click_id: event.dclid.is_some(),
-            has_microsoft_ads_click_id: event.msclkid.is_some(),
-            has_meta_click_id: event.fbclid.is_some(),
-            has_tiktok_click_id: event.ttclid.is_some(),
-            has_x_click_id: event.twclid.is_some(),
-            has_linkedin_click_id: event.li_fat_id.is_some(),
-            referrer_host: event.referrer_host.as_deref(),
-            own_host: event.url_host.as_deref(),
-        }
-    }
 }
 
 /// The channel these hints speak for; `None` if there are none.

@@ -1,13 +1,13 @@
 //! What of an event a session needs, and which events make sessions at all.
 //!
-//! In:       `schemas::Event` with its log offset, or the same columns read back from the table `events`.
+//! In:       the columns of the table `events`.
 //! Out:      `SessionEvent`: held in memory for as long as its session can still change, so kept small.
 //! Promise:  the order of events within a key is total: time, event id, offset.
 //! Not here: finding the channel of an event that names none (`channel`; the pipeline fills it in before).
 
 use std::sync::Arc;
 
-use tributary_schemas::{EngagementClass, Event, EventKind, Exposure};
+use tributary_schemas::{EngagementClass, EventKind, Exposure};
 
 /// Whether events of this kind open and extend sessions.
 ///
@@ -81,48 +81,6 @@ impl SessionEvent {
             value_micros: None,
             currency: None,
             exposures: None,
-        }
-    }
-
-    /// The event at `offset` of its log partition. Its `channel` is taken as it stands.
-    pub fn of(event: &Event, offset: i64) -> Self {
-        let shared = |text: &Option<String>| text.as_deref().map(Arc::from);
-        let boxed = |text: &Option<String>| text.as_deref().map(Box::from);
-        Self {
-            time_us: event.event_time_us,
-            offset,
-            event_id: event.event_id.as_str().into(),
-            kind: event.event_kind,
-            engagement_class: event.engagement_class,
-            anonymous_id: shared(&event.anonymous_id),
-            user_id: shared(&event.user_id),
-            account_id: shared(&event.account_id),
-            url_host: shared(&event.url_host),
-            url_path: shared(&event.url_path),
-            device_class: shared(&event.device_class),
-            country: shared(&event.country),
-            touch: Touch {
-                channel: boxed(&event.channel),
-                campaign_id: boxed(&event.campaign_id),
-                utm_source: boxed(&event.utm_source),
-                utm_medium: boxed(&event.utm_medium),
-                referrer_host: boxed(&event.referrer_host),
-                click_id: Self::click_id([
-                    ("gclid", event.gclid.as_deref()),
-                    ("gbraid", event.gbraid.as_deref()),
-                    ("wbraid", event.wbraid.as_deref()),
-                    ("dclid", event.dclid.as_deref()),
-                    ("fbclid", event.fbclid.as_deref()),
-                    ("msclkid", event.msclkid.as_deref()),
-                    ("ttclid", event.ttclid.as_deref()),
-                    ("twclid", event.twclid.as_deref()),
-                    ("li_fat_id", event.li_fat_id.as_deref()),
-                ]),
-            }
-            .boxed(),
-            value_micros: event.value.map(|value| value.micros),
-            currency: shared(&event.currency),
-            exposures: (!event.exposures.is_empty()).then(|| event.exposures.clone().into()),
         }
     }
 

@@ -2,10 +2,11 @@
 //!
 //! In:       events of the key that are in time, in any order.
 //! Out:      its unsealed sessions; what of them changed since the last report.
-//! Promise:  the cuts are those of a greedy scan over all its events in order. An event that comes in order costs O(1)
-//!           to take in; one that does not moves the events after it, and is re-scanned only where a cut can move.
+//! Promise:  the cuts are those of a greedy scan over all its events in order. An event costs O(1) to take in, in order
+//!           or not: those out of order wait in a pile of their own until the next report, which sorts them in at once.
 //! Not here: the watermark, and when a session is sealed (`sessionizer.rs`).
 
+use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -22,10 +23,11 @@ pub(super) struct Line {
     session_key: Arc<str>,
     /// Sorted by `place`.
     events: Vec<SessionEvent>,
-    /// One for each session, in order; the first starts at event 0.
+    /// One for each session of `events`, in order; the first starts at event 0.
     cuts: Vec<Cut>,
-    /// Sessions that were reported and are no longer cut like that: their tombstones are due.
-    gone: Vec<(SessionId, Told)>,
+    /// What came after a later one of `events`, as it came. Empty after a report. Putting each into its place at once
+    /// took minutes when a hundred thousand came newest first: every one moved all before it.
+    loose: Vec<SessionEvent>,
     lowest_offset: i64,
     /// Kept for `sessionizer.rs`: the end under which this line stands in its order of eviction.
     pub(super) filed_under_us: i64,
@@ -64,7 +66,7 @@ impl Line {
             filed_under_us: event.time_us,
             events: vec![event],
             cuts: vec![Cut { start: 0, id, changed: true, told: None }],
-            gone: Vec::new(),
+            loose: Vec::new(),
             touched: false,
         }
     }
@@ -87,102 +89,106 @@ impl Line {
             session_key,
             events,
             cuts: Vec::new(),
-            gone: Vec::new(),
+            loose: Vec::new(),
             lowest_offset,
             filed_under_us: 0,
             touched: false,
         };
-        line.recut(0, rule);
+        for start in line.starts_from(0, rule) {
+            let id = line.id_at(start);
+            line.cuts.push(Cut { start, id, changed: false, told: None });
+        }
         for index in 0..line.cuts.len() {
             line.cuts[index].told = Some(line.row_of(index));
-            line.cuts[index].changed = false;
         }
         line.filed_under_us = line.first_end_us();
         line
     }
 
-    /// Takes in one event, and says how the number of sessions changed.
-    pub(super) fn insert(&mut self, mut event: SessionEvent, rule: &SessionRule) -> isize {
-        let count_before = self.cuts.len();
+    /// Takes in one event, and says how many sessions it opened; one out of order is not counted before the next report.
+    pub(super) fn insert(&mut self, mut event: SessionEvent, rule: &SessionRule) -> usize {
         self.lowest_offset = self.lowest_offset.min(event.offset);
         let last = self.events.last().expect("a line is never empty between two calls");
-        if last.place() <= event.place() {
-            event.share_with(last);
-            let cut = self.cuts.last_mut().expect("a line is cut into at least one session");
-            let opens = rule.opens(self.events[cut.start].time_us, last.time_us, event.time_us);
-            cut.changed |= !opens;
-            self.events.push(event);
-            if opens {
-                let start = self.events.len() - 1;
-                let id = self.id_at(start);
-                self.cuts.push(Cut { start, id, changed: true, told: None });
-            }
-        } else {
-            self.insert_amid(event, rule);
+        event.share_with(last);
+        if event.place() < last.place() {
+            self.loose.push(event);
+            return 0;
         }
-        self.cuts.len().checked_signed_diff(count_before).expect("an event moves the count of sessions by few")
+        let cut = self.cuts.last_mut().expect("a line is cut into at least one session");
+        let opens = rule.opens(self.events[cut.start].time_us, last.time_us, event.time_us);
+        cut.changed |= !opens;
+        self.events.push(event);
+        if opens {
+            let start = self.events.len() - 1;
+            let id = self.id_at(start);
+            self.cuts.push(Cut { start, id, changed: true, told: None });
+        }
+        usize::from(opens)
     }
 
-    /// Takes in an event that belongs before the last one.
-    fn insert_amid(&mut self, mut event: SessionEvent, rule: &SessionRule) {
-        let at = self.events.partition_point(|known| known.place() <= event.place());
-        event.share_with(&self.events[at.saturating_sub(1)]);
-        self.events.insert(at, event);
+    /// Sorts in what came out of order, and cuts anew from the session on in which the first of it belongs. Returns the
+    /// sessions that were reported and are no longer cut like that: their tombstones are due.
+    fn settle(&mut self, rule: &SessionRule) -> Vec<(SessionId, Told)> {
+        let mut loose = std::mem::take(&mut self.loose);
+        loose.sort_unstable_by(|a, b| a.place().cmp(&b.place()));
+        let Some(first) = loose.first() else { return Vec::new() };
+        let at = self.events.partition_point(|known| known.place() <= first.place());
         // The session of the event before it; before the very first event, the first session.
-        let after = self.cuts.partition_point(|cut| cut.start < at);
-        let index = after.saturating_sub(1);
-        for cut in &mut self.cuts[after..] {
-            cut.start += 1;
+        let index = self.cuts.partition_point(|cut| cut.start < at).saturating_sub(1);
+        let begin = self.cuts[index].start;
+        let counts: Vec<usize> = (index..self.cuts.len()).map(|index| self.session(index).len()).collect();
+        // A session keeps its history by its id: one that is cut again as before was never gone.
+        let mut before: HashMap<SessionId, (usize, Cut)> =
+            counts.into_iter().zip(self.cuts.drain(index..)).map(|(count, cut)| (cut.id, (count, cut))).collect();
+
+        let mut put_at = Vec::with_capacity(loose.len());
+        let mut known = self.events.split_off(at).into_iter().peekable();
+        for event in loose {
+            while let Some(earlier) = known.next_if(|known| known.place() <= event.place()) {
+                self.events.push(earlier);
+            }
+            put_at.push(self.events.len());
+            self.events.push(event);
         }
-        // Between two events of one session nothing is cut anew: its start stays, so its duration does, and a gap that
-        // was narrow enough has only become two narrower ones.
-        let amid_one_session = after > 0 && at + 1 < self.session(index).end;
-        if amid_one_session {
-            self.cuts[index].changed = true;
-        } else {
-            self.recut(index, rule);
+        self.events.extend(known);
+
+        let starts = self.starts_from(begin, rule);
+        let ends = starts[1..].iter().copied().chain([self.events.len()]);
+        for (&start, end) in starts.iter().zip(ends) {
+            let id = self.id_at(start);
+            let joined = put_at.partition_point(|at| *at < start) < put_at.partition_point(|at| *at < end);
+            self.cuts.push(match before.remove(&id) {
+                Some((count, cut)) => Cut { start, changed: cut.changed || joined || count != end - start, ..cut },
+                None => Cut { start, id, changed: true, told: None },
+            });
         }
+        before.into_values().filter_map(|(_, cut)| Some((cut.id, cut.told?))).collect()
     }
 
-    /// Cuts again from session `index` on, which holds the new event or begins right after it. Stops where an old cut is
-    /// met: old cuts beyond `index` lie behind the new event, so from there on nothing differs.
-    fn recut(&mut self, index: usize, rule: &SessionRule) {
-        let begin = if index == 0 { 0 } else { self.cuts[index].start };
-        let mut fresh = vec![begin];
-        let mut kept_from = self.cuts.len();
-        let mut old = index;
-        let mut start = begin;
+    /// The first event of each session, when events from `begin` on, the first of a session, are cut greedily.
+    fn starts_from(&self, begin: usize, rule: &SessionRule) -> Vec<usize> {
+        let mut starts = vec![begin];
+        let mut start_us = self.events[begin].time_us;
         for at in begin + 1..self.events.len() {
-            if !rule.opens(self.events[start].time_us, self.events[at - 1].time_us, self.events[at].time_us) {
-                continue;
-            }
-            while old < self.cuts.len() && self.cuts[old].start < at {
-                old += 1;
-            }
-            if old < self.cuts.len() && self.cuts[old].start == at {
-                kept_from = old;
-                break;
-            }
-            fresh.push(at);
-            start = at;
-        }
-        let mut fresh: Vec<Cut> =
-            fresh.into_iter().map(|start| Cut { start, id: self.id_at(start), changed: true, told: None }).collect();
-        // A session keeps its history by its id: one that was reported, went, and is cut again as before was never gone.
-        for cut in self.cuts.drain(index..kept_from) {
-            self.gone.extend(cut.told.map(|told| (cut.id, told)));
-        }
-        for cut in &mut fresh {
-            if let Some(at) = self.gone.iter().position(|(id, _)| *id == cut.id) {
-                cut.told = Some(self.gone.swap_remove(at).1);
+            let time_us = self.events[at].time_us;
+            if rule.opens(start_us, self.events[at - 1].time_us, time_us) {
+                starts.push(at);
+                start_us = time_us;
             }
         }
-        self.cuts.splice(index..index, fresh);
+        starts
     }
 
-    /// Appends what changed since the last report, and takes it as told.
-    pub(super) fn report(&mut self, rule_text: &Arc<str>, changes: &mut Vec<SessionChange>) {
-        for (session_id, told) in std::mem::take(&mut self.gone) {
+    /// Appends what changed since the last report, and takes it as told. Says how the number of sessions changed by what
+    /// came out of order.
+    pub(super) fn report(
+        &mut self,
+        rule: &SessionRule,
+        rule_text: &Arc<str>,
+        changes: &mut Vec<SessionChange>,
+    ) -> isize {
+        let count_before = self.cuts.len();
+        for (session_id, told) in self.settle(rule) {
             changes.push(SessionChange::Tombstone(Tombstone {
                 session_id,
                 superseded_by: self.holder_of(&told),
@@ -211,6 +217,7 @@ impl Line {
             self.cuts[index].changed = false;
             changes.push(SessionChange::Upsert(Box::new(session)));
         }
+        self.cuts.len().checked_signed_diff(count_before).expect("sessions of one line are far fewer than 2^63")
     }
 
     /// Forgets the sessions that are sealed at `watermark_us`, and says how many those were. The line may then be empty.
@@ -221,7 +228,7 @@ impl Line {
         if sealed == 0 {
             return 0;
         }
-        debug_assert!(self.gone.is_empty() && self.cuts[..sealed].iter().all(|cut| !cut.changed));
+        debug_assert!(self.loose.is_empty() && self.cuts[..sealed].iter().all(|cut| !cut.changed));
         let event_count = self.session(sealed - 1).end;
         self.events.drain(..event_count);
         self.cuts.drain(..sealed);
@@ -250,7 +257,7 @@ impl Line {
         self.lowest_offset
     }
 
-    /// End of its oldest session: the one that is sealed next.
+    /// End of its oldest session, the one that is sealed next, as of the last report.
     pub(super) fn first_end_us(&self) -> i64 {
         self.end_us(0)
     }

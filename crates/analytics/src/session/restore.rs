@@ -25,15 +25,15 @@ use super::sessionizer::Sessionizer;
 pub enum RestoreError {
     #[error(
         "session {session_id} of source {source_name} is in the table `sessions` but its events give {found}: \
-         the session rule or the table `events` has changed; rebuild `sessions` from the log"
+         the session rule or the table `events` has changed"
     )]
     NotFound { source_name: Arc<str>, session_id: SessionId, found: FoundSessions },
     #[error(
         "the events of source {source_name} give session {session_id}, which the table `sessions` does not list as \
-         unsealed: rows of it are missing; rebuild `sessions` from the log"
+         unsealed: rows of it are missing"
     )]
     NotListed { source_name: Arc<str>, session_id: SessionId },
-    #[error("source {source_name} has unsealed sessions but no watermark: rebuild `sessions` from the log")]
+    #[error("source {source_name} has unsealed sessions but no watermark")]
     NoWatermark { source_name: Arc<str> },
 }
 
@@ -102,15 +102,12 @@ impl Restorer {
             .is_some_and(|key| key.earliest_start_us <= time_us)
     }
 
-    /// An event below the committed offset that was counted: of a kind that `belongs_to_session`, and not flagged late.
-    /// In any order, each once.
+    /// An event below the committed offset that was counted: of a kind that `belongs_to_session`, and not flagged late;
+    /// one that `wants` says yes to. In any order, each once.
     pub fn event(&mut self, key: SessionKey<'_>, event: SessionEvent) {
-        if let Some(source) = self.sources.get_mut(key.source)
-            && let Some(key) = source.keys.get_mut(key.session_key)
-            && key.earliest_start_us <= event.time_us
-        {
-            key.events.push(event);
-        }
+        let of_source = self.sources.get_mut(key.source);
+        let of_key = of_source.and_then(|source| source.keys.get_mut(key.session_key));
+        of_key.expect("the caller asked whether it is wanted").events.push(event);
     }
 
     pub fn finish(self) -> Result<Sessionizer, RestoreError> {

@@ -7,6 +7,8 @@
 
 use std::fmt;
 
+use xxhash_rust::xxh3::xxh3_64;
+
 const SECOND_US: i64 = 1_000_000;
 
 /// Whether a quiet time of exactly `gap_us` still belongs to the session.
@@ -91,6 +93,15 @@ impl SessionRule {
             }
         }
         faults
+    }
+
+    /// One number for the whole rule, never negative and the same for ever: sessions made by rules with different numbers
+    /// must not be mixed.
+    pub fn fingerprint(&self) -> i64 {
+        let Self { gap_us, boundary, duration_us_max, lateness_us, watermark_delay_us } = self;
+        let closes_at = i64::from(*boundary == GapCloses::AtLeast);
+        let numbers = [*gap_us, closes_at, *duration_us_max, *lateness_us, *watermark_delay_us];
+        (xxh3_64(&numbers.map(i64::to_le_bytes).concat()) >> 1).cast_signed()
     }
 
     /// Whether an event at `time_us` opens a new session after one that began at `start_us` and was last heard of at

@@ -126,16 +126,14 @@ impl Sessionizer {
         }
         match source.lines.get_mut(key.session_key) {
             Some(line) => {
-                let lowest_before = line.lowest_offset();
-                self.session_count = self
-                    .session_count
-                    .checked_add_signed(line.insert(event, &self.rule))
-                    .expect("each line counts its own sessions");
+                let (lowest_before, time_us) = (line.lowest_offset(), event.time_us);
+                self.session_count += line.insert(event, &self.rule);
                 if line.lowest_offset() < lowest_before {
                     self.lowest_offsets.remove(&lowest_before);
                     self.lowest_offsets.insert(line.lowest_offset());
                 }
-                let end_us = line.first_end_us();
+                // The oldest session will not end before the earliest event, wherever the next report cuts it.
+                let end_us = line.first_end_us().min(time_us);
                 if end_us < line.filed_under_us {
                     source.refile(key.session_key, end_us);
                 }
@@ -162,7 +160,9 @@ impl Sessionizer {
             for session_key in std::mem::take(&mut source.touched) {
                 let line = source.lines.get_mut(&session_key).expect("a touched line is kept until it is reported");
                 line.touched = false;
-                line.report(&self.rule_text, &mut changes);
+                let opened = line.report(&self.rule, &self.rule_text, &mut changes);
+                self.session_count =
+                    self.session_count.checked_add_signed(opened).expect("each line counts its own sessions");
             }
         }
         changes.sort_unstable_by_key(|change| (change.first_offset(), change.session_id()));
@@ -199,7 +199,7 @@ impl Sessionizer {
         self.lowest_offsets.first().copied()
     }
 
-    /// Sessions held in memory.
+    /// Sessions held in memory, as of the last `drain` and what came in order since.
     pub fn open_sessions(&self) -> usize {
         self.session_count
     }

@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use tributary_schemas::{EngagementClass, Event, EventKind, Exposure};
+use tributary_schemas::{EngagementClass, EventKind, Exposure};
 
 use super::*;
 
@@ -331,19 +331,33 @@ fn absurd_times_do_not_overflow() {
 }
 
 #[test]
-fn an_event_is_taken_over_column_by_column() {
-    let mut event = Event::new("web", "test", "e1", "page", BASE_US);
-    assert_eq!(SessionEvent::of(&event, 5).touch, None, "an event that says nothing of its origin has no touch");
-    event.channel = Some("email".to_owned());
-    event.fbclid = Some("F".to_owned());
-    event.msclkid = Some("M".to_owned());
-    event.url_path = Some("/p".to_owned());
-    event.currency = Some("EUR".to_owned());
-    let taken = SessionEvent::of(&event, 5);
-    let touch = taken.touch.as_deref().unwrap();
-    assert_eq!((touch.channel.as_deref(), touch.click_id.as_deref()), (Some("email"), Some("fbclid:F")));
-    assert_eq!((taken.url_path.as_deref(), taken.currency.as_deref()), (Some("/p"), Some("EUR")));
-    assert_eq!((taken.time_us, taken.offset, &*taken.event_id), (BASE_US, 5, "e1"));
+fn newest_first_costs_about_what_oldest_first_does() {
+    const COUNT: i64 = 100_000;
+    let time = |order: &mut dyn Iterator<Item = i64>| {
+        let begun = std::time::Instant::now();
+        let mut sessionizer = Sessionizer::new(SessionRule::ga4());
+        for (offset, number) in order.enumerate() {
+            let event = SessionEvent { time_us: BASE_US + number * 25_000, ..page(0, offset as i64) };
+            assert_eq!(sessionizer.observe(ANNA, event), Observed::Counted);
+        }
+        assert_eq!(told(&sessionizer.drain())[0].1, COUNT);
+        begun.elapsed()
+    };
+    let oldest_first = time(&mut (0..COUNT));
+    let newest_first = time(&mut (0..COUNT).rev());
+    // Each into its place at once was hundreds of times dearer; twenty leaves room for a busy machine.
+    assert!(newest_first < 20 * oldest_first, "{newest_first:?} and {oldest_first:?}");
+}
+
+#[test]
+fn what_came_out_of_order_leaves_other_sessions_untold() {
+    let mut sessionizer = Sessionizer::new(SessionRule { lateness_us: 10 * HOUR_US, ..SessionRule::ga4() });
+    observe_pages(&mut sessionizer, &[(0, 1), (100, 2), (200, 3), (300, 4)]);
+    assert_eq!(sessionizer.drain().len(), 4);
+    observe_pages(&mut sessionizer, &[(110, 5), (300, 6), (105, 7)]);
+    let changed = [(100, 3, id_of(&page(100, 2))), (300, 2, id_of(&page(300, 4)))];
+    assert_eq!(told(&sessionizer.drain()), changed);
+    assert_eq!(sessionizer.open_sessions(), 4);
 }
 
 #[test]
@@ -370,6 +384,22 @@ fn the_rule_prints_what_decided_the_cuts() {
     assert_eq!(ga4.to_string(), "ga4 gap>1800s max=86400s");
     let custom = SessionRule { boundary: GapCloses::AtLeast, gap_us: 1_500_000, ..ga4 };
     assert_eq!(custom.to_string(), "custom gap>=1500000us max=86400s");
+}
+
+#[test]
+fn each_number_of_a_rule_tells_in_its_fingerprint() {
+    let ga4 = SessionRule::ga4();
+    let rules = [
+        ga4.clone(),
+        SessionRule { gap_us: 1, ..ga4.clone() },
+        SessionRule { boundary: GapCloses::AtLeast, ..ga4.clone() },
+        SessionRule { duration_us_max: ga4.duration_us_max + 1, ..ga4.clone() },
+        SessionRule { lateness_us: ga4.watermark_delay_us, watermark_delay_us: ga4.lateness_us, ..ga4.clone() },
+        SessionRule { watermark_delay_us: 0, ..ga4.clone() },
+    ];
+    let fingerprints: std::collections::BTreeSet<i64> = rules.iter().map(SessionRule::fingerprint).collect();
+    assert_eq!(fingerprints.len(), rules.len());
+    assert!(fingerprints.iter().all(|fingerprint| *fingerprint >= 0));
 }
 
 #[test]
@@ -410,7 +440,7 @@ fn a_restore_that_disagrees_with_the_tables_says_so() {
         error,
         RestoreError::NotFound { source_name: web.clone(), session_id: id_of(&first), found: FoundSessions(0) }
     );
-    assert!(error.to_string().contains("rebuild `sessions` from the log"), "{error}");
+    assert!(error.to_string().contains("its events give none"), "{error}");
 
     let mut with_another_first_event = restorer();
     with_another_first_event.unsealed(ANNA, first.time_us, id_of(&first));

@@ -308,16 +308,16 @@ impl WireDecoder {
             return Decoded { batch, refused: Vec::new() };
         }
         // Some value broke off in the middle of a row and left the decoder with columns of unequal
-        // length. That is rare, so we pay for it here: each value is tried alone, with a decoder
-        // that is thrown away if it fails.
+        // length. That is rare, so we pay for it here: each value is tried alone, and the decoder, which
+        // is dear to make, is thrown away only after a failure.
         let mut refused = Vec::new();
+        self.decoder = new_decoder(self.shape);
         for (index, value) in values.iter().enumerate() {
-            self.decoder = new_decoder(self.shape);
             if let Err(error) = self.decode_all(std::iter::once(value.as_ref())) {
                 refused.push((index, error));
+                self.decoder = new_decoder(self.shape);
             }
         }
-        self.decoder = new_decoder(self.shape);
         let mut bad = refused.iter().map(|(index, _)| *index).peekable();
         let good = values.iter().enumerate().filter(|(index, _)| bad.next_if_eq(index).is_none());
         let batch =

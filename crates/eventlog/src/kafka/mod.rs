@@ -49,7 +49,8 @@ pub struct KafkaSettings {
     pub queue_bytes_max: usize,
     /// What one reader fetches ahead.
     pub reader_queue_bytes_max: usize,
-    /// Of topics we make, as in Kafka's documentation: `retention.ms`, `min.insync.replicas` ...
+    /// Of topics we make, as in Kafka's documentation: `retention.ms`, `min.insync.replicas` ... They go before our
+    /// own, which keep records for ever and, from three copies on, ask for two in sync.
     pub topic_config: Vec<(String, String)>,
     /// librdkafka's own names, for what is not above: `security.protocol`, `sasl.*`, `ssl.*`, `compression.type` ...
     pub extra: Vec<(String, String)>,
@@ -112,6 +113,13 @@ impl KafkaSettings {
 
     fn request_timeout(&self) -> Duration {
         Duration::from_millis(self.request_timeout_ms.into())
+    }
+
+    /// Of topics we make, unless `topic_config` says otherwise. A broker as shipped forgets after a week, and takes the
+    /// word of a leader that has lost its followers for "all".
+    fn topic_defaults(&self) -> [(&'static str, &'static str); 3] {
+        let replicas_min = if self.replication_factor >= 3 { "2" } else { "1" };
+        [("retention.ms", "-1"), ("retention.bytes", "-1"), ("min.insync.replicas", replicas_min)]
     }
 }
 
@@ -236,12 +244,22 @@ impl KafkaLog {
     async fn create_topic(&self, spec: &TopicSpec) -> Result<(), LogError> {
         let replication = TopicReplication::Fixed(self.settings.replication_factor.into());
         let mut topic = NewTopic::new(&spec.name, native(spec.partitions)?, replication);
+        for (name, value) in self.settings.topic_defaults() {
+            if self.settings.topic_config.iter().all(|(set, _)| set != name) {
+                topic = topic.set(name, value);
+            }
+        }
         for (name, value) in &self.settings.topic_config {
             topic = topic.set(name, value);
         }
         let made = self.admin.create_topics([&topic], &self.admin_options()).await;
         match made.map_err(|error| errors::of_request(&error, &spec.name))?.into_iter().next() {
             None | Some(Ok(_) | Err((_, RDKafkaErrorCode::TopicAlreadyExists))) => Ok(()),
+            Some(Err((_, RDKafkaErrorCode::InvalidReplicationFactor))) => Err(LogError::Fatal(format!(
+                "topic {} cannot be made with {} copies: the cluster has fewer brokers. Set \
+                 log.kafka_replication_factor to at most their number (1 for a single broker)",
+                spec.name, self.settings.replication_factor
+            ))),
             Some(Err((_, code))) => Err(errors::of_request(&KafkaError::AdminOp(code), &spec.name)),
         }
     }

@@ -47,6 +47,39 @@ async fn kafka_trims_to_the_very_offset_and_tells_a_reader_it_was_overtaken() {
     assert!(matches!(log.check().await, Err(LogError::Closed)));
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_topic_made_here_forgets_nothing_unless_told_to() {
+    use rdkafka::admin::{AdminClient, AdminOptions, ResourceSpecifier};
+    let Some(at) = broker("a_topic_made_here_forgets_nothing_unless_told_to") else { return };
+    let config_of = async |name: &str| {
+        let admin: AdminClient<rdkafka::client::DefaultClientContext> =
+            rdkafka::ClientConfig::new().set("bootstrap.servers", &at).create().unwrap();
+        let topic = [ResourceSpecifier::Topic(name)];
+        let config = admin.describe_configs(&topic, &AdminOptions::new()).await.unwrap().remove(0).unwrap();
+        let value = |name: &str| config.get(name).and_then(|entry| entry.value.clone()).unwrap();
+        [value("retention.ms"), value("retention.bytes"), value("min.insync.replicas")]
+    };
+    let make = async |name: &str, topic_config: Vec<(String, String)>| {
+        let settings = KafkaSettings { replication_factor: 1, topic_config, ..KafkaSettings::at(&at) };
+        let log = KafkaLog::connect(settings).await.unwrap();
+        log.ensure_topic(&TopicSpec { name: name.to_owned(), partitions: 1 }).await.unwrap();
+    };
+    let (kept, short) = (format!("kept-{}", std::process::id()), format!("short-{}", std::process::id()));
+    make(&kept, Vec::new()).await;
+    assert_eq!(config_of(&kept).await, ["-1", "-1", "1"]);
+    make(&short, vec![("retention.ms".to_owned(), "60000".to_owned())]).await;
+    assert_eq!(config_of(&short).await, ["60000", "-1", "1"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn more_copies_than_brokers_are_refused_with_the_setting_to_change() {
+    let Some(at) = broker("more_copies_than_brokers_are_refused_with_the_setting_to_change") else { return };
+    let log = KafkaLog::connect(KafkaSettings::at(at)).await.unwrap();
+    let spec = TopicSpec { name: format!("copies-{}", std::process::id()), partitions: 1 };
+    let refused = log.ensure_topic(&spec).await.unwrap_err().to_string();
+    assert!(refused.contains("log.kafka_replication_factor"), "{refused}");
+}
+
 #[tokio::test]
 async fn no_broker_is_told_at_connect() {
     // Port 1 on loopback: nobody listens there.

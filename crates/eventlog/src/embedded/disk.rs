@@ -10,6 +10,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 pub(crate) trait Disk: Send + Sync + 'static {
+    /// The names of the folders it makes are durable when it returns.
     fn create_dir_all(&self, dir: &Path) -> io::Result<()>;
     /// Names in `dir`, in no order.
     fn list(&self, dir: &Path) -> io::Result<Vec<String>>;
@@ -48,7 +49,13 @@ pub(crate) struct RealDisk;
 
 impl Disk for RealDisk {
     fn create_dir_all(&self, dir: &Path) -> io::Result<()> {
-        std::fs::create_dir_all(dir)
+        let missing: Vec<&Path> = dir.ancestors().take_while(|ancestor| !ancestor.exists()).collect();
+        std::fs::create_dir_all(dir)?;
+        for made in missing {
+            let parent = made.parent().filter(|parent| !parent.as_os_str().is_empty());
+            self.sync_dir(parent.unwrap_or(Path::new(".")))?;
+        }
+        Ok(())
     }
 
     fn list(&self, dir: &Path) -> io::Result<Vec<String>> {

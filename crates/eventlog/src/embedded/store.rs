@@ -81,7 +81,7 @@ impl Store {
         let store = Self { settings, positions, disk, topics: RwLock::default(), held };
         let started = names
             .iter()
-            .filter(|name| !name.ends_with(UNFINISHED))
+            .filter(|name| may_be_topic(name))
             .try_for_each(|name| store.start_topic(&mut store.held(), name).map(drop));
         if started.is_err() {
             drop(store.close());
@@ -135,6 +135,7 @@ impl Store {
     }
 
     fn make_topic(&self, spec: &TopicSpec) -> io::Result<()> {
+        self.positions.forget(&spec.name)?;
         let topics_dir = self.settings.dir.join(TOPICS_DIR);
         let aside = topics_dir.join(format!("{}{UNFINISHED}", spec.name));
         let disk = self.disk.as_ref();
@@ -267,6 +268,11 @@ impl Store {
         held.lock = None;
         outcome
     }
+}
+
+/// False for topics half made, and for what others leave in folders: `lost+found`, `.DS_Store`.
+fn may_be_topic(name: &str) -> bool {
+    crate::log::check_spec(&TopicSpec { name: name.to_owned(), partitions: 1 }).is_ok()
 }
 
 /// Blocks for file operations.

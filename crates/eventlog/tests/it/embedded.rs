@@ -294,6 +294,37 @@ async fn retention_does_not_overtake_a_group_it_waits_for() {
 }
 
 #[tokio::test]
+async fn a_topic_begun_anew_does_not_inherit_how_far_a_group_had_come() {
+    let dir = tempfile::tempdir().unwrap();
+    let settings = EmbeddedSettings {
+        retention_bytes_max: Some(300),
+        retention_waits_for: vec!["lake".into()],
+        ..tiny(dir.path())
+    };
+    let log = make(settings.clone()).await;
+    append(&log, 20).await;
+    log.report_position("lake", TOPIC, &[(0, 20)]).await.unwrap();
+    log.close().await.unwrap();
+    fs::remove_dir_all(dir.path().join("topics").join(TOPIC)).unwrap();
+    let log = make(settings).await;
+    assert_eq!(log.position("lake", TOPIC, 0).await.unwrap(), None);
+    append(&log, 20).await;
+    assert_eq!(log.bounds(TOPIC, 0).await.unwrap().earliest, 0, "nobody has read the new records yet");
+}
+
+#[tokio::test]
+async fn what_others_leave_in_the_folder_is_no_topic() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = make(tiny(dir.path())).await;
+    append(&log, 3).await;
+    log.close().await.unwrap();
+    fs::create_dir(dir.path().join("topics/lost+found")).unwrap();
+    fs::write(dir.path().join("topics/.DS_Store"), "x").unwrap();
+    let log = make(tiny(dir.path())).await;
+    assert_eq!(texts(&log).await, expected(0..3));
+}
+
+#[tokio::test]
 async fn a_reader_overtaken_by_a_trim_is_told_and_one_that_has_read_on_is_not_disturbed() {
     let dir = tempfile::tempdir().unwrap();
     let log = make(tiny(dir.path())).await;

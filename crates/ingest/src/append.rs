@@ -55,21 +55,23 @@ pub(crate) async fn append(door: &Door, accepted: Accepted) -> Result<Durable, R
 
 async fn append_all(door: &Door, accepted: Accepted) -> Result<Durable, Refusal> {
     let Accepted { events, dead_letters } = accepted;
-    let (too_large, written) = futures::join!(append_events(door, &events), append_dead_letters(door, &dead_letters));
-    let too_large = too_large?;
-    written?;
-    let large_letters: Vec<DeadLetter> =
-        too_large.iter().map(|(index, error)| too_large_letter(door, &events[*index], error)).collect();
-    append_dead_letters(door, &large_letters).await?;
+    // The letters wait until the events stand: nothing drops a letter that comes twice, so a request that is
+    // refused and comes again must not have left its letters behind each time.
+    let too_large = append_events(door, &events).await?;
+    let letters: Vec<DeadLetter> = dead_letters
+        .into_iter()
+        .chain(too_large.iter().map(|(index, error)| too_large_letter(door, &events[*index], error)))
+        .collect();
+    append_dead_letters(door, &letters).await?;
 
     let event_count = events.len() - too_large.len();
     if let Some(first) = events.first() {
         telling::accepted(&first.source, &first.dialect, event_count as u64);
     }
-    for letter in dead_letters.iter().chain(&large_letters) {
+    for letter in &letters {
         telling::dead_lettered(letter.source.as_deref(), letter.reason);
     }
-    Ok(Durable { event_count, dead_letter_count: dead_letters.len() + large_letters.len() })
+    Ok(Durable { event_count, dead_letter_count: letters.len() })
 }
 
 /// Appends events; returns which the log finds too large (by index) and why.

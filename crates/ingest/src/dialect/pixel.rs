@@ -18,7 +18,7 @@ use crate::append::{Accepted, append_regardless};
 use crate::dialect::redirect;
 use crate::kind_rule::kind_of_name;
 use crate::router::Door;
-use crate::text::{NAME_BYTES_MAX, cut};
+use crate::text::{NAME_BYTES_MAX, TITLE_BYTES_MAX, cut};
 use crate::ticket::TicketKind;
 use crate::{auth, engagement, event_id, landing, network, telling};
 
@@ -144,7 +144,7 @@ fn event(sender: &Sender<'_>, query: &Query, method: &Method, headers: &HeaderMa
     if let Some(address) = query.get("url").or(referer) {
         landing::fill(&mut event, address, &mut put);
     }
-    event.title = query.get("title").and_then(|title| put(title, NAME_BYTES_MAX));
+    event.title = query.get("title").and_then(|title| put(title, TITLE_BYTES_MAX));
     event.referrer_host = query.get("referrer").and_then(landing::host_of);
     if trimmed {
         event.flags = event.flags.with(EventFlags::TRIMMED);

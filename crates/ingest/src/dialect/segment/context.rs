@@ -8,7 +8,6 @@
 //! ours alone: `context.tributary.kind`, and the properties `channel`, `ad_id`, `creative_id`, `message_id`,
 //! `decision_id`, `exposures`, `country`, `region`.
 
-use tributary_schemas::ids::ID_BYTES_MAX;
 use tributary_schemas::{Consent, Event, EventKind, Exposure, Money};
 
 use super::map::Reading;
@@ -101,12 +100,6 @@ impl<'a> Properties<'a> {
         });
         for (name, column, bytes_max) in [
             ("channel", &mut event.channel, CODE_BYTES_MAX),
-            ("campaign_id", &mut event.campaign_id, ID_BYTES_MAX),
-            ("ad_id", &mut event.ad_id, ID_BYTES_MAX),
-            ("creative_id", &mut event.creative_id, ID_BYTES_MAX),
-            ("message_id", &mut event.message_id, ID_BYTES_MAX),
-            ("link_id", &mut event.link_id, ID_BYTES_MAX),
-            ("decision_id", &mut event.decision_id, ID_BYTES_MAX),
             ("utm_source", &mut event.utm_source, NAME_BYTES_MAX),
             ("utm_medium", &mut event.utm_medium, NAME_BYTES_MAX),
             ("utm_campaign", &mut event.utm_campaign, NAME_BYTES_MAX),
@@ -125,6 +118,16 @@ impl<'a> Properties<'a> {
             ("region", &mut event.region, CODE_BYTES_MAX),
         ] {
             *column = reading.text(name, self.get(name), bytes_max);
+        }
+        for (name, column) in [
+            ("campaign_id", &mut event.campaign_id),
+            ("ad_id", &mut event.ad_id),
+            ("creative_id", &mut event.creative_id),
+            ("message_id", &mut event.message_id),
+            ("link_id", &mut event.link_id),
+            ("decision_id", &mut event.decision_id),
+        ] {
+            *column = reading.short_id(name, self.get(name));
         }
         event.exposures = self.exposures(&event.event_name, reading);
     }
@@ -188,7 +191,7 @@ fn exposure(json: &str, reading: &mut Reading) -> Option<Exposure> {
         return None;
     };
     let probability = probability.and_then(|json| json.parse::<f64>().ok()).filter(|p| 0.0 < *p && *p <= 1.0);
-    let decision_id = reading.text("exposures", decision_id, ID_BYTES_MAX);
+    let decision_id = reading.short_id("exposures", decision_id);
     Some(Exposure { experiment, variant, decision_id, probability })
 }
 
@@ -352,7 +355,7 @@ impl<'a> Context<'a> {
     /// Ids that only help: one too long to be an id is left where it is.
     fn fill_ids(&self, event: &mut Event, reading: &mut Reading) {
         let [device_id] = self.within("device", ["id"]);
-        let mut short = |field, json| reading.text(field, json, usize::MAX).filter(|id| id.len() <= ID_BYTES_MAX);
+        let mut short = |field, json| reading.short_id(field, json);
         event.device_id = short("device", device_id);
         if event.account_id.is_none() {
             event.account_id = short("groupId", self.get("groupId"));

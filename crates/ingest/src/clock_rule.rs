@@ -2,8 +2,9 @@
 //!
 //! In:      what the client wrote as its time and sending time; when we received it.
 //! Out:     `event_time_us` and how it was found.
-//! Promise: no event lies more than `future_us_max` ahead of our clock, nor before 2000 nor after 9999: one
-//!          bad clock must not move a watermark. Pure: time comes in.
+//! Promise: no event lies more than `future_us_max` ahead of our clock, nor before 2000 nor after 9999, nor, by a
+//!          clock that is not trusted, more than `past_us_max` ago: one bad clock must neither move a watermark
+//!          nor open a thousand days of the lake. Pure: time comes in.
 //!
 //! The rule, first that fits:
 //! 1. no time given: our receipt (`received`);
@@ -33,6 +34,14 @@ const PAST_US: i64 = 946_684_800_000_000;
 /// 9999-12-31T23:59:59Z: what date types of the query engines hold.
 const FUTURE_US: i64 = 253_402_300_799_000_000;
 
+/// How far from our own clock a time may lie.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ClockBounds {
+    pub future_us_max: i64,
+    /// For clocks that are not trusted.
+    pub past_us_max: i64,
+}
+
 /// A time as a client wrote it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Written {
@@ -60,7 +69,7 @@ pub(crate) struct Settled {
     pub skew_us: Option<i64>,
 }
 
-pub(crate) fn settle(clock: ClientClock, ingest_time_us: i64, future_us_max: i64) -> Settled {
+pub(crate) fn settle(clock: ClientClock, ingest_time_us: i64, bounds: ClockBounds) -> Settled {
     let received = |quality| Settled { event_time_us: ingest_time_us, quality, skew_us: None };
     let client_us = match clock.client {
         Written::Absent => return received(ClockQuality::Received),
@@ -82,8 +91,10 @@ pub(crate) fn settle(clock: ClientClock, ingest_time_us: i64, future_us_max: i64
         }
         _ => (client_us, ClockQuality::Unchecked),
     };
-    let latest_us = FUTURE_US.min(ingest_time_us.saturating_add(future_us_max));
-    if (PAST_US..=latest_us).contains(&time_us) {
+    let latest_us = FUTURE_US.min(ingest_time_us.saturating_add(bounds.future_us_max));
+    let earliest_us =
+        if clock.trusted { PAST_US } else { PAST_US.max(ingest_time_us.saturating_sub(bounds.past_us_max)) };
+    if (earliest_us..=latest_us).contains(&time_us) {
         Settled { event_time_us: time_us, quality, skew_us }
     } else {
         Settled { event_time_us: ingest_time_us, quality: ClockQuality::Clamped, skew_us }
@@ -138,6 +149,8 @@ mod tests {
 
     const NOW_US: i64 = 1_795_000_000_000_000;
     const FIVE_MIN_US: i64 = 300_000_000;
+    const DAY_US: i64 = 86_400_000_000;
+    const BOUNDS: ClockBounds = ClockBounds { future_us_max: FIVE_MIN_US, past_us_max: 30 * DAY_US };
     const S_US: i64 = 1_000_000;
 
     fn at(client_us: i64, sent_us: i64) -> ClientClock {
@@ -145,7 +158,7 @@ mod tests {
     }
 
     fn settled(clock: ClientClock) -> (i64, Q) {
-        let settled = settle(clock, NOW_US, FIVE_MIN_US);
+        let settled = settle(clock, NOW_US, BOUNDS);
         (settled.event_time_us - NOW_US, settled.quality)
     }
 
@@ -178,14 +191,18 @@ mod tests {
             settled(ClientClock { client: Written::At(NOW_US + FIVE_MIN_US), ..trusted }),
             (FIVE_MIN_US, Q::Trusted)
         );
+        // A clock that is not trusted reaches back thirty days.
+        let unsent = |client_us| ClientClock { sent: Written::Absent, ..at(client_us, 0) };
+        assert_eq!(settled(unsent(NOW_US - 30 * DAY_US)), (-30 * DAY_US, Q::Unchecked));
+        assert_eq!(settled(unsent(NOW_US - 30 * DAY_US - 1)), (0, Q::Clamped));
         // No sending time, no check.
         assert_eq!(settled(ClientClock { sent: Written::Absent, ..at(NOW_US - S_US, 0) }), (-S_US, Q::Unchecked));
     }
 
     #[test]
     fn skew_is_positive_when_the_client_is_ahead() {
-        assert_eq!(settle(at(NOW_US, NOW_US + 40 * S_US), NOW_US, FIVE_MIN_US).skew_us, Some(40 * S_US));
-        assert_eq!(settle(at(NOW_US, NOW_US - S_US), NOW_US, FIVE_MIN_US).skew_us, Some(-S_US));
+        assert_eq!(settle(at(NOW_US, NOW_US + 40 * S_US), NOW_US, BOUNDS).skew_us, Some(40 * S_US));
+        assert_eq!(settle(at(NOW_US, NOW_US - S_US), NOW_US, BOUNDS).skew_us, Some(-S_US));
     }
 
     #[test]
@@ -224,8 +241,9 @@ mod tests {
             client_us in any::<i64>(), sent_us in any::<i64>(), trusted: bool, retried: bool,
         ) {
             let clock = ClientClock { client: Written::At(client_us), sent: Written::At(sent_us), trusted, retried };
-            let settled = settle(clock, NOW_US, FIVE_MIN_US);
-            prop_assert!((PAST_US..=NOW_US + FIVE_MIN_US).contains(&settled.event_time_us));
+            let settled = settle(clock, NOW_US, BOUNDS);
+            let earliest_us = if trusted { PAST_US } else { NOW_US - 30 * DAY_US };
+            prop_assert!((earliest_us..=NOW_US + FIVE_MIN_US).contains(&settled.event_time_us));
         }
 
         #[test]

@@ -4,6 +4,7 @@
 //! Out:     `IngestSettings`, or every fault in it in plain words.
 //! Promise: the defaults work as they are but for the write keys; secrets never show in `Debug`.
 
+use crate::clock_rule::ClockBounds;
 use std::collections::HashSet;
 use std::fmt;
 use std::time::Duration;
@@ -56,6 +57,9 @@ pub struct IngestSettings {
     pub redirect_wait_ms_max: u64,
     /// How far ahead of our clock an event may be before its time is replaced. Default 5 min.
     pub future_ms_max: u64,
+    /// How long ago an event of a source without a trusted clock may be before its time is replaced. Default 30 days:
+    /// phones come back from holidays; each older day would cost the lake a file.
+    pub past_ms_max: u64,
     /// Signs and checks the tickets of pixels and redirects; at least 32 bytes. Empty: no ticket is accepted.
     pub ticket_secret: String,
     /// Secrets of before, still good for checking: mails live in inboxes for years.
@@ -86,6 +90,7 @@ impl Default for IngestSettings {
             append_time_ms_max: 10_000,
             redirect_wait_ms_max: 20,
             future_ms_max: 300_000,
+            past_ms_max: 30 * 24 * 3_600_000,
             ticket_secret: String::new(),
             former_ticket_secrets: Vec::new(),
             cors_origins: vec!["*".to_owned()],
@@ -113,6 +118,7 @@ impl IngestSettings {
             ("append_time_ms_max", self.append_time_ms_max),
             ("redirect_wait_ms_max", self.redirect_wait_ms_max),
             ("future_ms_max", self.future_ms_max),
+            ("past_ms_max", self.past_ms_max),
         ] {
             if time_ms == 0 || TIME_MS_MAX < time_ms {
                 faults.push(format!("ingest.{name} is {time_ms}: give milliseconds, 1 to {TIME_MS_MAX}"));
@@ -200,8 +206,9 @@ impl IngestSettings {
         Duration::from_millis(self.redirect_wait_ms_max)
     }
 
-    pub(crate) fn future_us_max(&self) -> i64 {
-        i64::try_from(self.future_ms_max.saturating_mul(1_000)).unwrap_or(i64::MAX)
+    pub(crate) fn clock_bounds(&self) -> ClockBounds {
+        let us = |ms: u64| i64::try_from(ms.saturating_mul(1_000)).unwrap_or(i64::MAX);
+        ClockBounds { future_us_max: us(self.future_ms_max), past_us_max: us(self.past_ms_max) }
     }
 }
 

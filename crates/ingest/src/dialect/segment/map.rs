@@ -50,6 +50,14 @@ impl Reading {
         (!kept.is_empty()).then(|| kept.to_owned())
     }
 
+    /// An id beside the point of the event: one too long stays in the properties and leaves its column empty, for two
+    /// cut ids could be one.
+    pub(super) fn short_id(&mut self, field: &'static str, json: Option<&str>) -> Option<String> {
+        let id = self.text(field, json, usize::MAX)?;
+        self.trimmed |= ID_BYTES_MAX < id.len();
+        (id.len() <= ID_BYTES_MAX).then_some(id)
+    }
+
     /// An id: text or a number. Never cut.
     fn id(&mut self, field: &str, json: Option<&str>) -> Result<Option<String>, Refused> {
         let Some(id) = self.id_of_any_length(field, json)? else { return Ok(None) };
@@ -283,7 +291,7 @@ fn time(field: &str, json: Option<&str>) -> Result<Written, Refused> {
 }
 
 fn put_time(event: &mut Event, clock: ClientClock, sender: &Sender<'_>) {
-    let settled = settle(clock, sender.ingest_time_us, sender.settings.future_us_max());
+    let settled = settle(clock, sender.ingest_time_us, sender.settings.clock_bounds());
     event.event_time_us = settled.event_time_us;
     event.clock_quality = settled.quality;
     event.clock_skew_us = settled.skew_us;

@@ -1,8 +1,8 @@
 //! Money: a decimal amount, never a float.
 //!
-//! In:      decimal text ("12.50", "1e3" is refused, JSON numbers by their own digits).
+//! In:      decimal text ("12.50"; with an exponent, "1e3", as JSON writes large and small numbers).
 //! Out:     whole millionths, which fit `DECIMAL(18, 6)` and an `i64`.
-//! Promise: what parses prints back to the same value; nothing is rounded silently.
+//! Promise: exact to six digits after the point; further ones are rounded; no float on the way.
 
 /// Digits in all and after the point, as the lake stores them.
 pub const PRECISION: u8 = 18;

@@ -137,7 +137,7 @@ impl EventFlags {
     pub const LATE: Self = Self(1);
     /// Its time was outside the bounds and was replaced by the time of receipt.
     pub const CLAMPED: Self = Self(2);
-    /// Filed without an order among its person's events (junk or hot key).
+    /// Filed without an order among its person's events (it names no person).
     pub const UNORDERED: Self = Self(4);
     /// Another event with the same (source, event id) but other content came first.
     pub const ID_COLLISION: Self = Self(8);
@@ -145,6 +145,8 @@ impl EventFlags {
     pub const JUNK_ID: Self = Self(16);
     /// Text was shortened or cleaned to fit a column's limit.
     pub const TRIMMED: Self = Self(32);
+    /// The browser objected to sale and targeting (Global Privacy Control).
+    pub const PRIVACY_CONTROL: Self = Self(64);
     pub const NAMES: &[(&str, Self)] = &[
         ("late", Self::LATE),
         ("clamped", Self::CLAMPED),
@@ -152,6 +154,7 @@ impl EventFlags {
         ("id_collision", Self::ID_COLLISION),
         ("junk_id", Self::JUNK_ID),
         ("trimmed", Self::TRIMMED),
+        ("privacy_control", Self::PRIVACY_CONTROL),
     ];
 
     pub const fn with(self, other: Self) -> Self {

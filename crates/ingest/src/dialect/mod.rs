@@ -107,13 +107,12 @@ pub(crate) fn settle_identity(event: &mut Event, has_own_id: bool) -> Result<(),
     Ok(())
 }
 
-/// Takes away what a browser's privacy signal objects to. When nobody asked the person, the rest stays
-/// granted: the signal speaks of sale and targeting only.
+/// Records a browser's objection and takes away what it objects to. When nobody asked the person, nothing becomes
+/// granted by it: the consent stays unknown, and the objection stands in the flags.
 pub(crate) fn honour_privacy_control(event: &mut Event) {
     let objected = Consent::ADS.with(Consent::SALE).0;
-    let granted =
-        event.consent.unwrap_or_else(|| Consent::NAMES.iter().fold(Consent(0), |all, (_, bit)| all.with(*bit)));
-    event.consent = Some(Consent(granted.0 & !objected));
+    event.consent = event.consent.map(|granted| Consent(granted.0 & !objected));
+    event.flags = event.flags.with(EventFlags::PRIVACY_CONTROL);
 }
 
 /// An id of the query of a pixel or redirect: cut ids could meet, so one too long counts as none.
@@ -151,7 +150,7 @@ mod tests {
     fn privacy_control_takes_ads_and_sale_only() {
         let mut event = Event::new("s", "segment", "e", "page", 0);
         honour_privacy_control(&mut event);
-        assert_eq!(event.consent, Some(Consent(1 | 2 | 8)));
+        assert_eq!((event.consent, event.flags), (None, EventFlags::PRIVACY_CONTROL), "an objection grants nothing");
         event.consent = Some(Consent::ADS.with(Consent::ANALYTICS));
         honour_privacy_control(&mut event);
         assert_eq!(event.consent, Some(Consent::ANALYTICS));

@@ -39,9 +39,9 @@ pub(crate) async fn pin(lake: &Lake) -> Result<Vec<Snapshot>, LakeError> {
 }
 
 /// `base`, seeing `snapshots`.
-pub(crate) fn session(base: &SessionState, snapshots: &[Snapshot]) -> Result<SessionContext> {
-    let tables: HashMap<&'static str, Arc<LakeTable>> =
-        snapshots.iter().map(|snapshot| (sql_name(snapshot.table()), Arc::new(LakeTable::new(snapshot)))).collect();
+pub(crate) fn session(base: &SessionState, snapshots: Vec<Snapshot>) -> Result<SessionContext> {
+    let named = snapshots.into_iter().map(|snapshot| (sql_name(snapshot.table()), Arc::new(LakeTable::new(snapshot))));
+    let tables: HashMap<&'static str, Arc<LakeTable>> = named.collect();
     // The views are planned in a session that knows the tables only.
     let tables_alone = with_schema(base, Arc::new(LakeSchema { tables: tables.clone(), views: None }))?;
     let views = Some(tables_alone.state());

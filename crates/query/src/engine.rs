@@ -100,7 +100,7 @@ impl Engine {
         let wrong = |error| QueryError::from_datafusion(error, self.settings.memory_bytes_max);
         let snapshots = catalog::pin(&self.lake).await?;
         let versions = snapshots.iter().map(|snapshot| (snapshot.table(), snapshot.version())).collect();
-        let context = catalog::session(&self.base, &snapshots).map_err(wrong)?;
+        let context = catalog::session(&self.base, snapshots).map_err(wrong)?;
         let state = context.state();
         if statement::calls_a_table_function(&mut parsed) {
             let person_events = context.table_provider("person_events").await.map_err(wrong)?;

@@ -37,16 +37,17 @@ pub(crate) static LAKE_URL: LazyLock<ObjectStoreUrl> =
 pub(crate) struct LakeTable {
     /// File columns first, then partition columns; a test holds `schemas` to that order.
     schema: TableSchema,
-    files: Arc<[DataFile]>,
+    /// Shares its list of files with the lake: a day of commits makes it long, and most questions name one table.
+    snapshot: Snapshot,
 }
 
 impl LakeTable {
-    pub(crate) fn new(snapshot: &Snapshot) -> Self {
+    pub(crate) fn new(snapshot: Snapshot) -> Self {
         let is_partition = |field: &FieldRef| snapshot.table().partition_columns().contains(&field.name().as_str());
         let (partition, file): (Vec<FieldRef>, Vec<FieldRef>) =
             snapshot.schema().fields().iter().cloned().partition(is_partition);
         let schema = TableSchema::builder(Arc::new(Schema::new(file))).with_table_partition_cols(partition).build();
-        Self { schema, files: snapshot.files().into() }
+        Self { schema, snapshot }
     }
 
     /// Each file where DataFusion expects it, cut into at most `group_count` groups of about equal bytes.
@@ -99,8 +100,8 @@ impl TableProvider for LakeTable {
         filters: &[Expr],
         limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        let keep = prune::files_that_may_match(state, self.schema.table_schema(), &self.files, filters)?;
-        let kept = self.files.iter().zip(&keep).filter(|(_, keep)| **keep).map(|(file, _)| file);
+        let keep = prune::files_that_may_match(state, self.schema.table_schema(), self.snapshot.files(), filters)?;
+        let kept = self.snapshot.files().iter().zip(&keep).filter(|(_, keep)| **keep).map(|(file, _)| file);
         let kept = prune::enough_for(limit.filter(|_| filters.is_empty()), kept);
         if kept.is_empty() {
             let schema = datafusion::common::project_schema(self.schema.table_schema(), projection)?;

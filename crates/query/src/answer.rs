@@ -16,13 +16,14 @@ use datafusion::error::DataFusionError;
 use datafusion::physical_plan::SendableRecordBatchStream;
 use futures::{Stream, StreamExt};
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
-use tokio::task::JoinSet;
 use tokio::time::{Instant, Sleep};
+use tokio_util::task::AbortOnDropHandle;
 use tributary_schemas::Table;
 
 use crate::error::QueryError;
 use crate::settings::QuerySettings;
 use crate::stop::Stop;
+use crate::workers::Workers;
 
 /// A whole answer.
 #[derive(Debug, Clone)]
@@ -55,10 +56,11 @@ pub struct AnswerStream {
     settings: Arc<QuerySettings>,
     tally: Tally,
     is_over: bool,
-    work: JoinSet<()>,
+    work: AbortOnDropHandle<()>,
     /// Dropped with the stream: the joins then end too.
     stop: Stop,
-    _turn: OwnedSemaphorePermit,
+    /// Kept for as long as there is work on them.
+    _workers: Arc<Workers>,
 }
 
 /// A question whose plan runs.
@@ -73,12 +75,19 @@ pub(crate) struct Started {
 const BATCHES_AHEAD: usize = 2;
 
 impl AnswerStream {
-    pub(crate) fn start(started: Started, deadline: Instant, settings: Arc<QuerySettings>, tally: Tally) -> Self {
+    pub(crate) fn start(
+        started: Started,
+        deadline: Instant,
+        settings: Arc<QuerySettings>,
+        tally: Tally,
+        workers: Arc<Workers>,
+    ) -> Self {
         let Started { batches: mut plan, versions, stop, turn } = started;
         let schema = plan.schema();
         let (sender, batches) = mpsc::channel(BATCHES_AHEAD);
-        let mut work = JoinSet::new();
-        work.spawn(async move {
+        let work = workers.spawn(async move {
+            // Held by the work, not by the asker: a question given up on takes its turn until it has really ended.
+            let _turn = turn;
             loop {
                 let batch = plan.next().await.transpose();
                 let is_last = !matches!(batch, Ok(Some(_)));
@@ -98,7 +107,7 @@ impl AnswerStream {
             is_over: false,
             work,
             stop,
-            _turn: turn,
+            _workers: workers,
         }
     }
 
@@ -138,7 +147,7 @@ impl AnswerStream {
     fn end_with(&mut self, error: QueryError) -> Poll<Option<Result<RecordBatch, QueryError>>> {
         self.is_over = true;
         self.stop.now();
-        self.work.abort_all();
+        self.work.abort();
         self.tally.outcome = error.outcome();
         Poll::Ready(Some(Err(error)))
     }
@@ -170,10 +179,7 @@ impl Stream for AnswerStream {
                 let error = QueryError::from_datafusion(error, this.settings.memory_bytes_max);
                 this.end_with(error)
             }
-            Poll::Ready(None) => {
-                let error = DataFusionError::Internal("the task of the answer broke".to_owned());
-                this.end_with(QueryError::Engine(Box::new(error)))
-            }
+            Poll::Ready(None) => this.end_with(QueryError::broke("the task of the answer broke")),
         }
     }
 }

@@ -2,8 +2,10 @@
 //!
 //! In:       settings, a lake, SQL text.
 //! Out:      `Answer` or `AnswerStream`.
-//! Promise:  read-only; each table at one version, the newest when the question's turn came; over the time the
-//!           question is stopped; memory is one pool for all questions, and what does not fit spills.
+//! Promise:  read-only; each table at one version, the newest when the question's turn came; over the time the asker
+//!           is answered and the work stopped (`stop.rs` says how soon); memory of sorts, joins, groups and
+//!           credits is one pool for all questions, and what does not fit spills; nothing is computed on the
+//!           asker's threads (`workers.rs`).
 //! Not here: who may ask (`http.rs`, the shell).
 
 use std::num::NonZeroUsize;
@@ -29,15 +31,22 @@ use crate::lake_table::LAKE_URL;
 use crate::settings::QuerySettings;
 use crate::stop::{self, Stop};
 use crate::table_function::Checker;
+use crate::workers::Workers;
 use crate::{attribution, catalog, experiment, funnel, statement, window_funnel};
 
 /// Answers questions about one lake.
 pub struct Engine {
+    planner: Arc<Planner>,
+    turns: Arc<Semaphore>,
+    workers: Arc<Workers>,
+}
+
+/// What makes a plan of a statement; shared with the threads that do it.
+struct Planner {
     settings: Arc<QuerySettings>,
     lake: Lake,
     /// Settings and functions, without tables: a copy is made for each question.
     base: SessionState,
-    turns: Arc<Semaphore>,
 }
 
 /// Named in an error when memory runs out.
@@ -50,11 +59,23 @@ impl Engine {
         let runtime = runtime(&settings, &lake).map_err(broke)?;
         let base = base_session(&settings, runtime).map_err(broke)?;
         let turns = Arc::new(Semaphore::new(settings.queries_max));
-        Ok(Self { settings: Arc::new(settings), lake, base, turns })
+        let workers = Workers::start().map_err(|error| QueryError::Engine(Box::new(error.into())))?;
+        let planner = Planner { settings: Arc::new(settings), lake, base };
+        Ok(Self { planner: Arc::new(planner), turns, workers: Arc::new(workers) })
     }
 
     pub fn settings(&self) -> &QuerySettings {
-        &self.settings
+        &self.planner.settings
+    }
+
+    /// Tasks at work on questions; 0 once all are answered or stopped.
+    pub fn task_count(&self) -> usize {
+        self.workers.task_count()
+    }
+
+    /// Does what takes long without a pause where it holds nobody up; `None` if it panicked.
+    pub(crate) async fn compute<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+        self.workers.spawn_blocking(work).await.ok()
     }
 
     /// The first `rows_max` rows of the answer.
@@ -65,9 +86,12 @@ impl Engine {
     /// All rows of the answer, as they come. Time runs until the stream ends.
     pub async fn query_stream(&self, sql: &str) -> Result<AnswerStream, QueryError> {
         let mut tally = Tally::start();
-        let deadline = tally.started + Duration::from_millis(self.settings.time_ms_max);
+        let deadline = tally.started + Duration::from_millis(self.settings().time_ms_max);
         match self.start(sql, deadline).await {
-            Ok(started) => Ok(AnswerStream::start(started, deadline, Arc::clone(&self.settings), tally)),
+            Ok(started) => {
+                let settings = Arc::clone(&self.planner.settings);
+                Ok(AnswerStream::start(started, deadline, settings, tally, Arc::clone(&self.workers)))
+            }
             Err(error) => {
                 tally.outcome = error.outcome();
                 tracing::debug!(%error, outcome = tally.outcome, "question not answered");
@@ -77,21 +101,25 @@ impl Engine {
     }
 
     async fn start(&self, sql: &str, deadline: Instant) -> Result<Started, QueryError> {
+        let QuerySettings { sql_bytes_max, queries_max, time_ms_max, .. } = *self.settings();
         // What is refused anyway need not wait for its turn.
-        let parsed = statement::parse(sql, self.settings.sql_bytes_max)?;
+        let parsed = statement::parse(sql, sql_bytes_max)?;
         statement::only_reads(&parsed)?;
         let turn = timeout_at(deadline, Arc::clone(&self.turns).acquire_owned());
-        let turn = turn.await.map_err(|_| QueryError::Busy {
-            queries_max: self.settings.queries_max,
-            time_ms_max: self.settings.time_ms_max,
-        })?;
+        let turn = turn.await.map_err(|_| QueryError::Busy { queries_max, time_ms_max })?;
         let turn = turn.expect("nobody closes the semaphore");
-        let late = |_| QueryError::TimedOut { time_ms_max: self.settings.time_ms_max };
-        let stop = Stop::default();
-        let (batches, versions) = timeout_at(deadline, self.plan(parsed, &stop)).await.map_err(late)??;
-        Ok(Started { batches, versions, stop, turn })
+        let planner = Arc::clone(&self.planner);
+        let planning = self.workers.spawn(async move {
+            let stop = Stop::default();
+            let (batches, versions) = planner.plan(parsed, &stop).await?;
+            Ok(Started { batches, versions, stop, turn })
+        });
+        let planned = timeout_at(deadline, planning).await.map_err(|_| QueryError::TimedOut { time_ms_max })?;
+        planned.unwrap_or_else(|_| Err(QueryError::broke("the planning of the question broke")))
     }
+}
 
+impl Planner {
     async fn plan(
         &self,
         mut parsed: datafusion::sql::parser::Statement,
@@ -120,7 +148,7 @@ impl Engine {
 
 impl std::fmt::Debug for Engine {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Engine({:?})", self.lake)
+        write!(f, "Engine({:?})", self.planner.lake)
     }
 }
 

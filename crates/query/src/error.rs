@@ -88,6 +88,11 @@ impl QueryError {
         }
     }
 
+    /// A fault of ours, where there is no error of DataFusion's to tell.
+    pub(crate) fn broke(what: &str) -> Self {
+        Self::Engine(Box::new(DataFusionError::Internal(what.to_owned())))
+    }
+
     /// One word for metrics.
     pub(crate) fn outcome(&self) -> &'static str {
         match self {

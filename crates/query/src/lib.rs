@@ -2,9 +2,10 @@
 //!
 //! In:       a `Lake`, and one SQL statement at a time: from the shell, from HTTP, from the demo.
 //! Out:      `Answer`: Arrow batches with the table versions they were computed from.
-//! Promise:  read-only. Each question sees one version of each table, pinned when it was asked. Memory, time,
-//!           rows and the number of questions at once are bounded, and a question that is over its time is
-//!           stopped, not only forgotten.
+//! Promise:  read-only. Each question sees one version of each table, pinned when it was asked. Time, rows and the
+//!           number of questions at once are bounded, and so is the memory of sorts, joins and groups; an
+//!           expression over one batch of rows is not accounted for. A question over its time is stopped, not only
+//!           forgotten.
 //! Not here: how rows came to be (`pipeline`), and what funnel, credit and experiment mean: that is
 //!           `analytics`; here are only the words to ask for it.
 
@@ -20,6 +21,7 @@ mod lake_table;
 mod statement;
 mod stop;
 mod views;
+mod workers;
 
 mod attribution;
 mod duration;

@@ -9,7 +9,8 @@ use crate::error::QueryError;
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct QuerySettings {
-    /// For all running questions together. Sorts, joins and groups that need more go to `spill_dir`.
+    /// For the sorts, joins, groups and credits of all running questions together. Sorts, joins and groups that need
+    /// more go to `spill_dir`.
     pub memory_bytes_max: usize,
     /// From the moment a question is asked, waiting for its turn included.
     pub time_ms_max: u64,
@@ -84,11 +85,12 @@ impl QuerySettings {
 
     /// `threads`, with 0 replaced by the number of cores.
     pub(crate) fn partitions(&self) -> usize {
-        match self.threads {
-            0 => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
-            threads => threads,
-        }
+        if self.threads == 0 { cores() } else { self.threads }
     }
+}
+
+pub(crate) fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
 }
 
 #[cfg(test)]

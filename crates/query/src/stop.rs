@@ -1,8 +1,10 @@
 //! Stopping: how a question that nobody waits for any more ends soon, whatever it is doing.
 //!
 //! In:       a plan; the end of the wait (time is over, or the stream was dropped).
-//! Out:      the same plan, whose joins look up now and then.
-//! Promise:  the work ends within about one batch of a join (8192 pairs), not at the end of the join.
+//! Out:      the same plan, whose joins look up now and then; a flag for functions that work long on one batch.
+//! Promise:  a join with a condition ends within about one batch (8192 pairs), not at the end of the join. What
+//!           neither pauses nor looks up (a sort, a group-by giving out its groups, an expression) ends with the
+//!           batch it is at.
 //!
 //! Why: aborting a task takes effect where it pauses. DataFusion's scans and exchanges pause by budget; its joins
 //! do not, and a join whose condition is seldom true gives nothing out for as long as it holds on to one batch:
@@ -25,17 +27,49 @@ use datafusion::physical_plan::joins::{CrossJoinExec, HashJoinExec, NestedLoopJo
 
 /// Stops the work when it is dropped.
 #[derive(Debug, Default)]
-pub(crate) struct Stop(Arc<AtomicBool>);
+pub(crate) struct Stop(StopFlag);
+
+/// What the work asks. Equal only to its own copies: two questions do not share one.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct StopFlag(Arc<AtomicBool>);
+
+impl StopFlag {
+    /// An error once nobody waits any more.
+    pub(crate) fn check(&self) -> Result<()> {
+        if self.0.load(Ordering::Relaxed) {
+            return exec_err!("stopped: nobody waits for the answer any more");
+        }
+        Ok(())
+    }
+}
+
+impl PartialEq for StopFlag {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for StopFlag {}
+
+impl Hash for StopFlag {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        Arc::as_ptr(&self.0).hash(state);
+    }
+}
 
 impl Stop {
     pub(crate) fn now(&self) {
-        self.0.store(true, Ordering::Relaxed);
+        self.0.0.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn flag(&self) -> StopFlag {
+        self.0.clone()
     }
 
     /// Has the conditions of all joins ask first. For an optimised plan: the optimiser would not see through.
     pub(crate) fn ask_in_joins(&self, plan: LogicalPlan) -> Result<LogicalPlan> {
         let signature = Signature::exact(vec![DataType::Boolean], Volatility::Volatile);
-        let ask = ScalarUDF::from(UnlessStopped { signature, is_stopped: Arc::clone(&self.0) });
+        let ask = ScalarUDF::from(UnlessStopped { signature, flag: self.flag() });
         let asking = plan.transform_up_with_subqueries(|node| match node {
             LogicalPlan::Join(mut join) if join.filter.is_some() => {
                 join.filter = join.filter.map(|filter| ask.call(vec![filter]));
@@ -70,24 +104,10 @@ pub(crate) fn pause_in_joins(plan: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn Exe
 }
 
 /// The condition as it is, or an error once the work is to stop.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq, Hash)]
 struct UnlessStopped {
     signature: Signature,
-    is_stopped: Arc<AtomicBool>,
-}
-
-impl PartialEq for UnlessStopped {
-    fn eq(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.is_stopped, &other.is_stopped)
-    }
-}
-
-impl Eq for UnlessStopped {}
-
-impl Hash for UnlessStopped {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        Arc::as_ptr(&self.is_stopped).hash(state);
-    }
+    flag: StopFlag,
 }
 
 impl ScalarUDFImpl for UnlessStopped {
@@ -104,9 +124,7 @@ impl ScalarUDFImpl for UnlessStopped {
     }
 
     fn invoke_with_args(&self, mut arguments: ScalarFunctionArgs) -> Result<ColumnarValue> {
-        if self.is_stopped.load(Ordering::Relaxed) {
-            return exec_err!("stopped: nobody waits for the answer any more");
-        }
+        self.flag.check()?;
         Ok(arguments.args.swap_remove(0))
     }
 }

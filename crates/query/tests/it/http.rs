@@ -139,6 +139,17 @@ async fn each_fault_has_its_status_and_advice() {
     }
 }
 
+#[tokio::test]
+async fn a_text_within_its_bound_is_not_too_long_for_being_escaped() {
+    let settings = QuerySettings { sql_bytes_max: 4_000, ..QuerySettings::default() };
+    let (door, _world) = door(settings).await;
+    // Two bytes each, six as many clients write them.
+    let accents = "\\u00e9".repeat(1_900);
+    let (status, body) = answer(&door, ask(format!(r#"{{"sql": "SELECT length('{accents}') AS l"}}"#))).await;
+    assert_eq!(status, StatusCode::OK, "{body}");
+    assert!(body.contains("1900"), "{body}");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn over_the_time_is_408() {
     let settings = QuerySettings { time_ms_max: 200, ..QuerySettings::default() };

@@ -8,6 +8,7 @@
 //!           asker's threads (`workers.rs`).
 //! Not here: who may ask (`http.rs`, the shell).
 
+use std::collections::HashSet;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,6 +19,7 @@ use datafusion::execution::memory_pool::{FairSpillPool, TrackConsumersPool};
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
 use datafusion::execution::{FunctionRegistry, SendableRecordBatchStream};
+use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::execute_stream;
 use datafusion::prelude::SessionConfig;
 use tokio::sync::Semaphore;
@@ -138,11 +140,27 @@ impl Planner {
         let plan = state.statement_to_plan(parsed).await.map_err(wrong)?;
         let read_only = SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
         read_only.verify_plan(&plan).map_err(wrong)?;
+        each_column_has_its_own_name(&plan)?;
         let plan = state.optimize(&plan).and_then(|plan| stop.ask_in_joins(plan)).map_err(wrong)?;
         let plan = state.query_planner().create_physical_plan(&plan, &state).await.map_err(wrong)?;
         let plan = stop::pause_in_joins(plan).map_err(wrong)?;
         let plan = execute_stream(plan, context.task_ctx()).map_err(wrong)?;
         Ok((plan, versions))
+    }
+}
+
+/// `a.channel` and `b.channel` are two columns to the engine, but both are called `channel` in the answer: as JSON one
+/// would hide the other.
+fn each_column_has_its_own_name(plan: &LogicalPlan) -> Result<(), QueryError> {
+    let mut seen = HashSet::new();
+    match plan.schema().fields().iter().find(|field| !seen.insert(field.name())) {
+        None => Ok(()),
+        Some(twice) => {
+            let name = twice.name();
+            let reason =
+                format!("two columns of the answer are called {name:?}: name them apart, such as a.{name} AS {name}_a");
+            Err(QueryError::Statement { reason })
+        }
     }
 }
 

@@ -290,6 +290,11 @@ pub(crate) fn relation_for(expressions: &[&str]) -> &'static str {
     if expressions.iter().any(names_a_person) { "person_events" } else { "events" }
 }
 
+/// The order of events of equal time, as one number: by partition of the log, then by offset. A person's devices may
+/// lie in different partitions, whose offsets say nothing of one another; any order will do, but always the same.
+/// 2^48 records are more than a partition of a log will ever hold.
+pub(crate) const SEQUENCE: &str = "(CAST(log_partition AS BIGINT) * 281474976710656 + log_offset)";
+
 /// `text` as an SQL literal.
 pub(crate) fn quoted(text: &str) -> String {
     format!("'{}'", text.replace('\'', "''"))

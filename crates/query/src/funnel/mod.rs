@@ -9,7 +9,8 @@
 //! Not here: how far one unit came: `window_funnel`, and through it `analytics::funnel`.
 //!
 //! * `steps`: conditions over the columns of `person_events`, in order.
-//! * `key`: whose steps belong together: `person_id`, or any expression, such as `session_key`.
+//! * `key`: whose steps belong together: `person_id`, or any expression. A `session_key` is one device of one source
+//!   only: give `source` beside it.
 //! * `window`: from the first step to the last, inclusive; NULL for no limit.
 //! * `mode`: see `window_funnel`.
 //! * `names`: what to call the steps; else they are called by their conditions.
@@ -19,7 +20,7 @@ mod interval;
 pub(crate) use interval::functions;
 
 use crate::error::QueryError;
-use crate::table_function::{Arguments, Spec, needed, quoted, relation_for, with_default};
+use crate::table_function::{Arguments, SEQUENCE, Spec, needed, quoted, relation_for, with_default};
 
 pub(crate) const SPEC: Spec = Spec {
     name: "funnel",
@@ -51,23 +52,27 @@ pub(crate) fn write_out(arguments: &Arguments<'_>) -> Result<String, QueryError>
     let conditions: Vec<&str> = steps.iter().map(|step| step.sql.as_str()).collect();
     let relation = relation_for(&[conditions.as_slice(), &[key.as_str(), filter.as_str()]].concat());
 
-    let calls = format!("({window}, {}, event_time_us, log_offset, ({}))", quoted(&mode), conditions.join("), ("));
+    let calls = format!("({window}, {}, event_time_us, {SEQUENCE}, ({}))", quoted(&mode), conditions.join("), ("));
+    // The key becomes a column first: as `GROUP BY 1` it would name one instead.
     let of_units = format!(
-        "FROM {relation} WHERE ({filter}){} AND ({key}) IS NOT NULL GROUP BY {key}",
+        "FROM (SELECT *, ({key}) AS funnel_unit FROM {relation} WHERE ({filter}){}) AS {relation}
+        WHERE funnel_unit IS NOT NULL GROUP BY funnel_unit",
         source.unwrap_or_default()
     );
+    // `generate_series` is refused to everyone (`bounded.rs`).
+    let positions = (1..=steps.len()).map(|position| position.to_string()).collect::<Vec<_>>().join(", ");
     let reached = if mode.trim_start().starts_with("exact") {
         format!(
             "SELECT position, times[position] - times[1] AS first_us,
                 CASE WHEN 1 < position THEN times[position] - times[position - 1] END AS previous_us
-            FROM (SELECT times, unnest(generate_series(1, CAST(cardinality(times) AS BIGINT))) AS position
+            FROM (SELECT times, unnest(array_slice([{positions}], 1, CAST(cardinality(times) AS BIGINT))) AS position
                 FROM (SELECT window_funnel_times{calls} AS times {of_units}) AS units
                 WHERE times[1] IS NOT NULL) AS entered"
         )
     } else {
         format!(
             "SELECT position, CAST(NULL AS BIGINT) AS first_us, CAST(NULL AS BIGINT) AS previous_us
-            FROM (SELECT unnest(generate_series(1, level)) AS position
+            FROM (SELECT unnest(array_slice([{positions}], 1, level)) AS position
                 FROM (SELECT window_funnel{calls} AS level {of_units}) AS units
                 WHERE 0 < level) AS entered"
         )

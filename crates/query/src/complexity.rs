@@ -17,6 +17,8 @@ use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
 
+use crate::bounded;
+
 const OPERATORS_MAX: usize = 1_000;
 const DEPTH_MAX: usize = 150;
 const SELECTS_MAX: usize = 64;
@@ -65,11 +67,14 @@ fn makes_deeper(token: &Token) -> bool {
 /// Before it is planned, our table functions written out.
 pub(crate) fn check_tree(statement: &Statement) -> Result<(), String> {
     let mut gauge = Gauge::default();
-    let fault = match statement.visit(&mut gauge) {
-        ControlFlow::Break(fault) => fault,
-        ControlFlow::Continue(()) => return Ok(()),
-    };
-    Err(format!("the question is too intricate: {fault}; cut it into several"))
+    match statement.visit(&mut gauge) {
+        ControlFlow::Break(fault) => Err(fault),
+        ControlFlow::Continue(()) => Ok(()),
+    }
+}
+
+fn too_intricate(bound: &str) -> ControlFlow<String> {
+    ControlFlow::Break(format!("the question is too intricate: {bound}; cut it into several"))
 }
 
 #[derive(Default)]
@@ -91,13 +96,18 @@ impl Visitor for Gauge {
     fn pre_visit_expr(&mut self, expression: &Expr) -> ControlFlow<String> {
         self.depth += 1;
         if DEPTH_MAX < self.depth {
-            return ControlFlow::Break(format!("more than {DEPTH_MAX} operators in one chain"));
+            return too_intricate(&format!("more than {DEPTH_MAX} operators in one chain"));
+        }
+        if let Expr::Cast { data_type, .. } = expression
+            && bounded::has_fixed_length(data_type)
+        {
+            return ControlFlow::Break(format!("{data_type} is a list of a fixed length: leave the length out"));
         }
         if is_json_arrow(expression) {
             self.json_arrows += 1;
             if JSON_ARROWS_MAX < self.json_arrows {
                 let advice = "json_get(properties, 'a', 'b', ...) goes as deep in one call";
-                return ControlFlow::Break(format!("more than {JSON_ARROWS_MAX} JSON arrows in a chain ({advice})"));
+                return too_intricate(&format!("more than {JSON_ARROWS_MAX} JSON arrows in a chain ({advice})"));
             }
         }
         ControlFlow::Continue(())
@@ -112,7 +122,7 @@ impl Visitor for Gauge {
     fn pre_visit_select(&mut self, _: &Select) -> ControlFlow<String> {
         self.selects += 1;
         if SELECTS_MAX < self.selects {
-            return ControlFlow::Break(format!("more than {SELECTS_MAX} SELECTs"));
+            return too_intricate(&format!("more than {SELECTS_MAX} SELECTs"));
         }
         ControlFlow::Continue(())
     }
@@ -120,7 +130,7 @@ impl Visitor for Gauge {
     fn pre_visit_table_factor(&mut self, _: &TableFactor) -> ControlFlow<String> {
         self.relations += 1;
         if RELATIONS_MAX < self.relations {
-            return ControlFlow::Break(format!("more than {RELATIONS_MAX} tables and subqueries"));
+            return too_intricate(&format!("more than {RELATIONS_MAX} tables and subqueries"));
         }
         ControlFlow::Continue(())
     }

@@ -34,7 +34,7 @@ use crate::settings::QuerySettings;
 use crate::stop::{self, Stop};
 use crate::table_function::Checker;
 use crate::workers::Workers;
-use crate::{attribution, catalog, experiment, funnel, statement, window_funnel};
+use crate::{attribution, bounded, catalog, experiment, funnel, statement, window_funnel};
 
 /// Answers questions about one lake.
 pub struct Engine {
@@ -193,6 +193,7 @@ fn base_session(settings: &QuerySettings, runtime: Arc<RuntimeEnv>) -> datafusio
         .with_enable_subquery_sort_elimination(false);
     let mut state =
         SessionStateBuilder::new().with_config(config).with_runtime_env(runtime).with_default_features().build();
+    bounded::bound(&mut state)?;
     datafusion_functions_json::register_all(&mut state)?;
     for function in window_funnel::functions() {
         state.register_udaf(Arc::new(function))?;

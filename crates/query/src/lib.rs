@@ -3,9 +3,9 @@
 //! In:       a `Lake`, and one SQL statement at a time: from the shell, from HTTP, from the demo.
 //! Out:      `Answer`: Arrow batches with the table versions they were computed from.
 //! Promise:  read-only. Each question sees one version of each table, pinned when it was asked. Time, rows and the
-//!           number of questions at once are bounded, and so is the memory of sorts, joins and groups; an
-//!           expression over one batch of rows is not accounted for. A question over its time is stopped, not only
-//!           forgotten.
+//!           number of questions at once are bounded, and so is the memory of sorts, joins, groups and credits; an
+//!           expression over one batch of rows is not accounted for, so functions that make much out of a number
+//!           are refused (`bounded.rs`). A question over its time is stopped, not only forgotten.
 //! Not here: how rows came to be (`pipeline`), and what funnel, credit and experiment mean: that is
 //!           `analytics`; here are only the words to ask for it.
 
@@ -14,6 +14,7 @@ pub mod settings;
 pub mod error;
 
 mod answer;
+mod bounded;
 mod catalog;
 mod complexity;
 mod engine;

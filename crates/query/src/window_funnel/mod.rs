@@ -14,7 +14,8 @@
 //!   `exact, strictly_increasing` (what to do with equal times); or ClickHouse's: `default`, or a list of
 //!   `strict_deduplication`, `strict_order`, `strict_increase`, `strict_once`, `allow_reentry`.
 //! * `time`: bigint microseconds or a timestamp; rows without one do not count.
-//! * `sequence`: bigint; the order of rows of equal time. Give `log_offset`. Without it such rows are taken by the
+//! * `sequence`: bigint, NULL being 0; the order of rows of equal time. Give `log_offset`, or where a unit may lie in
+//!   several partitions of the log what `funnel` gives (`EXPLAIN` shows it). Without it such rows are taken by the
 //!   steps they meet, lower first: always the same, but not what happened.
 //! * `step_k`: boolean, up to 32; NULL is false.
 
@@ -32,7 +33,7 @@ use datafusion::logical_expr::{
 };
 
 use question::Question;
-use rows::Rows;
+use rows::{Grouped, Rows};
 
 pub(crate) fn functions() -> Vec<AggregateUDF> {
     vec![AggregateUDF::from(WindowFunnel::new(Output::Level)), AggregateUDF::from(WindowFunnel::new(Output::Times))]
@@ -168,11 +169,10 @@ struct Gatherer {
 }
 
 impl Gatherer {
-    fn answer(&self, rows: &Rows, group_count: usize) -> Result<ArrayRef> {
-        let grouped = rows.by_group(group_count);
+    fn answer(&self, grouped: &Grouped<'_>) -> Result<ArrayRef> {
         match self.output {
-            Output::Level => self.question.levels(&grouped),
-            Output::Times => self.question.times(&grouped),
+            Output::Level => self.question.levels(grouped),
+            Output::Times => self.question.times(grouped),
         }
     }
 
@@ -206,12 +206,12 @@ impl GroupsAccumulator for Gatherer {
     }
 
     fn evaluate(&mut self, emit_to: EmitTo) -> Result<ArrayRef> {
-        let (rows, group_count) = self.emit(emit_to);
-        self.answer(&rows, group_count)
+        let (mut rows, group_count) = self.emit(emit_to);
+        self.answer(&rows.by_group(group_count))
     }
 
     fn state(&mut self, emit_to: EmitTo) -> Result<Vec<ArrayRef>> {
-        let (rows, group_count) = self.emit(emit_to);
+        let (mut rows, group_count) = self.emit(emit_to);
         Ok(rows.by_group(group_count).to_state())
     }
 
@@ -222,7 +222,7 @@ impl GroupsAccumulator for Gatherer {
     }
 
     fn size(&self) -> usize {
-        self.rows.size()
+        self.rows.size(self.group_count)
     }
 }
 
@@ -240,7 +240,10 @@ impl Accumulator for OneGroup {
     }
 
     fn evaluate(&mut self) -> Result<ScalarValue> {
-        ScalarValue::try_from_array(&self.0.answer(&self.0.rows, 1)?, 0)
+        let mut rows = std::mem::take(&mut self.0.rows);
+        let answer = self.0.answer(&rows.by_group(1));
+        self.0.rows = rows;
+        ScalarValue::try_from_array(&answer?, 0)
     }
 
     fn state(&mut self) -> Result<Vec<ScalarValue>> {

@@ -67,7 +67,7 @@ impl Question {
         matches!(self.rule, Rule::Exact(_))
     }
 
-    pub(super) fn levels(&self, grouped: &Grouped) -> Result<ArrayRef> {
+    pub(super) fn levels(&self, grouped: &Grouped<'_>) -> Result<ArrayRef> {
         let mut pairs = Vec::new();
         let levels = grouped.groups().map(|group| {
             let level = match self.rule {
@@ -84,7 +84,7 @@ impl Question {
         Ok(Arc::new(Int64Array::from_iter_values(levels.collect::<Result<Vec<_>>>()?)))
     }
 
-    pub(super) fn times(&self, grouped: &Grouped) -> Result<ArrayRef> {
+    pub(super) fn times(&self, grouped: &Grouped<'_>) -> Result<ArrayRef> {
         let Rule::Exact(rule) = self.rule else { return plan_err!("only exact funnels have step times") };
         let mut lists = ListBuilder::new(Int64Builder::new()).with_field(Field::new_list_field(DataType::Int64, false));
         for group in grouped.groups() {
@@ -116,7 +116,7 @@ fn window_us(name: &str, window: &ScalarValue) -> Result<Option<i64>> {
             if interval.months != 0 {
                 return Err(fault("months have no fixed length: count in days".to_owned()));
             }
-            let days_us = i64::from(interval.days) * 86_400_000_000;
+            let days_us = i64::from(interval.days).saturating_mul(86_400_000_000);
             Ok(Some(days_us.saturating_add(interval.nanoseconds / 1_000)))
         }
         other => Err(fault(format!("{other} is no length of time"))),

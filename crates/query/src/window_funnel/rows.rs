@@ -3,7 +3,8 @@
 //! In:       batches of arguments, or states of other gatherers.
 //! Out:      each group's rows in order; the same rows as a state.
 //! Promise:  one flat vector, 24 bytes a row, however many groups: with a vector a group, a million people cost a
-//!           million allocations. Rows that meet no step are not kept unless the mode asks for them.
+//!           million allocations. Grouping and ordering move rows about in it and copy none. Rows that meet no step
+//!           are not kept unless the mode asks for them.
 
 use std::sync::Arc;
 
@@ -21,16 +22,17 @@ pub(super) struct Row {
     pub(super) time_us: i64,
     sequence: i64,
     pub(super) mask: u32,
+    group: u32,
 }
 
 #[derive(Debug, Default)]
 pub(super) struct Rows {
-    rows: Vec<(u32, Row)>,
+    rows: Vec<Row>,
 }
 
 /// Rows by group, in order within each.
-pub(super) struct Grouped {
-    rows: Vec<Row>,
+pub(super) struct Grouped<'r> {
+    rows: &'r [Row],
     /// Where each group begins; one more than groups.
     starts: Vec<usize>,
 }
@@ -54,9 +56,11 @@ impl Rows {
             if (mask == 0 && !question.keeps_foreign) || times.is_null(index) || !is_wanted {
                 continue;
             }
-            let sequence = sequences.map_or(0, |sequences| sequences.value(index));
-            let row = Row { time_us: times.value(index), sequence, mask };
-            self.rows.push((group_number(group_indices.map_or(index, |groups| groups[index]))?, row));
+            // What stands under a null is not specified.
+            let sequence = sequences.filter(|sequences| sequences.is_valid(index));
+            let sequence = sequence.map_or(0, |sequences| sequences.value(index));
+            let group = group_number(group_indices.map_or(index, |groups| groups[index]))?;
+            self.rows.push(Row { time_us: times.value(index), sequence, mask, group });
         }
         Ok(())
     }
@@ -75,12 +79,12 @@ impl Rows {
             let begin = |list: &ListArray| list.value_offsets()[index] as usize;
             let (time_at, sequence_at, mask_at) = (begin(times), begin(sequences), begin(masks));
             for i in 0..times.value_length(index) as usize {
-                let row = Row {
+                self.rows.push(Row {
                     time_us: time_values.value(time_at + i),
                     sequence: sequence_values.value(sequence_at + i),
                     mask: mask_values.value(mask_at + i),
-                };
-                self.rows.push((group, row));
+                    group,
+                });
             }
         }
         Ok(())
@@ -88,45 +92,52 @@ impl Rows {
 
     /// The rows of groups below `count`; the others move down by `count`.
     pub(super) fn take_first_groups(&mut self, count: usize) -> Self {
-        let (first, rest) =
-            std::mem::take(&mut self.rows).into_iter().partition(|(group, _)| (*group as usize) < count);
+        let count = u32::try_from(count).expect("a group below it has a number that fits");
+        let (first, rest) = std::mem::take(&mut self.rows).into_iter().partition(|row| row.group < count);
         self.rows = rest;
-        for (group, _) in &mut self.rows {
-            *group -= u32::try_from(count).expect("a group below it has a number that fits");
+        for row in &mut self.rows {
+            row.group -= count;
         }
         Self { rows: first }
     }
 
-    pub(super) fn by_group(&self, group_count: usize) -> Grouped {
+    pub(super) fn by_group(&mut self, group_count: usize) -> Grouped<'_> {
         let mut starts = vec![0; group_count + 1];
-        for (group, _) in &self.rows {
-            starts[*group as usize + 1] += 1;
+        for row in &self.rows {
+            starts[row.group as usize + 1] += 1;
         }
         for group in 0..group_count {
             starts[group + 1] += starts[group];
         }
-        let mut rows = vec![Row { time_us: 0, sequence: 0, mask: 0 }; self.rows.len()];
+        // Each row is exchanged straight into the part of its group ("American flag sort"), so once at most.
         let mut next = starts.clone();
-        for (group, row) in &self.rows {
-            let at = &mut next[*group as usize];
-            rows[*at] = *row;
-            *at += 1;
+        for group in 0..group_count {
+            while next[group] < starts[group + 1] {
+                let at = next[group];
+                let home = self.rows[at].group as usize;
+                self.rows.swap(at, next[home]);
+                next[home] += 1;
+            }
         }
         for group in 0..group_count {
-            let rows = &mut rows[starts[group]..starts[group + 1]];
+            let rows = &mut self.rows[starts[group]..starts[group + 1]];
             if !rows.is_sorted() {
                 rows.sort_unstable();
             }
         }
-        Grouped { rows, starts }
+        Grouped { rows: &self.rows, starts }
     }
 
-    pub(super) fn size(&self) -> usize {
-        self.rows.capacity() * size_of::<(u32, Row)>()
+    /// With what giving them out will take besides: where groups begin and end, and a state's columns.
+    pub(super) fn size(&self, group_count: usize) -> usize {
+        self.rows.capacity() * size_of::<Row>() + self.rows.len() * STATE_BYTES + group_count * 2 * size_of::<usize>()
     }
 }
 
-impl Grouped {
+/// Of a row in a state: time, sequence, mask.
+const STATE_BYTES: usize = 8 + 8 + 4;
+
+impl Grouped<'_> {
     pub(super) fn groups(&self) -> impl Iterator<Item = &[Row]> {
         self.starts.windows(2).map(|bounds| &self.rows[bounds[0]..bounds[1]])
     }

@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use datafusion::arrow::array::{ArrayRef, BooleanArray, Int64Array, RecordBatch};
+use datafusion::arrow::array::{ArrayRef, BooleanArray, Int64Array, ListArray, RecordBatch};
 use datafusion::arrow::util::pretty::pretty_format_batches;
 use datafusion::datasource::MemTable;
 use datafusion::prelude::{SessionConfig, SessionContext};
@@ -83,9 +83,47 @@ fn first_groups_leave_and_the_others_move_down() {
     ];
     let question = Question::for_tests();
     rows.push_batch(&question, &values, Some(&[0, 1, 2, 1]), None).unwrap();
-    let first = rows.take_first_groups(1);
+    let mut first = rows.take_first_groups(1);
     assert_eq!(first.by_group(1).groups().map(|group| group[0].time_us).collect::<Vec<_>>(), [4]);
     let times: Vec<Vec<i64>> =
         rows.by_group(2).groups().map(|group| group.iter().map(|row| row.time_us).collect()).collect();
     assert_eq!(times, [vec![1, 3], vec![2]]);
+}
+
+#[test]
+fn a_null_sequence_counts_as_none() {
+    // Under the null stands a number that would put the second step before the first.
+    let sequences = Int64Array::new(vec![5, -9].into(), Some(vec![true, false].into()));
+    let mut question = Question::for_tests();
+    (question.step_count, question.has_sequence) = (1, true);
+    let values: Vec<ArrayRef> = vec![
+        Arc::new(Int64Array::from(vec![0; 2])),
+        Arc::new(Int64Array::from(vec![0; 2])),
+        Arc::new(Int64Array::from(vec![1; 2])),
+        Arc::new(sequences),
+        Arc::new(BooleanArray::from(vec![true; 2])),
+    ];
+    let mut rows = Rows::default();
+    rows.push_batch(&question, &values, Some(&[0, 0]), None).unwrap();
+    let state = rows.by_group(1).to_state();
+    let kept = state[1].as_any().downcast_ref::<ListArray>().unwrap().value(0);
+    assert_eq!(kept.as_any().downcast_ref::<Int64Array>().unwrap().values(), &[0, 5]);
+}
+
+#[test]
+fn a_row_takes_24_bytes_and_all_that_giving_it_out_takes_is_told() {
+    assert_eq!(size_of::<rows::Row>(), 24);
+    let mut rows = Rows::default();
+    let values: Vec<ArrayRef> = vec![
+        Arc::new(Int64Array::from(vec![0; 1_000])),
+        Arc::new(Int64Array::from(vec![0; 1_000])),
+        Arc::new(Int64Array::from_iter_values(0..1_000)),
+        Arc::new(BooleanArray::from(vec![true; 1_000])),
+    ];
+    let groups: Vec<usize> = (0..1_000).map(|row| row % 100).collect();
+    rows.push_batch(&Question::for_tests(), &values, Some(&groups), None).unwrap();
+    let told = rows.size(100);
+    let state: usize = rows.by_group(100).to_state().iter().map(|column| column.get_array_memory_size()).sum();
+    assert!(1_000 * 24 + 1_000 * 20 <= told, "{told}");
+    assert!(state <= told, "{state} bytes are given out, {told} were told");
 }

@@ -31,6 +31,8 @@ WHERE history.superseded_by IS NULL",
 /// * `person_id`: the event's own user id, else its anonymous id; either replaced by the person it is linked to;
 ///   else its device id; else the event's own id. A device's links say who used it *without* saying so: an event
 ///   that names its user is that user's, though another person logged in on the device since.
+/// * User ids mean the same person in every source. The other ids are one source's own, so they are written
+///   `source:id`: visitor 7 of one shop is not visitor 7 of the other.
 /// * A link holds until it is taken back; of several that hold, the latest said counts. A link to an id that is
 ///   itself linked (an alias) is followed one step further.
 /// * `event_time`: `event_time_us` as a timestamp, for reading and for date functions.
@@ -55,7 +57,8 @@ WITH said AS (
     LEFT JOIN link AS alias ON alias.source = link.source AND alias.anonymous_id = link.user_id
 )
 SELECT e.*,
-    coalesce(person.person_id, e.user_id, e.anonymous_id, e.device_id, e.event_id) AS person_id,
+    coalesce(person.person_id, e.user_id, e.source || ':' || coalesce(e.anonymous_id, e.device_id, e.event_id))
+        AS person_id,
     to_timestamp_micros(e.event_time_us) AS event_time
 FROM events AS e
 LEFT JOIN person ON person.source = e.source AND person.id = coalesce(e.user_id, e.anonymous_id)",

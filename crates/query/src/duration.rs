@@ -22,6 +22,10 @@ pub(crate) fn parse_us(text: &str) -> Result<i64, String> {
     if rest.is_empty() {
         return Err(wrong("is empty"));
     }
+    // The one length that is the same in every unit.
+    if rest == "0" {
+        return Ok(0);
+    }
     while !rest.is_empty() {
         let digits = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
         let count: i64 = rest[..digits].parse().map_err(|_| wrong("has no whole number where one is needed"))?;
@@ -54,6 +58,7 @@ mod tests {
             ("90m", 5_400_000_000),
             (" 2 Weeks ", 14 * 86_400_000_000),
             ("0 seconds", 0),
+            ("0", 0),
         ] {
             assert_eq!(parse_us(text), Ok(us), "{text}");
         }

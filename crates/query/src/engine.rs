@@ -131,6 +131,8 @@ impl Planner {
         let snapshots = catalog::pin(&self.lake).await?;
         let versions = snapshots.iter().map(|snapshot| (snapshot.table(), snapshot.version())).collect();
         let context = catalog::session(&self.base, snapshots).map_err(wrong)?;
+        let pool = Arc::clone(&context.runtime_env().memory_pool);
+        context.register_udf(attribution::credit_function(stop.flag(), pool));
         let state = context.state();
         if statement::calls_a_table_function(&mut parsed) {
             let person_events = context.table_provider("person_events").await.map_err(wrong)?;
@@ -198,7 +200,7 @@ fn base_session(settings: &QuerySettings, runtime: Arc<RuntimeEnv>) -> datafusio
     for function in window_funnel::functions() {
         state.register_udaf(Arc::new(function))?;
     }
-    let scalar = [funnel::functions(), attribution::functions(), experiment::functions()];
+    let scalar = [funnel::functions(), experiment::functions()];
     for function in scalar.into_iter().flatten() {
         state.register_udf(Arc::new(function))?;
     }

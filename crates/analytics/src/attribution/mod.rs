@@ -52,14 +52,12 @@ pub fn credit_conversion(
     debug_assert!(touches.is_sorted(), "touches come in order of time and index");
     let range = lookback::range_by(touches, |touch| touch.time_us, conversion_time_us, lookback_us);
     let eligible = &touches[range];
-    let shares = split_value(value_micros, model, eligible.len());
-    eligible
-        .iter()
-        .zip(model.credit_ratios(eligible.len()))
-        .zip(shares)
-        .filter(|((_, credit_ratio), _)| 0.0 < *credit_ratio)
-        .map(|((touch, credit_ratio), value_micros)| Credit { touch: *touch, credit_ratio, value_micros })
-        .collect()
+    // Only those with credit are looked at: a last touch costs the same after ten touches and after a million.
+    let credited = &eligible[model.credited(eligible.len())];
+    let credit_ratio = (credited.len() as f64).recip();
+    let shares = model::equal_parts(value_micros, credited.len());
+    let credit = |(touch, value_micros): (&Touch, i64)| Credit { touch: *touch, credit_ratio, value_micros };
+    credited.iter().zip(shares).map(credit).collect()
 }
 
 #[cfg(test)]

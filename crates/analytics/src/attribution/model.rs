@@ -5,6 +5,8 @@
 //! Promise:  ratios sum to 1; shares sum to the value exactly, and a refund's shares are the sale's, negated.
 //! Not here: which touches (`lookback.rs`).
 
+use std::ops::Range;
+
 use crate::error::AnalyticsError;
 
 /// A way to share one conversion among its touches.
@@ -40,14 +42,20 @@ impl Model {
             .ok_or_else(|| AnalyticsError::AttributionModel { given: text.to_owned(), allowed: Self::ALLOWED })
     }
 
+    /// Which of `touch_count` touches in time order get credit: equal parts each.
+    pub fn credited(self, touch_count: usize) -> Range<usize> {
+        match self {
+            Self::LastTouch => touch_count.saturating_sub(1)..touch_count,
+            Self::FirstTouch => 0..touch_count.min(1),
+            Self::Linear => 0..touch_count,
+        }
+    }
+
     /// * Returns one ratio per touch, in time order, summing to 1 within 1e-9; empty for no touches.
     pub fn credit_ratios(self, touch_count: usize) -> Vec<f64> {
-        let sole = |winner: usize| (0..touch_count).map(|i| if i == winner { 1.0 } else { 0.0 }).collect();
-        match self {
-            Self::LastTouch => sole(touch_count.saturating_sub(1)),
-            Self::FirstTouch => sole(0),
-            Self::Linear => vec![1.0 / touch_count as f64; touch_count],
-        }
+        let credited = self.credited(touch_count);
+        let credit_ratio = (credited.len() as f64).recip();
+        (0..touch_count).map(|touch| if credited.contains(&touch) { credit_ratio } else { 0.0 }).collect()
     }
 }
 
@@ -63,24 +71,25 @@ impl Model {
 ///
 /// Source: `docs/methods.md#attribution`.
 pub fn split_value(value_micros: i64, model: Model, touch_count: usize) -> Vec<i64> {
-    if touch_count == 0 {
+    let mut shares_micros = vec![0; touch_count];
+    let credited = model.credited(touch_count);
+    let parts_micros = equal_parts(value_micros, credited.len());
+    shares_micros[credited].copy_from_slice(&parts_micros);
+    shares_micros
+}
+
+/// One part each, of touches that all get credit.
+pub(super) fn equal_parts(value_micros: i64, part_count: usize) -> Vec<i64> {
+    if part_count == 0 {
         return Vec::new();
     }
-    let mut shares_micros = vec![0; touch_count];
-    match model {
-        Model::LastTouch => shares_micros[touch_count - 1] = value_micros,
-        Model::FirstTouch => shares_micros[0] = value_micros,
-        Model::Linear => {
-            let divisor = i64::try_from(touch_count).expect("a slice holds fewer than 2^63 touches");
-            let even_micros = value_micros / divisor;
-            let left_over_micros = value_micros % divisor;
-            let late_count = usize::try_from(left_over_micros.unsigned_abs())
-                .expect("the remainder is smaller than the touch count");
-            shares_micros.fill(even_micros);
-            for share_micros in &mut shares_micros[touch_count - late_count..] {
-                *share_micros += left_over_micros.signum();
-            }
-        }
+    let divisor = i64::try_from(part_count).expect("a slice holds fewer than 2^63 touches");
+    let (even_micros, left_over_micros) = (value_micros / divisor, value_micros % divisor);
+    let late_count =
+        usize::try_from(left_over_micros.unsigned_abs()).expect("the remainder is smaller than the touch count");
+    let mut parts_micros = vec![even_micros; part_count];
+    for part_micros in &mut parts_micros[part_count - late_count..] {
+        *part_micros += left_over_micros.signum();
     }
-    shares_micros
+    parts_micros
 }

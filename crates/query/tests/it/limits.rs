@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use futures::StreamExt;
 use tributary_query::{Advice, Engine, QueryError, QuerySettings};
-use tributary_schemas::EventKind;
+use tributary_schemas::{Event, EventKind};
 
 use crate::world;
 
@@ -73,6 +73,36 @@ async fn an_answer_is_computed_on_other_threads_than_the_askers() {
     // An engine may be dropped on a thread of another runtime, and its last answer after it.
     drop(engine);
     assert!(stream.next().await.is_none());
+}
+
+#[tokio::test]
+async fn a_person_met_too_often_is_refused_by_memory_and_told_so() {
+    let world = world::World::empty().await;
+    let at = |second: i64| world::MARCH_US + second * 1_000_000;
+    // A robot with a campaign of its own each second, then as many conversions; and who loads one page again and again.
+    let mut events = Vec::new();
+    for second in 0..2_000 {
+        let touch = world::event(&format!("t{second}"), "robot", EventKind::Page, at(second));
+        events.push(Event { channel: Some("email".into()), campaign_id: Some(format!("c{second}")), ..touch });
+        events.push(world::event(&format!("c{second}"), "robot", EventKind::Conversion, at(2_000 + second)));
+        let again = world::event(&format!("r{second}"), "reload", EventKind::Page, at(second));
+        events.push(Event { channel: Some("email".into()), campaign_id: Some("c".into()), ..again });
+        events.push(world::event(&format!("b{second}"), "reload", EventKind::Conversion, at(2_000 + second)));
+    }
+    world.plant(0, &events).await;
+    let engine = world.engine(QuerySettings { memory_bytes_max: 64 << 20, ..QuerySettings::default() });
+    for sql in ["SELECT * FROM attribution(model => 'linear')", "SELECT count(*) FROM touchpoints()"] {
+        let error = engine.query(sql).await.unwrap_err();
+        assert!(matches!(error, QueryError::OutOfMemory { .. }), "{error:?}");
+        assert_eq!(error.advice(), Advice::AskLess);
+        assert!(error.to_string().contains("one person having up to 4000000"), "{error}");
+    }
+    // A last touch is one a conversion, and a page loaded two thousand times is one touch.
+    let rest = "SELECT * FROM attribution(model => 'linear', filter => person_id <> 'shop:robot')";
+    for sql in ["SELECT * FROM attribution(model => 'last_touch')", rest] {
+        let answer = engine.query(sql).await.unwrap();
+        assert_eq!(answer.row_count(), 1);
+    }
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 
 mod http;
 mod limits;
+mod people;
 mod plans;
 mod random_funnels;
 mod slt;

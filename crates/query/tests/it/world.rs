@@ -32,8 +32,12 @@ impl World {
         Engine::new(settings, self.lake.clone()).unwrap()
     }
 
-    /// As the pipeline does it: the bytes of the log, decoded, and the columns of the lake beside them.
     pub(crate) async fn plant(&self, first_offset: i64, events: &[Event]) {
+        self.plant_in(0, first_offset, events).await;
+    }
+
+    /// As the pipeline does it: the bytes of the log, decoded, and the columns of the lake beside them.
+    pub(crate) async fn plant_in(&self, partition: i32, first_offset: i64, events: &[Event]) {
         let bytes: Vec<Vec<u8>> = events.iter().map(encode_event).collect();
         let decoded = WireDecoder::new(Shape::Event).decode(&bytes);
         assert!(decoded.refused.is_empty());
@@ -44,7 +48,7 @@ impl World {
         let lake_columns: [ArrayRef; 5] = [
             Arc::new(StringArray::from_iter_values(keys)),
             Arc::new(Int64Array::from_iter_values(events.iter().map(|_| 0))), // the content hash, which nobody asks for
-            Arc::new(Int32Array::from_iter_values(events.iter().map(|_| 0))),
+            Arc::new(Int32Array::from_iter_values(events.iter().map(|_| partition))),
             Arc::new(Int64Array::from_iter_values(first_offset..first_offset + count)),
             Arc::new(Date32Array::from_iter_values(days)),
         ];

@@ -40,7 +40,7 @@ impl Proportion {
 pub enum Untestable {
     /// A mean needs two units in each arm, a proportion one.
     TooFewUnits { control_unit_count: u64, treatment_unit_count: u64 },
-    /// Every unit of both arms has the same outcome, so there is no spread to measure a difference against.
+    /// Within neither arm do outcomes differ, so there is no spread to measure a difference against.
     NoVariation,
 }
 

@@ -14,7 +14,7 @@ mod split;
 mod verdict;
 
 pub use comparison::{Comparison, Proportion, Untestable, compare_means, compare_proportions};
-pub use split::{SplitCheck, check_split};
+pub use split::{RecordedArm, SplitCheck, SplitUnknown, check_split, recorded_weights};
 pub use verdict::{Goal, Judgement, Reason, Rule, Verdict, judge};
 
 #[cfg(test)]

@@ -1,8 +1,8 @@
 use super::*;
 use crate::stats::{Alpha, Interval, Moments};
 
-fn as_planned() -> SplitCheck {
-    check_split(&[1_000, 1_000], &[0.5, 0.5]).unwrap()
+fn as_planned() -> Result<SplitCheck, SplitUnknown> {
+    Ok(check_split(&[1_000, 1_000], &[0.5, 0.5]).unwrap())
 }
 
 fn proportions(control: (u64, u64), treatment: (u64, u64)) -> Result<Comparison, Untestable> {
@@ -28,7 +28,7 @@ fn the_better_arm_wins_whichever_way_is_better() {
 #[test]
 fn a_broken_split_is_not_believed_however_clear_the_difference() {
     let split = check_split(&[10_000, 9_000], &[0.5, 0.5]).unwrap();
-    let judgement = judge(&split, &proportions((100, 10_000), (900, 9_000)), &Rule::CONVENTIONAL);
+    let judgement = judge(&Ok(split), &proportions((100, 10_000), (900, 9_000)), &Rule::CONVENTIONAL);
     assert_eq!(judgement.verdict, Verdict::SplitBroken);
     assert_eq!(judgement.reasons[0].to_string(), "the units are not split as planned (p = 10^-12.4, limit 0.001)");
 }
@@ -59,7 +59,7 @@ fn no_clear_difference_says_its_p() {
 fn strays_are_reported_but_do_not_void_the_planned_arms() {
     let split = check_split(&[900, 100, 5], &[0.9, 0.1, 0.0]).unwrap();
     assert_eq!((split.degrees_of_freedom, split.p.p_value, split.unplanned_unit_count), (1, 1.0, 5));
-    let judgement = judge(&split, &proportions((90, 900), (10, 100)), &Rule::CONVENTIONAL);
+    let judgement = judge(&Ok(split), &proportions((90, 900), (10, 100)), &Rule::CONVENTIONAL);
     assert_eq!(judgement.verdict, Verdict::NoClearDifference);
     assert_eq!(judgement.reasons[1].to_string(), "5 units are in an arm that was to get none");
 }
@@ -100,4 +100,67 @@ fn split_without_units_or_choice_is_as_planned_and_bad_weights_are_refused() {
         assert!(check_split(&unit_counts, &weights).is_err());
     }
     assert!(Proportion::new(3, 2).is_err());
+}
+
+/// An arm whose units came in phases: `(units, the chance of this arm)`.
+fn recorded(phases: &[(u64, f64)]) -> RecordedArm {
+    let unit_count = phases.iter().map(|phase| phase.0).sum();
+    RecordedArm {
+        unit_count,
+        known_count: unit_count,
+        chance_sum: phases.iter().map(|(units, chance)| *units as f64 * chance).sum(),
+        chance_min: phases.iter().map(|phase| phase.1).fold(1.0, f64::min),
+        chance_max: phases.iter().map(|phase| phase.1).fold(0.0, f64::max),
+    }
+}
+
+#[track_caller]
+fn assert_weights(arms: &[RecordedArm], expected: &[f64]) {
+    let weights = recorded_weights(arms).unwrap();
+    let is_near = weights.iter().zip(expected).all(|(ours, theirs)| (ours - theirs).abs() < 1e-9);
+    assert!(weights.len() == expected.len() && is_near, "{weights:?} is not {expected:?}");
+}
+
+#[test]
+fn a_ramp_expects_what_each_unit_was_promised() {
+    // A thousand at 90 to 10, then a thousand at even odds: 900 + 500 are to be expected in the first arm.
+    let (a, b) = (recorded(&[(900, 0.9), (500, 0.5)]), recorded(&[(100, 0.1), (500, 0.5)]));
+    assert_weights(&[a, b], &[1_400.0, 600.0]);
+    let split = check_split(&[a.unit_count, b.unit_count], &recorded_weights(&[a, b]).unwrap()).unwrap();
+    assert!(split.p.p_value > 0.999, "{split:?}");
+    // Ten units too many in the first phase are still expected by their promise, not by where they fell.
+    assert_weights(
+        &[recorded(&[(910, 0.9), (500, 0.5)]), recorded(&[(90, 0.1), (500, 0.5)])],
+        &[0.9 * 910.0 + 250.0 + 0.9 * 90.0 + 250.0, 0.1 * 910.0 + 250.0 + 0.1 * 90.0 + 250.0],
+    );
+}
+
+#[test]
+fn constant_chances_are_the_weights_of_any_number_of_arms() {
+    assert_weights(&[recorded(&[(7, 0.9)]), recorded(&[(1, 0.1)])], &[0.9, 0.1]);
+    let three = [recorded(&[(480, 0.5)]), recorded(&[(320, 0.3)]), recorded(&[(200, 0.2)])];
+    assert_weights(&three, &[0.5, 0.3, 0.2]);
+    let third = recorded(&[(1, 0.33)]);
+    assert_weights(&[third, third, third], &[0.33, 0.33, 0.33]);
+}
+
+#[test]
+fn one_chance_that_is_missing_leaves_equal_parts() {
+    let known = recorded(&[(900, 0.9)]);
+    let missing = RecordedArm { known_count: 99, ..recorded(&[(100, 0.1)]) };
+    assert_weights(&[known, missing], &[1.0, 1.0]);
+    assert_weights(&[RecordedArm::default(), RecordedArm::default()], &[1.0, 1.0]);
+}
+
+#[test]
+fn where_chances_do_not_tell_the_plan_the_split_is_not_checked_and_that_is_said() {
+    let ramped = [recorded(&[(9, 0.8), (5, 0.4)]), recorded(&[(1, 0.1)]), recorded(&[(1, 0.1), (5, 0.3)])];
+    assert_eq!(recorded_weights(&ramped), Err(SplitUnknown::ChancesVary));
+    // Half of the people were promised something else, which nobody here was shown.
+    let two_of_three = [recorded(&[(100, 0.25)]), recorded(&[(100, 0.25)])];
+    assert_eq!(recorded_weights(&two_of_three), Err(SplitUnknown::ChancesSum { sum: 0.5 }));
+    let judgement =
+        judge(&Err(SplitUnknown::ChancesVary), &proportions((100, 1_000), (160, 1_000)), &Rule::CONVENTIONAL);
+    assert_eq!(judgement.verdict, Verdict::TreatmentWins);
+    assert!(judgement.reasons[1].to_string().starts_with("the split is not checked"), "{:?}", judgement.reasons);
 }

@@ -1,6 +1,6 @@
 //! The verdict: one plain word for people who do not read p values, and why.
 //!
-//! In:       the check of the split, the comparison (or why there is none), a rule.
+//! In:       the check of the split and the comparison (or why there is none), a rule.
 //! Out:      a `Verdict` with its `Reason`s.
 //! Promise:  in this order: a broken split is never believed; too little data is never called a draw; then p decides.
 //! Not here: the statistics themselves.
@@ -8,7 +8,7 @@
 use std::fmt;
 
 use super::comparison::{Comparison, Untestable};
-use super::split::SplitCheck;
+use super::split::{SplitCheck, SplitUnknown};
 use crate::stats::Alpha;
 
 /// Which way the metric should go.
@@ -78,6 +78,7 @@ impl fmt::Display for Verdict {
 pub enum Reason {
     SplitImprobable { log10_p: f64, limit_p: f64 },
     UnplannedUnits { unit_count: u64 },
+    SplitUnchecked(SplitUnknown),
     FewUnits { control_unit_count: u64, treatment_unit_count: u64, unit_count_min: u64 },
     FewSuccessesOrFailures { expected_count: f64, expected_count_min: f64 },
     NoVariation,
@@ -94,6 +95,14 @@ impl fmt::Display for Reason {
             Self::UnplannedUnits { unit_count } => {
                 write!(formatter, "{unit_count} units are in an arm that was to get none")
             }
+            Self::SplitUnchecked(SplitUnknown::ChancesVary) => formatter.write_str(
+                "the split is not checked: the recorded probabilities changed, and of more than two arms they do not \
+                 tell the plan; state it",
+            ),
+            Self::SplitUnchecked(SplitUnknown::ChancesSum { sum }) => write!(
+                formatter,
+                "the split is not checked: the recorded probabilities of the arms sum to {sum:.2}, not 1; state the plan"
+            ),
             Self::FewUnits { control_unit_count, treatment_unit_count, unit_count_min } => write!(
                 formatter,
                 "{control_unit_count} units in control and {treatment_unit_count} in treatment, \
@@ -103,7 +112,9 @@ impl fmt::Display for Reason {
                 formatter,
                 "an arm would expect {expected_count:.1} of the rarer outcome, {expected_count_min} are needed"
             ),
-            Self::NoVariation => formatter.write_str("every unit has the same outcome"),
+            Self::NoVariation => {
+                formatter.write_str("there is no spread within the arms to measure a difference against")
+            }
             Self::Significant { log10_p, alpha } => {
                 write!(formatter, "chance alone would show this much with p = 10^{log10_p:.1}, below {alpha}")
             }
@@ -123,21 +134,36 @@ pub struct Judgement {
 
 /// Says what to make of an experiment on one metric.
 ///
+/// * `split`: what `check_split` returned, or why there was nothing to check against.
 /// * `comparison`: what `compare_means` or `compare_proportions` returned.
 ///
 /// Source: `docs/methods.md#experiment`.
-pub fn judge(split: &SplitCheck, comparison: &Result<Comparison, Untestable>, rule: &Rule) -> Judgement {
+pub fn judge(
+    split: &Result<SplitCheck, SplitUnknown>,
+    comparison: &Result<Comparison, Untestable>,
+    rule: &Rule,
+) -> Judgement {
     let (verdict, mut reasons) = decide(split, comparison, rule);
-    // A few strays do not void the arms that were planned, but someone should look.
-    if 0 < split.unplanned_unit_count {
-        reasons.push(Reason::UnplannedUnits { unit_count: split.unplanned_unit_count });
+    match split {
+        // A few strays do not void the arms that were planned, but someone should look.
+        Ok(split) if 0 < split.unplanned_unit_count => {
+            reasons.push(Reason::UnplannedUnits { unit_count: split.unplanned_unit_count });
+        }
+        Ok(_) => {}
+        Err(unknown) => reasons.push(Reason::SplitUnchecked(*unknown)),
     }
     Judgement { verdict, reasons }
 }
 
-fn decide(split: &SplitCheck, comparison: &Result<Comparison, Untestable>, rule: &Rule) -> (Verdict, Vec<Reason>) {
+fn decide(
+    split: &Result<SplitCheck, SplitUnknown>,
+    comparison: &Result<Comparison, Untestable>,
+    rule: &Rule,
+) -> (Verdict, Vec<Reason>) {
     let limit_p = rule.split_alpha.ratio();
-    if split.p.p_value < limit_p {
+    if let Ok(split) = split
+        && split.p.p_value < limit_p
+    {
         return (Verdict::SplitBroken, vec![Reason::SplitImprobable { log10_p: split.p.log10_p, limit_p }]);
     }
     let comparison = match comparison {

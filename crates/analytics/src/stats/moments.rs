@@ -1,6 +1,6 @@
 //! Moments: what must be kept of many values to know their mean and variance.
 //!
-//! In:       values one by one, other moments, or sums from an engine that can only add.
+//! In:       values one by one, other moments, mean and variance, or sums from an engine that can only add.
 //! Out:      count, mean, variance.
 //! Promise:  merging in any grouping gives the same answer up to rounding, and no digits are lost when the mean is
 //!           large beside the spread (which plain sums of squares do).
@@ -44,6 +44,18 @@ impl Moments {
                 + other.centred_squares
                 + between * between * self.unit_count as f64 * other_ratio,
         }
+    }
+
+    /// From what an SQL engine has gathered by merging, without cancelling.
+    ///
+    /// * `variance`: the sample variance, dividing by one less than the count; not looked at below two units.
+    pub fn from_mean_and_variance(unit_count: u64, mean: f64, variance: f64) -> Self {
+        if unit_count == 0 {
+            return Self::default();
+        }
+        let degrees_of_freedom = (unit_count - 1) as f64;
+        let centred_squares = if degrees_of_freedom == 0.0 { 0.0 } else { variance * degrees_of_freedom };
+        Self { unit_count, mean, centred_squares }
     }
 
     /// From plain sums, as an SQL engine has them. Prefer `push` and `merge`: with a mean a million times

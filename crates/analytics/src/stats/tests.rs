@@ -68,6 +68,18 @@ fn moments_keep_a_small_spread_beside_a_large_mean() {
 }
 
 #[test]
+fn moments_from_mean_and_variance_give_them_back_untouched() {
+    for (mean, variance) in [(1e7, 1.006_5), (99.9, 0.0), (-3.0, 1e-12)] {
+        let moments = Moments::from_mean_and_variance(1_000, mean, variance);
+        assert_eq!(moments.mean(), Some(mean));
+        assert_close(moments.variance().unwrap() + 1.0, variance + 1.0, 1e-15);
+    }
+    assert_eq!(Moments::from_mean_and_variance(137, 99.9, 0.0).variance(), Some(0.0));
+    assert_eq!(Moments::from_mean_and_variance(1, 5.0, f64::NAN).variance(), None);
+    assert_eq!(Moments::from_mean_and_variance(0, 0.0, 0.0), Moments::default());
+}
+
+#[test]
 fn moments_of_none_and_one_say_so() {
     assert_eq!((Moments::default().mean(), Moments::default().variance()), (None, None));
     let one = Moments::from_sums(1, 5.0, 25.0);

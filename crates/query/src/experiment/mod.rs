@@ -1,7 +1,7 @@
 //! The table function `experiment`: did a variant move the number, and may we believe it?
 //!
 //! In:       `experiment(name => 'subject_line', metric => 'conversion', control => NULL, conversion => ...,
-//!           window => NULL, goal => 'higher', filter => true)`.
+//!           window => NULL, goal => 'higher', split => NULL, filter => true)`.
 //! Out:      one row a variant, control first: `variant`, `is_control`, `persons`, `crossover_persons`,
 //!           `conversions` (persons with one), `metric_value` with `metric_low` and `metric_high`; against control:
 //!           `difference`, `relative_lift`, each with low and high, `p_value`; `srm_p_value`, `verdict`, `reasons`.
@@ -11,16 +11,19 @@
 //!
 //! * `metric`: `conversion` (share of persons with one) or `value` (mean value a person, 0 for none).
 //! * `control`: the variant to compare with; default: the one called `control`, else the first by name.
-//! * `conversion`: default `event_kind = 'conversion'`; name a currency here if there are several.
+//! * `conversion`: default `event_kind = 'conversion'`. The metric `value` wants them in one currency.
 //! * `window`: how long after the first exposure conversions count; NULL for ever.
-//! * The planned split is each variant's mean recorded probability, if all have one; else equal parts.
+//! * `split`: the planned split, such as 'control=90, blue=10'. Without it, what the recorded probabilities of the persons
+//!   counted say; where they do not tell, `srm_p_value` is NULL and `reasons` says so. Without probabilities equal
+//!   parts.
 
 mod report;
+mod split;
 
 pub(crate) use report::functions;
 
 use crate::error::QueryError;
-use crate::table_function::{Arguments, Spec, needed, quoted, with_default};
+use crate::table_function::{Arguments, SEQUENCE, Spec, needed, quoted, with_default};
 
 pub(crate) const SPEC: Spec = Spec {
     name: "experiment",
@@ -31,6 +34,7 @@ pub(crate) const SPEC: Spec = Spec {
         with_default("conversion", "event_kind = 'conversion'"),
         with_default("window", "NULL"),
         with_default("goal", "'higher'"),
+        with_default("split", "NULL"),
         with_default("filter", "true"),
     ],
     example: "SELECT * FROM experiment(name => 'subject_line', metric => 'conversion', control => 'a')",
@@ -42,7 +46,12 @@ pub(crate) fn write_out(arguments: &Arguments<'_>) -> Result<String, QueryError>
     report::Metric::parse(&metric).map_err(|reason| arguments.fault(reason))?;
     let goal = arguments.text("goal")?;
     report::parse_goal(&goal).map_err(|reason| arguments.fault(reason))?;
-    let control = arguments.maybe_text("control")?.map_or_else(|| "NULL".to_owned(), |control| quoted(&control));
+    let split = arguments.maybe_text("split")?;
+    if let Some(split) = &split {
+        split::Split::parse(split).map_err(|reason| arguments.fault(reason))?;
+    }
+    let or_null = |text: Option<String>| text.map_or_else(|| "NULL".to_owned(), |text| quoted(&text));
+    let control = or_null(arguments.maybe_text("control")?);
     let conversion = arguments.condition("conversion")?;
     let filter = arguments.condition("filter")?;
     let window = arguments.maybe_duration_us("window")?;
@@ -50,18 +59,19 @@ pub(crate) fn write_out(arguments: &Arguments<'_>) -> Result<String, QueryError>
         window.map(|us| format!(" AND event.event_time_us - person.exposed_us <= {us}")).unwrap_or_default();
     Ok(format!(
         "WITH exposure AS (
-            SELECT person_id, event_time_us, log_offset, shown['variant'] AS variant,
-                shown['probability'] AS probability
+            SELECT person_id, event_time_us, sequence, shown['variant'] AS variant,
+                CASE WHEN 0 < shown['probability'] AND shown['probability'] <= 1 THEN shown['probability'] END
+                    AS probability
             FROM (
-                SELECT person_id, event_time_us, log_offset, unnest(exposures) AS shown
+                SELECT person_id, event_time_us, {SEQUENCE} AS sequence, unnest(exposures) AS shown
                 FROM person_events
                 WHERE exposures IS NOT NULL AND ({filter})
             ) AS seen
             WHERE shown['experiment'] = {name} AND shown['variant'] IS NOT NULL
         ), person AS (
             SELECT person_id,
-                first_value(variant ORDER BY event_time_us, log_offset) AS variant,
-                first_value(probability ORDER BY event_time_us, log_offset) AS probability,
+                first_value(variant ORDER BY event_time_us, sequence) AS variant,
+                first_value(probability ORDER BY event_time_us, sequence) AS probability,
                 min(event_time_us) AS exposed_us,
                 min(variant) <> max(variant) AS is_crossover
             FROM exposure
@@ -71,10 +81,13 @@ pub(crate) fn write_out(arguments: &Arguments<'_>) -> Result<String, QueryError>
                 min(person.variant) AS variant, min(person.probability) AS probability,
                 bool_or(person.is_crossover) AS is_crossover,
                 0 < count(event.event_time_us) AS is_converted,
-                coalesce(CAST(sum(event.value) AS DOUBLE), 0.0) AS value
+                coalesce(CAST(sum(event.value) AS DOUBLE), 0.0) AS value,
+                min(event.currency) AS currency_low, max(event.currency) AS currency_high
             FROM person
             LEFT JOIN (
-                SELECT person_id, event_time_us, value FROM person_events WHERE ({filter}) AND ({conversion})
+                SELECT person_id, event_time_us, value,
+                    CASE WHEN value IS NOT NULL THEN coalesce(currency, 'XXX') END AS currency
+                FROM person_events WHERE ({filter}) AND ({conversion})
             ) AS event
                 ON event.person_id = person.person_id
                 AND person.exposed_us <= event.event_time_us{in_window}
@@ -86,7 +99,12 @@ pub(crate) fn write_out(arguments: &Arguments<'_>) -> Result<String, QueryError>
                 count(*) FILTER (WHERE NOT is_crossover AND is_converted) AS conversions,
                 avg(value) FILTER (WHERE NOT is_crossover) AS mean,
                 var_samp(value) FILTER (WHERE NOT is_crossover) AS variance,
-                CASE WHEN count(*) = count(probability) THEN avg(probability) END AS probability
+                min(currency_low) FILTER (WHERE NOT is_crossover) AS currency_low,
+                max(currency_high) FILTER (WHERE NOT is_crossover) AS currency_high,
+                count(probability) FILTER (WHERE NOT is_crossover) AS chances,
+                sum(probability) FILTER (WHERE NOT is_crossover) AS chance_sum,
+                min(probability) FILTER (WHERE NOT is_crossover) AS chance_min,
+                max(probability) FILTER (WHERE NOT is_crossover) AS chance_max
             FROM unit
             GROUP BY variant
         )
@@ -100,9 +118,11 @@ pub(crate) fn write_out(arguments: &Arguments<'_>) -> Result<String, QueryError>
             line['p_value'] AS p_value, line['srm_p_value'] AS srm_p_value,
             line['verdict'] AS verdict, line['reasons'] AS reasons
         FROM (
-            SELECT unnest(experiment_report({metric}, {goal}, {control}, array_agg(named_struct(
+            SELECT unnest(experiment_report({metric}, {goal}, {control}, {split}, array_agg(named_struct(
                 'variant', variant, 'persons', persons, 'crossover_persons', crossover_persons,
-                'conversions', conversions, 'mean', mean, 'variance', variance, 'probability', probability
+                'conversions', conversions, 'mean', mean, 'variance', variance,
+                'currency_low', currency_low, 'currency_high', currency_high,
+                'chances', chances, 'chance_sum', chance_sum, 'chance_min', chance_min, 'chance_max', chance_max
             )))) AS line
             FROM arm
         ) AS report
@@ -110,5 +130,6 @@ pub(crate) fn write_out(arguments: &Arguments<'_>) -> Result<String, QueryError>
         name = quoted(&name),
         metric = quoted(&metric),
         goal = quoted(&goal),
+        split = or_null(split),
     ))
 }

@@ -1,9 +1,11 @@
-//! `experiment_report(metric, goal, control, arms)`: the arms of an experiment, compared.
+//! `experiment_report(metric, goal, control, split, arms)`: the arms of an experiment, compared.
 //!
-//! In:       what to compare by, and the arms, `list<struct{variant, persons, crossover_persons, conversions, mean,
-//!           variance, probability}>`, in any order.
+//! In:       what to compare by, the plan, and the arms, `list<struct{variant, persons, crossover_persons, conversions,
+//!           mean, variance, currency_low, currency_high, chances, chance_sum, chance_min, chance_max}>`, in any
+//!           order. All but `crossover_persons` are of the persons counted.
 //! Out:      `list<struct>` with one entry an arm, in the columns of the table function.
-//! Promise:  an experiment that cannot be judged has a verdict that says so, and no numbers made up.
+//! Promise:  an experiment that cannot be judged has a verdict that says so, and no numbers made up. Amounts of
+//!           different currencies are refused, not added.
 //! Not here: tests, intervals, verdicts: `analytics::experiment`.
 
 use std::sync::{Arc, LazyLock};
@@ -18,10 +20,12 @@ use datafusion::arrow::datatypes::{DataType, Field, Fields, Float64Type, Int64Ty
 use datafusion::common::{Result, ScalarValue, exec_datafusion_err, exec_err, plan_err};
 use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility};
 use tributary_analytics::experiment::{
-    Comparison, Goal, Judgement, Proportion, Rule, SplitCheck, Untestable, check_split, compare_means,
-    compare_proportions, judge,
+    Comparison, Goal, Judgement, Proportion, RecordedArm, Rule, SplitCheck, SplitUnknown, Untestable, check_split,
+    compare_means, compare_proportions, judge, recorded_weights,
 };
 use tributary_analytics::stats::{Interval, Moments};
+
+use super::split::Split;
 
 pub(crate) fn functions() -> Vec<ScalarUDF> {
     vec![ScalarUDF::from(ExperimentReport { signature: Signature::user_defined(Volatility::Immutable) })]
@@ -60,7 +64,9 @@ struct Arm {
     conversions: i64,
     mean: Option<f64>,
     variance: Option<f64>,
-    probability: Option<f64>,
+    /// The first and the last by name of the currencies its conversions have.
+    currencies: Option<(String, String)>,
+    recorded: RecordedArm,
 }
 
 impl Arm {
@@ -74,11 +80,7 @@ impl Arm {
     }
 
     fn moments(&self) -> Moments {
-        let units = self.unit_count() as f64;
-        let mean = self.mean.unwrap_or(0.0);
-        // The engine gives mean and variance, both gathered without cancelling; these sums lead back to them.
-        let centred_squares = self.variance.unwrap_or(0.0) * (units - 1.0).max(0.0);
-        Moments::from_sums(self.unit_count(), mean * units, centred_squares + mean * mean * units)
+        Moments::from_mean_and_variance(self.unit_count(), self.mean.unwrap_or(0.0), self.variance.unwrap_or(0.0))
     }
 
     fn metric_value(&self, metric: Metric) -> Option<f64> {
@@ -100,15 +102,32 @@ struct Row<'a> {
 
 struct Report<'a> {
     metric: Metric,
-    split: SplitCheck,
+    split: std::result::Result<SplitCheck, SplitUnknown>,
     rows: Vec<Row<'a>>,
 }
 
-fn report<'a>(metric: Metric, goal: Goal, control: &'a Arm, arms: &'a [Arm]) -> Result<Report<'a>> {
+fn report<'a>(
+    metric: Metric,
+    goal: Goal,
+    control: &'a Arm,
+    stated: Option<&Split>,
+    arms: &'a [Arm],
+) -> Result<Report<'a>> {
+    if metric == Metric::Value {
+        one_currency(arms)?;
+    }
+    let weights = match stated {
+        Some(stated) => {
+            let variants: Vec<&str> = arms.iter().map(|arm| arm.variant.as_str()).collect();
+            Ok(stated.weights(&variants).map_err(|reason| exec_datafusion_err!("experiment: {reason}"))?)
+        }
+        None => recorded_weights(&arms.iter().map(|arm| arm.recorded).collect::<Vec<_>>()),
+    };
     let unit_counts: Vec<u64> = arms.iter().map(Arm::unit_count).collect();
-    let recorded: Option<Vec<f64>> = arms.iter().map(|arm| arm.probability).collect();
-    let weights = recorded.unwrap_or_else(|| vec![1.0; arms.len()]);
-    let split = check_split(&unit_counts, &weights).map_err(|error| exec_datafusion_err!("{error}"))?;
+    let split = match weights {
+        Ok(weights) => Ok(check_split(&unit_counts, &weights).map_err(|error| exec_datafusion_err!("{error}"))?),
+        Err(unknown) => Err(unknown),
+    };
     let rule = Rule { goal, ..Rule::CONVENTIONAL };
     let mut rows = vec![Row { arm: control, is_control: true, own_interval: None, compared: None }];
     for arm in arms.iter().filter(|arm| arm.variant != control.variant) {
@@ -124,6 +143,18 @@ fn report<'a>(metric: Metric, goal: Goal, control: &'a Arm, arms: &'a [Arm]) -> 
         rows.push(Row { arm, is_control: false, own_interval, compared: Some((comparison, judgement)) });
     }
     Ok(Report { metric, split, rows })
+}
+
+fn one_currency(arms: &[Arm]) -> Result<()> {
+    let low = arms.iter().filter_map(|arm| arm.currencies.as_ref()).map(|(low, _)| low).min();
+    let high = arms.iter().filter_map(|arm| arm.currencies.as_ref()).map(|(_, high)| high).max();
+    match low.zip(high) {
+        Some((low, high)) if low != high => exec_err!(
+            "experiment: the conversions have values in several currencies, {low} and {high} among them (XXX: none \
+             said), which cannot be added; choose one: conversion => event_kind = 'conversion' AND currency = '{low}'"
+        ),
+        _ => Ok(()),
+    }
 }
 
 #[derive(Debug, PartialEq, Eq, Hash)]
@@ -142,8 +173,10 @@ impl ScalarUDFImpl for ExperimentReport {
 
     fn coerce_types(&self, given: &[DataType]) -> Result<Vec<DataType>> {
         match given {
-            [_, _, _, arms] => Ok(vec![DataType::Utf8, DataType::Utf8, DataType::Utf8, arms.clone()]),
-            _ => plan_err!("experiment_report takes (metric, goal, control, arms)"),
+            [_, _, _, _, arms] => {
+                Ok(vec![DataType::Utf8, DataType::Utf8, DataType::Utf8, DataType::Utf8, arms.clone()])
+            }
+            _ => plan_err!("experiment_report takes (metric, goal, control, split, arms)"),
         }
     }
 
@@ -152,17 +185,19 @@ impl ScalarUDFImpl for ExperimentReport {
     }
 
     fn invoke_with_args(&self, arguments: ScalarFunctionArgs) -> Result<ColumnarValue> {
-        let [metric, goal, control, arms] = arguments.args.as_slice() else {
-            return exec_err!("experiment_report takes four arguments");
+        let [metric, goal, control, split, arms] = arguments.args.as_slice() else {
+            return exec_err!("experiment_report takes five arguments");
         };
         let text = |value: &ColumnarValue| match value {
             ColumnarValue::Scalar(ScalarValue::Utf8(text)) => Ok(text.clone()),
-            _ => exec_err!("experiment_report: metric, goal and control are constant texts"),
+            _ => exec_err!("experiment_report: metric, goal, control and split are constant texts"),
         };
         let metric =
             Metric::parse(&text(metric)?.unwrap_or_default()).map_err(|reason| exec_datafusion_err!("{reason}"))?;
         let goal = parse_goal(&text(goal)?.unwrap_or_default()).map_err(|reason| exec_datafusion_err!("{reason}"))?;
         let control = text(control)?;
+        let split = text(split)?.map(|split| Split::parse(&split)).transpose();
+        let split = split.map_err(|reason| exec_datafusion_err!("experiment: {reason}"))?;
         let lists = arms.to_array(arguments.number_rows)?;
         let lists = lists.as_list::<i32>();
         let mut lengths = Vec::new();
@@ -173,7 +208,7 @@ impl ScalarUDFImpl for ExperimentReport {
                 lengths.push(0);
                 continue;
             };
-            let report = report(metric, goal, control, &arms)?;
+            let report = report(metric, goal, control, split.as_ref(), &arms)?;
             lengths.push(report.rows.len());
             entries.push(to_struct(&report)?);
         }
@@ -209,16 +244,24 @@ fn read_arms(arms: &StructArray) -> Result<Vec<Arm>> {
         let column = column.ok_or_else(|| exec_datafusion_err!("experiment_report needs a field {name:?}"))?;
         Ok(cast(column, &data_type)?)
     };
-    let variants = column("variant", DataType::Utf8)?;
+    let text = |name| column(name, DataType::Utf8);
     let count = |name| column(name, DataType::Int64);
     let ratio = |name| column(name, DataType::Float64);
     let (persons, crossover_persons, conversions) =
         (count("persons")?, count("crossover_persons")?, count("conversions")?);
-    let (mean, variance, probability) = (ratio("mean")?, ratio("variance")?, ratio("probability")?);
+    let (variants, currency_low, currency_high) = (text("variant")?, text("currency_low")?, text("currency_high")?);
+    let (mean, variance) = (ratio("mean")?, ratio("variance")?);
+    let (chances, chance_sum) = (count("chances")?, ratio("chance_sum")?);
+    let (chance_min, chance_max) = (ratio("chance_min")?, ratio("chance_max")?);
     let number = |column: &ArrayRef, index: usize| column.as_primitive::<Int64Type>().value(index);
     let maybe = |column: &ArrayRef, index: usize| {
         column.is_valid(index).then(|| column.as_primitive::<Float64Type>().value(index))
     };
+    let word = |column: &ArrayRef, index: usize| {
+        column.is_valid(index).then(|| column.as_string::<i32>().value(index).to_owned())
+    };
+    let whole =
+        |column: &ArrayRef, index: usize| u64::try_from(number(column, index)).expect("a count is not negative");
     let mut read: Vec<Arm> = (0..arms.len())
         .map(|index| Arm {
             variant: variants.as_string::<i32>().value(index).to_owned(),
@@ -227,7 +270,14 @@ fn read_arms(arms: &StructArray) -> Result<Vec<Arm>> {
             conversions: number(&conversions, index),
             mean: maybe(&mean, index),
             variance: maybe(&variance, index),
-            probability: maybe(&probability, index),
+            currencies: word(&currency_low, index).zip(word(&currency_high, index)),
+            recorded: RecordedArm {
+                unit_count: whole(&persons, index),
+                known_count: whole(&chances, index),
+                chance_sum: maybe(&chance_sum, index).unwrap_or(0.0),
+                chance_min: maybe(&chance_min, index).unwrap_or(0.0),
+                chance_max: maybe(&chance_max, index).unwrap_or(0.0),
+            },
         })
         .collect();
     read.sort_by(|a, b| a.variant.cmp(&b.variant));
@@ -290,7 +340,7 @@ fn to_struct(report: &Report<'_>) -> Result<StructArray> {
         compared(|comparison| comparison.lift_interval.map(|interval| interval.low)),
         compared(|comparison| comparison.lift_interval.map(|interval| interval.high)),
         compared(|comparison| Some(comparison.p.p_value)),
-        ratio(&|_| Some(report.split.p.p_value)),
+        ratio(&|_| report.split.as_ref().ok().map(|split| split.p.p_value)),
         judged(|judgement| judgement.verdict.to_string()),
         judged(reasons),
     ];

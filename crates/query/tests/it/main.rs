@@ -1,5 +1,6 @@
 //! The engine as its users meet it: over a real lake with a planted world.
 
+mod experiments;
 mod http;
 mod limits;
 mod people;

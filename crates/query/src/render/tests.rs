@@ -55,6 +55,23 @@ fn the_same_values_in_each_form() {
 }
 
 #[test]
+fn a_terminal_is_shown_control_characters_and_does_not_obey_them() {
+    let text = "\x1b]52;c;ZXZpbA==\x07\r\u{9b}2J\tend\nnext";
+    let column: ArrayRef = Arc::new(StringArray::from(vec![text]));
+    let batch = RecordBatch::try_from_iter([("a\x1bb", column)]).unwrap();
+    let answer = Answer { schema: batch.schema(), batches: vec![batch], ..answer() };
+    insta::assert_snapshot!(table(&answer).unwrap(), @r"
+    +-----------------------------------------+
+    | a\x1bb                                  |
+    +-----------------------------------------+
+    | \x1b]52;c;ZXZpbA==\x07\x0d\x9b2J\x09end |
+    | next                                    |
+    +-----------------------------------------+
+    1 row in 0.012 s
+    ");
+}
+
+#[test]
 fn an_answer_without_rows_keeps_its_columns() {
     let none = Answer { batches: Vec::new(), truncated: true, ..answer() };
     insta::assert_snapshot!(table(&none).unwrap(), @r"

@@ -85,7 +85,19 @@ impl Engine {
         self.query_stream(sql).await?.collect().await
     }
 
-    /// All rows of the answer, as they come. Time runs until the stream ends.
+    /// All rows of the answer, as they come: neither `rows_max` nor `answer_bytes_max` cuts it. Time runs until the
+    /// stream ends, so writing it out counts.
+    ///
+    /// Into any `io::Write`, a few batches at a time in memory:
+    ///
+    /// ```text
+    /// let mut stream = engine.query_stream(sql).await?;
+    /// let mut writer = render::CsvWriter::new(out, &stream.schema()); // or JsonArrayWriter::new(out), NdjsonWriter
+    /// while let Some(batch) = stream.next().await { // futures::StreamExt
+    ///     writer.write(&batch?)?;
+    /// }
+    /// writer.finish()?;
+    /// ```
     pub async fn query_stream(&self, sql: &str) -> Result<AnswerStream, QueryError> {
         let mut tally = Tally::start();
         let deadline = tally.started + Duration::from_millis(self.settings().time_ms_max);

@@ -7,14 +7,20 @@ use std::io::Write;
 
 use arrow::array::RecordBatch;
 use arrow::error::ArrowError;
-use arrow::json::writer::{JsonArray, LineDelimited, WriterBuilder};
+use arrow::json::writer::{JsonArray, JsonFormat, LineDelimited, WriterBuilder};
 
 use crate::answer::Answer;
 
-/// Writes batches as they come, a row a line.
-pub struct NdjsonWriter<W: Write>(arrow::json::Writer<W, LineDelimited>);
+/// Writes batches as they come.
+pub struct JsonWriter<W: Write, F: JsonFormat>(arrow::json::Writer<W, F>);
 
-impl<W: Write> NdjsonWriter<W> {
+/// A row a line.
+pub type NdjsonWriter<W> = JsonWriter<W, LineDelimited>;
+
+/// One array of rows; `[]` for none.
+pub type JsonArrayWriter<W> = JsonWriter<W, JsonArray>;
+
+impl<W: Write, F: JsonFormat> JsonWriter<W, F> {
     pub fn new(out: W) -> Self {
         Self(WriterBuilder::new().with_explicit_nulls(true).build(out))
     }
@@ -38,7 +44,7 @@ pub fn ndjson(answer: &Answer, out: impl Write) -> Result<(), ArrowError> {
 
 /// An array of the rows.
 pub fn json(answer: &Answer, out: impl Write) -> Result<(), ArrowError> {
-    let mut writer = WriterBuilder::new().with_explicit_nulls(true).build::<_, JsonArray>(out);
+    let mut writer = JsonArrayWriter::new(out);
     for batch in &answer.batches {
         writer.write(batch)?;
     }

@@ -9,7 +9,7 @@ mod json;
 mod table;
 
 pub use self::csv::{CsvWriter, csv};
-pub use self::json::{NdjsonWriter, json, ndjson};
+pub use self::json::{JsonArrayWriter, JsonWriter, NdjsonWriter, json, ndjson};
 pub use self::table::table;
 
 #[cfg(test)]

@@ -113,7 +113,12 @@ fn a_fold_goes_on_from_a_copy_of_its_state() {
 }
 
 #[test]
-fn a_crowded_instant_stays_cheap() {
+fn a_crowded_instant_keeps_no_more_of_a_kind_than_a_chain_can_use() {
+    let mut kept = Vec::new();
+    for event in 0..50_000 {
+        tie_group::remember(&mut kept, if event % 2 == 0 { A | B | C } else { B }, 3);
+    }
+    assert_eq!(kept.len(), 6);
     let rows: Vec<(i64, u32)> = (0..50_000).map(|_| (3, A | B | C)).collect();
     assert_eq!(exact(&rows, 3, Some(0), TieOrder::Any).level, 3);
 }

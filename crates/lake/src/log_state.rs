@@ -45,14 +45,14 @@ impl LogState {
             return Ok(Applied::Redefined);
         }
         let mut mark = None;
-        let mut gone: HashSet<String> = HashSet::new();
+        let mut gone: HashSet<Arc<str>> = HashSet::new();
         let mut came: Vec<DataFile> = Vec::new();
         let mut moved: Vec<(String, i64)> = Vec::new();
         for action in actions {
             match action {
                 Action::Add(add) => came.push(data_file(table, &add)?),
                 Action::Remove(remove) => {
-                    gone.insert(lake_path(table, &remove.path));
+                    gone.insert(lake_path(table, &remove.path).into());
                 }
                 Action::Txn(txn) => moved.push((txn.app_id, txn.version)),
                 Action::CommitInfo(info) => {
@@ -96,11 +96,11 @@ pub(crate) fn data_file(table: Table, add: &Add) -> Result<DataFile, LakeError> 
     };
     let value = |column: &str| add.partition_values.get(column).cloned().flatten().filter(|text| !text.is_empty());
     Ok(DataFile {
-        path: lake_path(table, &add.path),
+        path: lake_path(table, &add.path).into(),
         size_bytes: u64::try_from(add.size).map_err(|_| foreign("its size is negative"))?,
         rows,
         partition: table.partition_columns().iter().map(|column| ((*column).to_owned(), value(column))).collect(),
-        stats,
+        stats: stats.into(),
         modified_ms: add.modification_time,
     })
 }
@@ -131,7 +131,7 @@ mod tests {
         state.apply(Table::Identities, vec![add("a", 1), add("b", 2), Action::Txn(Transaction::new("p", 5))]).unwrap();
         let remove = Action::Remove(Remove { path: "a".into(), ..Remove::default() });
         state.apply(Table::Identities, vec![remove, add("c", 3), Action::Txn(Transaction::new("p", 9))]).unwrap();
-        let paths: Vec<_> = state.files.iter().map(|file| file.path.as_str()).collect();
+        let paths: Vec<_> = state.files.iter().map(|file| &*file.path).collect();
         assert_eq!(paths, ["identities/b", "identities/c"]);
         assert_eq!((state.version, state.positions["p"]), (2, 9));
         assert_eq!((before.version, before.files.len()), (0, 0), "an older snapshot stays as it was");

@@ -48,7 +48,7 @@ fn wanted_schema(table: Table, columns: &[&str]) -> Result<SchemaRef, LakeError>
 
 async fn read_file(store: Arc<dyn ObjectStore>, file: DataFile, wanted: SchemaRef) -> Result<Batches, LakeError> {
     let failed = {
-        let path = file.path.clone();
+        let path = file.path.to_string();
         move |source: ParquetError| LakeError::File { path: path.clone(), source }
     };
     let path = Path::parse(&file.path).map_err(|error| failed(ParquetError::External(Box::new(error))))?;

@@ -17,17 +17,17 @@ use crate::log_state::LogState;
 use crate::read;
 use crate::statistics::{Bound, ColumnStatistics};
 
-/// A live Parquet file of a table.
+/// A live Parquet file of a table. Cheap to clone: lists of them are copied after every commit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DataFile {
     /// From the lake's root, table folder first: what `Lake::object_store` calls it.
-    pub path: String,
+    pub path: Arc<str>,
     pub size_bytes: u64,
     pub rows: u64,
     /// Partition columns in the table's order; dates as `2026-11-22`, `None` for null.
-    pub partition: Vec<(String, Option<String>)>,
+    pub partition: Arc<[(String, Option<String>)]>,
     /// By column name; bounds may be wider than the values.
-    pub stats: Vec<(String, ColumnStatistics)>,
+    pub stats: Arc<[(String, ColumnStatistics)]>,
     /// Milliseconds since 1970, UTC.
     pub modified_ms: i64,
 }
@@ -124,7 +124,7 @@ impl Snapshot {
         self.state.positions.get(app_id).copied()
     }
 
-    /// All positions, by app id.
+    /// All positions ever committed, by app id.
     pub fn txns(&self) -> impl Iterator<Item = (&str, i64)> {
         self.state.positions.iter().map(|(app_id, position)| (app_id.as_str(), *position))
     }
@@ -141,7 +141,15 @@ impl Snapshot {
         columns: &[&str],
         keep: impl Fn(&DataFile) -> bool,
     ) -> BoxStream<'static, Result<RecordBatch, LakeError>> {
-        let kept = self.files().iter().filter(|file| keep(file)).cloned().collect();
-        read::read(self.table, self.store.clone(), kept, columns)
+        self.read_files(columns, self.files().iter().filter(|file| keep(file)).cloned().collect())
+    }
+
+    /// The same from these files of it, in this order.
+    pub fn read_files(
+        &self,
+        columns: &[&str],
+        files: Vec<DataFile>,
+    ) -> BoxStream<'static, Result<RecordBatch, LakeError>> {
+        read::read(self.table, self.store.clone(), files, columns)
     }
 }

@@ -50,7 +50,7 @@ pub(crate) fn of_batches(batches: &[RecordBatch], columns: &[&str]) -> Statistic
 }
 
 /// The form the Delta log keeps: one JSON text a file.
-pub(crate) fn to_json(rows: u64, statistics: &Statistics) -> String {
+pub(crate) fn to_json(rows: u64, statistics: &[(String, ColumnStatistics)]) -> String {
     let mut minimums = Map::new();
     let mut maximums = Map::new();
     let mut null_counts = Map::new();

@@ -139,11 +139,11 @@ impl TableWriter {
             tries.pause_or(LakeError::storage(format!("writing {path}"), source)).await?;
         }
         Ok(DataFile {
-            path,
+            path: path.into(),
             size_bytes: file.bytes.len() as u64,
             rows: file.rows,
-            partition: file.partition,
-            stats: file.statistics,
+            partition: file.partition.into(),
+            stats: file.statistics.into(),
             modified_ms: self.lake.now_ms(),
         })
     }
@@ -185,13 +185,19 @@ impl TableWriter {
 
     /// Takes back files of a commit that can no longer happen: every version it was tried as is another's.
     async fn discard(&self, files: &[DataFile]) {
+        let (live, unused): (Vec<&DataFile>, Vec<&DataFile>) =
+            files.iter().partition(|file| self.state.files.iter().any(|live| live.path == file.path));
+        for file in live {
+            tracing::error!(path = &*file.path, "a file of a fenced commit is live: kept, please report this");
+        }
+        self.delete(unused.into_iter().map(|file| &*file.path)).await;
+    }
+
+    async fn delete(&self, paths: impl Iterator<Item = &str>) {
         let store = self.lake.object_store();
-        let is_live = |file: &DataFile| self.state.files.iter().any(|live| live.path == file.path);
-        for file in files {
-            if is_live(file) {
-                tracing::error!(path = file.path, "a file of a fenced commit is live: kept, please report this");
-            } else if let Err(error) = store.delete(&Path::from(file.path.as_str())).await {
-                tracing::debug!(path = file.path, %error, "an unused file stays behind");
+        for path in paths {
+            if let Err(error) = store.delete(&Path::from(path)).await {
+                tracing::debug!(path, %error, "an unused file stays behind");
             }
         }
     }
@@ -203,13 +209,20 @@ impl TableWriter {
             return;
         }
         let mut handle = DeltaTable::new(self.lake.log(self.table).clone());
-        let written = match handle.load_version(version).await {
-            Ok(()) => checkpoints::create_checkpoint(&handle, None).await,
-            Err(error) => Err(error),
+        // The Delta kernel writes it on the thread that asks: on one of its own, not one that carries everyone's tasks.
+        let runtime = tokio::runtime::Handle::current();
+        let writing = tokio::task::spawn_blocking(move || {
+            runtime.block_on(async {
+                handle.load_version(version).await?;
+                checkpoints::create_checkpoint(&handle, None).await
+            })
+        });
+        let error = match writing.await {
+            Ok(Ok(())) => return,
+            Ok(Err(error)) => error.to_string(),
+            Err(error) => error.to_string(),
         };
-        if let Err(error) = written {
-            tracing::warn!(table = self.table.name(), version, %error, "no checkpoint written");
-        }
+        tracing::warn!(table = self.table.name(), version, error, "no checkpoint written");
     }
 }
 

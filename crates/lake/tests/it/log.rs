@@ -10,7 +10,7 @@ fn content(snapshot: &Snapshot) -> (Vec<tributary_lake::DataFile>, Vec<(String, 
     let mut files = snapshot.files().to_vec();
     files.sort_by(|one, other| one.path.cmp(&other.path));
     for file in &mut files {
-        file.stats.sort_by(|one, other| one.0.cmp(&other.0));
+        std::sync::Arc::make_mut(&mut file.stats).sort_by(|one, other| one.0.cmp(&other.0));
     }
     (files, snapshot.txns().map(|(app_id, position)| (app_id.to_owned(), position)).collect())
 }

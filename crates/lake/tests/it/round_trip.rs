@@ -69,14 +69,14 @@ async fn files_are_laid_out_by_partition_and_tell_their_statistics() {
     let [loaded] = open(&folder).await.snapshot(Table::Events).await.unwrap().files().to_vec().try_into().unwrap();
     for file in [&ours, &loaded] {
         assert!(file.path.starts_with("events/event_date=2024-10-04/"), "{}", file.path);
-        assert_eq!(file.partition, [("event_date".to_owned(), Some("2024-10-04".to_owned()))]);
+        assert_eq!(*file.partition, [("event_date".to_owned(), Some("2024-10-04".to_owned()))]);
         assert_eq!((file.min_i64("log_offset"), file.max_i64("log_offset")), (Some(10), Some(19)));
         assert_eq!((file.min_i64("log_partition"), file.max_i64("log_partition")), (Some(0), Some(3)));
         assert_eq!(file.min_text("session_key"), Some("session_key-000010"));
         assert_eq!(file.column("session_key").unwrap().max, Some(Bound::Text("session_key-000019".into())));
         assert_eq!(file.null_count("log_offset"), Some(0));
         assert_eq!(file.min_i64("event_name"), None, "not a statistics column");
-        let head = lake.object_store().head(&Path::from(file.path.as_str())).await.unwrap();
+        let head = lake.object_store().head(&Path::from(&*file.path)).await.unwrap();
         assert_eq!(head.size, file.size_bytes);
     }
     let names = |file: &tributary_lake::DataFile| (file.path.clone(), file.modified_ms, file.rows);

@@ -14,6 +14,7 @@
 //! commit holds that version and the late one fails. (Whoever adds log cleanup: it must keep versions for
 //! longer than any request can be under way, or a late put finds its version free again.)
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use arrow::array::RecordBatch;
@@ -23,7 +24,7 @@ use deltalake_core::checkpoints;
 use deltalake_core::kernel::transaction::TransactionError;
 use deltalake_core::kernel::{Action, Add, CommitInfo, Transaction};
 use deltalake_core::logstore::CommitOrBytes;
-use futures::{StreamExt, TryStreamExt};
+use futures::StreamExt;
 use object_store::path::Path;
 use object_store::{ObjectStoreExt, PutPayload};
 use tributary_schemas::Table;
@@ -122,12 +123,33 @@ impl TableWriter {
         Ok(())
     }
 
+    /// Writes the files, all or none: what an upload that failed leaves behind, no commit can name any more. (Files of a
+    /// life that was killed stay; nothing sweeps them yet.)
     async fn upload(&self, batches: Vec<RecordBatch>) -> Result<Vec<DataFile>, LakeError> {
         let (table, settings) = (self.table, self.lake.settings().clone());
         let encoding = tokio::task::spawn_blocking(move || encode::encode(table, batches, &settings));
         let encoded = encoding.await.expect("encoding does not panic and is never cancelled")?;
-        let uploads = encoded.into_iter().map(|file| self.upload_file(file));
-        futures::stream::iter(uploads).buffered(self.lake.settings().uploads_max.max(1)).try_collect().await
+        let paths: Vec<String> = encoded.iter().map(|file| lake_path(table, &file.path)).collect();
+        // Those under way are waited for, so that none arrives after it was taken back; the others are not begun.
+        let failed = AtomicBool::new(false);
+        let uploads = encoded.into_iter().map(|file| {
+            let failed = &failed;
+            async move {
+                if failed.load(Ordering::Relaxed) {
+                    return None;
+                }
+                let uploaded = self.upload_file(file).await;
+                failed.fetch_or(uploaded.is_err(), Ordering::Relaxed);
+                Some(uploaded)
+            }
+        });
+        let uploads = futures::stream::iter(uploads).buffered(self.lake.settings().uploads_max.max(1));
+        let uploaded: Vec<Option<Result<DataFile, LakeError>>> = uploads.collect().await;
+        let files: Result<Vec<DataFile>, LakeError> = uploaded.into_iter().flatten().collect();
+        if files.is_err() {
+            self.delete(paths.iter().map(String::as_str)).await;
+        }
+        files
     }
 
     async fn upload_file(&self, file: EncodedFile) -> Result<DataFile, LakeError> {

@@ -48,6 +48,8 @@ struct Faulty {
     seed: u64,
     /// If set, this befalls every put of a commit and nothing befalls anything else.
     every_commit: Mutex<Option<Fault>>,
+    /// If set, there is room for so many more files of rows, and nothing befalls anything else.
+    room_files: Mutex<Option<u32>>,
     late: Mutex<JoinSet<()>>,
 }
 
@@ -59,6 +61,7 @@ impl Faulty {
             drawn: AtomicU64::new(0),
             seed,
             every_commit: Mutex::new(None),
+            room_files: Mutex::new(None),
             late: Mutex::default(),
         })
     }
@@ -79,6 +82,14 @@ impl Faulty {
         }
         if let Some(fault) = *self.every_commit.lock().unwrap() {
             return if location.as_ref().ends_with(".json") { fault } else { Fault::None };
+        }
+        if let Some(room) = &mut *self.room_files.lock().unwrap() {
+            if !location.as_ref().ends_with(".parquet") || location.as_ref().contains("_delta_log") {
+                return Fault::None;
+            }
+            let left = room.checked_sub(1);
+            *room = left.unwrap_or(0);
+            return if left.is_some() { Fault::None } else { Fault::Full };
         }
         match self.draw() {
             0..12 => Fault::Before,
@@ -147,7 +158,7 @@ impl ObjectStore for Faulty {
     }
 
     async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
-        let mixed = self.every_commit.lock().unwrap().is_none();
+        let mixed = self.every_commit.lock().unwrap().is_none() && self.room_files.lock().unwrap().is_none();
         if mixed && self.on.load(Ordering::SeqCst) && self.draw() < 10 {
             return Err(injected());
         }
@@ -310,4 +321,27 @@ async fn a_full_disk_is_told_at_once_and_the_append_goes_through_when_there_is_r
     store.settle().await;
     writer.append(vec![rows(Table::Events, 0..5, 1)], &[advance("p", None, 5)]).await.unwrap();
     assert_each_offset_once(&lake, Table::Events, 5).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_upload_that_fails_half_way_takes_back_what_it_wrote() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Faulty::new(0);
+    let lake = open(&folder, &store).await;
+    let mut writer = lake.writer(Table::Events).await.unwrap();
+    *store.room_files.lock().unwrap() = Some(3);
+    store.on.store(true, Ordering::SeqCst);
+    // Eight days are eight files.
+    let error = writer.append(vec![rows(Table::Events, 0..40, 8)], &[advance("p", None, 40)]).await.unwrap_err();
+    assert!(matches!(error, LakeError::DiskFull { .. }), "{error}");
+    let left: Vec<_> = std::fs::read_dir(folder.path().join("events"))
+        .unwrap()
+        .flatten()
+        .filter(|entry| entry.file_name() != "_delta_log")
+        .flat_map(|day| std::fs::read_dir(day.path()).unwrap())
+        .collect();
+    assert!(left.is_empty(), "{left:?}");
+    store.settle().await;
+    writer.append(vec![rows(Table::Events, 0..40, 8)], &[advance("p", None, 40)]).await.unwrap();
+    assert_each_offset_once(&lake, Table::Events, 40).await;
 }

@@ -75,8 +75,7 @@ async fn attribution(engine: &Engine, truth: &Truth, report: &mut Report, checks
     for model in models {
         let sql = format!(
             "SELECT channel, sum(conversions) FROM attribution(model => '{model}', by => channel, lookback => '30 days',
-                conversion => event_name = 'Order Completed',
-                touch => event_kind = 'page' AND channel IN ('email', 'paid_search', 'paid_social')) GROUP BY channel"
+                conversion => event_name = 'Order Completed') GROUP BY channel"
         );
         let found = rows(engine, &sql).await?;
         let found = found.into_iter().map(|row| Ok((row[0].clone(), parse(&row[1])?)));
@@ -153,6 +152,9 @@ async fn experiment(engine: &Engine, truth: &Truth, report: &mut Report, checks:
         grouped((1.0 / p_value.max(1e-12)) as u64),
         planted.winner
     ));
+    // The challenger was planted to win, so the verdict must say so and not only the shares.
+    checks.equal("world: verdict of the experiment", "winner: treatment", challenger[8].as_str());
+    checks.holds("world: the split of the experiment is as planned", 0.001 < parse(&challenger[7])?);
     checks.holds("world: the experiment finds the planted winner", winner == planted.winner && p_value < 0.05);
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! What can stop the stream job, and what the caller should do.
 
-use tributary_eventlog::LogError;
-use tributary_lake::LakeError;
+use tributary_eventlog::{Advice as LogAdvice, LogError};
+use tributary_lake::{Advice as LakeAdvice, LakeError};
 
 #[derive(Debug, thiserror::Error)]
 pub enum PipelineError {
@@ -42,9 +42,11 @@ pub enum Advice {
 
 impl PipelineError {
     pub fn advice(&self) -> Advice {
-        match self {
-            Self::Log { .. } | Self::Lake { .. } => Advice::Retry,
-            _ => Advice::Stop,
-        }
+        let may_mend = match self {
+            Self::Log { source, .. } => matches!(source.advice(), LogAdvice::Retry | LogAdvice::RetryWithSameId),
+            Self::Lake { source, .. } => matches!(source.advice(), LakeAdvice::Retry | LakeAdvice::Fenced),
+            _ => false,
+        };
+        if may_mend { Advice::Retry } else { Advice::Stop }
     }
 }

@@ -5,6 +5,7 @@
 //! Promise: one task owns all state; every wait ends when `stop` is cancelled; a stop first takes in what
 //!          the log still holds (for a bounded time), then commits.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -15,7 +16,7 @@ use tributary_eventlog::{EventLog, LogError, LogReader, Polled, TopicInfo};
 use tributary_lake::Lake;
 
 use crate::commit::{CommitError, Owned, OwnedDead, Round, Writers, commit};
-use crate::error::PipelineError;
+use crate::error::{Advice, PipelineError};
 use crate::fold::Counts;
 use crate::recover::{recover, recover_dead};
 use crate::settings::PipelineSettings;
@@ -54,12 +55,19 @@ pub struct Summary {
 const POLL_WAIT: Duration = Duration::from_secs(1);
 /// How long a stop goes on reading what the log still holds.
 const DRAIN_MAX: Duration = Duration::from_secs(30);
+/// The pauses between tries while the lake or the log is away double from the first to the last of these.
+const PAUSE_FIRST: Duration = Duration::from_millis(250);
+const PAUSE_MAX: Duration = Duration::from_secs(10);
 /// So many times in a row may another worker take our positions before we say it is a fault in the set-up.
 const FENCED_TIMES_MAX: u32 = 5;
 /// The name under which positions are reported to the log, for lag displays.
 pub const GROUP: &str = "tributary-pipeline";
 
 /// Runs until `stop` is cancelled, then drains and commits.
+///
+/// A fault that may mend (a full disk, storage or a broker that is away) is waited for: the log goes on taking events
+/// meanwhile, and the job begins again where the tables stand. Only what a person must look at ends it, and a stop
+/// that comes while it cannot commit.
 pub async fn run(settings: PipelineSettings, parts: Parts, stop: CancellationToken) -> Result<Summary, PipelineError> {
     let faults = settings.check();
     if !faults.is_empty() {
@@ -67,14 +75,33 @@ pub async fn run(settings: PipelineSettings, parts: Parts, stop: CancellationTok
     }
     let mut summary = Summary::default();
     let mut fenced_times = 0;
+    let mut pause = PAUSE_FIRST;
     loop {
-        let mut job = Job::open(&settings, &parts).await?;
+        let is_last_try = stop.is_cancelled();
         let commits_before = summary.commits;
-        match job.work(&stop, &mut summary).await {
+        let ended = match Job::open(&settings, &parts).await {
+            Ok(mut job) => job.work(&stop, &mut summary).await,
+            Err(error) => Err(CommitError::Failed(error)),
+        };
+        let came_on = summary.commits > commits_before;
+        match ended {
             Ok(()) => return Ok(summary),
-            Err(CommitError::Failed(error)) => return Err(error),
+            Err(CommitError::Failed(error)) if is_last_try || error.advice() == Advice::Stop => return Err(error),
+            Err(CommitError::Failed(error)) => {
+                pause = if came_on { PAUSE_FIRST } else { PAUSE_MAX.min(pause * 2) };
+                tracing::error!(
+                    error = told(&error),
+                    pause_ms = pause.as_millis(),
+                    "the stream job waits; the log keeps what comes in, and nothing is lost"
+                );
+                metrics::counter!("tributary_pipeline_faults_total").increment(1);
+                tokio::select! {
+                    () = stop.cancelled() => {}
+                    () = tokio::time::sleep(pause) => {}
+                }
+            }
             Err(CommitError::Fenced) => {
-                fenced_times = if summary.commits > commits_before { 1 } else { fenced_times + 1 };
+                fenced_times = if came_on { 1 } else { fenced_times + 1 };
                 if fenced_times >= FENCED_TIMES_MAX {
                     return Err(PipelineError::Fenced { times: fenced_times });
                 }
@@ -82,6 +109,12 @@ pub async fn run(settings: PipelineSettings, parts: Parts, stop: CancellationTok
             }
         }
     }
+}
+
+/// The error with what caused it, on one line.
+fn told(error: &PipelineError) -> String {
+    let causes = std::iter::successors(Some(error as &dyn std::error::Error), |error| error.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
 fn rule_of(settings: &PipelineSettings) -> SessionRule {
@@ -165,20 +198,30 @@ impl<'p> Job<'p> {
     async fn drain(&mut self, summary: &mut Summary) -> Result<(), CommitError> {
         let deadline = Instant::now() + DRAIN_MAX;
         let wait = Duration::from_millis(10);
-        // Nothing new comes while we drain: a topic once read to its end needs no second look.
+        // Nothing new comes while we drain: a topic once read to its end needs no second look. Both words count, for
+        // on Kafka a reader that was cut off at the end is not told again that it stands there, and the end of a
+        // partition may lie behind marks that are no records.
+        let log = self.parts.log.as_ref();
+        let events_end = ends(log, &self.parts.events, self.events.iter().map(|owned| owned.fold.partition)).await;
+        let dead_end = ends(log, &self.parts.dead_letters, self.dead.iter().map(|owned| owned.fold.partition)).await;
+        let is_read = |polled: &Polled, ends: &HashMap<u32, u64>, partition: u32, position: u64| {
+            polled.at_end.contains(&partition) || ends.get(&partition).is_some_and(|end| *end <= position)
+        };
         let (mut events_done, mut dead_done) = (self.events.is_empty(), self.dead.is_empty());
         while !(events_done && dead_done) && Instant::now() < deadline {
             if !events_done {
                 let polled = self.events_reader.poll(self.settings.poll_bytes_max, wait).await;
                 let polled = polled.map_err(|error| self.events_failed(error))?;
                 self.take_events(&polled);
-                events_done = polled.at_end.len() == self.events.len();
+                let mut folds = self.events.iter().map(|owned| &owned.fold);
+                events_done = folds.all(|fold| is_read(&polled, &events_end, fold.partition, fold.position));
             }
             if !dead_done {
                 let polled = self.dead_reader.poll(self.settings.poll_bytes_max, wait).await;
                 let polled = polled.map_err(|error| self.dead_failed(error))?;
                 self.take_dead(&polled);
-                dead_done = polled.at_end.len() == self.dead.len();
+                let mut folds = self.dead.iter().map(|owned| &owned.fold);
+                dead_done = folds.all(|fold| is_read(&polled, &dead_end, fold.partition, fold.position));
             }
             if self.pending_rows() >= self.settings.commit_rows_max {
                 self.commit(summary).await?;
@@ -251,11 +294,17 @@ impl<'p> Job<'p> {
         Ok(())
     }
 
-    /// Best effort: only lag displays read these.
+    /// Best effort: lag displays read these, and the embedded log's retention, which removes nothing before them.
     async fn report_positions(&mut self) {
-        let next: Vec<_> = self.events.iter().map(|owned| (owned.fold.partition, owned.fold.position)).collect();
-        if let Err(error) = self.parts.log.report_position(GROUP, &self.parts.events.topic, &next).await {
-            tracing::debug!(%error, "positions were not reported to the log");
+        let events: Vec<_> = self.events.iter().map(|owned| (owned.fold.partition, owned.fold.position)).collect();
+        let dead: Vec<_> = self.dead.iter().map(|owned| (owned.fold.partition, owned.fold.position)).collect();
+        for (topic, next) in [(&self.parts.events, events), (&self.parts.dead_letters, dead)] {
+            if next.is_empty() {
+                continue;
+            }
+            if let Err(error) = self.parts.log.report_position(GROUP, &topic.topic, &next).await {
+                tracing::debug!(topic = topic.topic, %error, "positions were not reported to the log");
+            }
         }
     }
 
@@ -286,6 +335,17 @@ impl<'p> Job<'p> {
     fn dead_failed(&self, error: LogError) -> CommitError {
         CommitError::Failed(log_error(&self.parts.dead_letters, error))
     }
+}
+
+/// Where partitions end now. One that cannot be asked is left out.
+async fn ends(log: &dyn EventLog, topic: &TopicInfo, partitions: impl Iterator<Item = u32>) -> HashMap<u32, u64> {
+    let mut ends = HashMap::new();
+    for partition in partitions {
+        if let Ok(bounds) = log.bounds(&topic.topic, partition).await {
+            ends.insert(partition, bounds.next);
+        }
+    }
+    ends
 }
 
 async fn open_reader(

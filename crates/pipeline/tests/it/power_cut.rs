@@ -1,4 +1,4 @@
-//! A store whose power fails at a chosen write: before it, or after it landed but before anyone is told.
+//! A store that fails at a chosen write: before it, or after it landed but before anyone is told; for good or for a while.
 
 use futures::stream::BoxStream;
 use object_store::memory::InMemory;
@@ -15,6 +15,8 @@ use tokio_util::sync::CancellationToken;
 pub(crate) struct PowerCut {
     disk: Arc<InMemory>,
     writes_left: AtomicI64,
+    /// So many writes fail before the store is back.
+    failures: i64,
     lands: bool,
     /// Cancelled at the moment of the cut: the test drops the job then.
     pub(crate) cut: CancellationToken,
@@ -23,7 +25,12 @@ pub(crate) struct PowerCut {
 impl PowerCut {
     /// `disk` outlives the cut. `lands`: the fatal write reaches the disk.
     pub(crate) fn after(disk: Arc<InMemory>, writes: i64, lands: bool) -> Self {
-        Self { disk, writes_left: AtomicI64::new(writes), lands, cut: CancellationToken::new() }
+        Self { disk, writes_left: AtomicI64::new(writes), failures: i64::MAX, lands, cut: CancellationToken::new() }
+    }
+
+    /// Back after so many failures.
+    pub(crate) fn outage(disk: Arc<InMemory>, writes: i64, failures: i64, lands: bool) -> Self {
+        Self { failures, ..Self::after(disk, writes, lands) }
     }
 
     pub(crate) fn never(disk: Arc<InMemory>) -> Self {
@@ -34,7 +41,7 @@ impl PowerCut {
     /// thread that blocks, and a blocked test could not drop the job.
     async fn write<T>(&self, act: impl Future<Output = Result<T>>) -> Result<T> {
         let left = self.writes_left.fetch_sub(1, Ordering::SeqCst);
-        if left > 0 {
+        if left > 0 || left <= -self.failures {
             return act.await;
         }
         if left == 0 && self.lands {

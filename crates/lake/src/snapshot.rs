@@ -114,11 +114,6 @@ impl Snapshot {
         &self.state.files
     }
 
-    /// All positions ever committed: (app id, position).
-    pub fn positions(&self) -> impl Iterator<Item = (&str, i64)> {
-        self.state.positions.iter().map(|(app_id, position)| (app_id.as_ref(), *position))
-    }
-
     /// The position committed under `app_id`, if ever.
     pub fn txn(&self, app_id: &str) -> Option<i64> {
         self.state.positions.get(app_id).copied()

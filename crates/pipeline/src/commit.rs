@@ -12,10 +12,12 @@
 //! moved; what it wrote before that is what the winner would have written, byte for byte.
 
 use arrow::array::RecordBatch;
+use std::collections::BTreeMap;
 use tributary_eventlog::TopicInfo;
 use tributary_lake::{Advance, Lake, LakeError, Snapshot, TableWriter};
 use tributary_schemas::Table;
 
+use crate::aside::aside;
 use crate::columns::int;
 use crate::error::PipelineError;
 use crate::fold::{DeadPartition, EventsPartition};
@@ -51,23 +53,50 @@ impl AppIds<'_> {
     pub(crate) fn low(&self, partition: u32) -> String {
         format!("sess/{}/{partition}/low", self.0)
     }
+
+    /// Followed by a source: its watermark.
+    pub(crate) fn watermark(&self, partition: u32) -> String {
+        format!("sess/{}/{partition}/wm/", self.0)
+    }
+
+    /// The newest time of receipt: what deduplication has forgotten follows from it.
+    pub(crate) fn newest(&self, partition: u32) -> String {
+        format!("ing/{}/{partition}/newest", self.0)
+    }
+
+    /// The fingerprint of the session rule by which rows were found late. It moves with `events`, not with `sessions`,
+    /// since it is the rows of `events` that carry the flag.
+    pub(crate) fn rule(&self, partition: u32) -> String {
+        format!("ing/{}/{partition}/rule", self.0)
+    }
 }
 
 /// Where the tables stand for one partition of the events topic; `None` is "never committed".
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Positions {
     pub(crate) events: Option<i64>,
+    pub(crate) newest_us: Option<i64>,
+    pub(crate) rule: Option<i64>,
     pub(crate) set_apart: Option<i64>,
     pub(crate) identities: Option<i64>,
     pub(crate) sessions: Option<i64>,
     pub(crate) low: Option<i64>,
+    /// By source, in microseconds, at the position `sessions`.
+    pub(crate) watermarks: BTreeMap<String, i64>,
 }
 
 impl Positions {
     pub(crate) fn read(snapshots: &Snapshots, topic: &TopicInfo, partition: u32) -> Self {
         let apps = AppIds(&topic.topic_id);
+        let watermark = apps.watermark(partition);
+        let watermarks = snapshots.sessions.txns().filter_map(|(app_id, watermark_us)| {
+            app_id.strip_prefix(&watermark).map(|source| (source.to_owned(), watermark_us))
+        });
         Self {
+            watermarks: watermarks.collect(),
             events: snapshots.events.txn(&apps.events(partition)),
+            newest_us: snapshots.events.txn(&apps.newest(partition)),
+            rule: snapshots.events.txn(&apps.rule(partition)),
             set_apart: snapshots.dead_letters.txn(&apps.set_apart(partition)),
             identities: snapshots.identities.txn(&apps.identities(partition)),
             sessions: snapshots.sessions.txn(&apps.sessions(partition)),
@@ -94,12 +123,12 @@ pub(crate) struct Writers {
 impl Writers {
     pub(crate) async fn open(lake: &Lake) -> Result<Self, PipelineError> {
         let open = async |table: Table| lake.writer(table).await.map_err(|error| lake_error(table, error));
-        Ok(Self {
-            events: open(Table::Events).await?,
-            sessions: open(Table::Sessions).await?,
-            identities: open(Table::Identities).await?,
-            dead_letters: open(Table::DeadLetters).await?,
-        })
+        // `events` last: read before `sessions`, it could lack rows that the newer `sessions` was made from. What the others
+        // lack of it, the first commit notices.
+        let sessions = open(Table::Sessions).await?;
+        let identities = open(Table::Identities).await?;
+        let dead_letters = open(Table::DeadLetters).await?;
+        Ok(Self { events: open(Table::Events).await?, sessions, identities, dead_letters })
     }
 
     pub(crate) fn snapshots(&self) -> Snapshots {
@@ -127,6 +156,12 @@ pub(crate) enum CommitError {
     Failed(PipelineError),
 }
 
+impl From<PipelineError> for CommitError {
+    fn from(error: PipelineError) -> Self {
+        Self::Failed(error)
+    }
+}
+
 /// One events partition with where its tables stand.
 pub(crate) struct Owned {
     pub(crate) fold: EventsPartition,
@@ -144,7 +179,7 @@ pub(crate) async fn commit(
     writers: &mut Writers,
     events_topic: &TopicInfo,
     dead_topic: &TopicInfo,
-    events: &mut [Owned],
+    events: &mut Vec<Owned>,
     dead: &mut [OwnedDead],
 ) -> Result<Round, CommitError> {
     let mut round = Round::default();
@@ -167,7 +202,7 @@ async fn commit_dead_letters(
     let mut batches = Vec::new();
     let mut advances = Vec::new();
     for owned in events.iter_mut() {
-        let rows = not_yet_in(std::mem::take(&mut owned.fold.dead_letters), owned.at.set_apart);
+        let rows = not_yet_in(owned.fold.dead_letters.take(), owned.at.set_apart);
         if !rows.is_empty() {
             let next = owned.fold.position.cast_signed();
             advances.push(advance(apps.set_apart(owned.fold.partition), &mut owned.at.set_apart, next));
@@ -178,7 +213,7 @@ async fn commit_dead_letters(
         let next = owned.fold.position.cast_signed();
         if owned.at != Some(next) && (next > 0 || owned.at.is_some()) {
             advances.push(advance(dead_apps.dead_letters(owned.fold.partition), &mut owned.at, next));
-            batches.append(&mut owned.fold.rows);
+            batches.append(&mut owned.fold.rows.take());
         }
     }
     append(&mut writers.dead_letters, Table::DeadLetters, batches, advances, round).await
@@ -193,7 +228,7 @@ async fn commit_identities(
     let mut batches = Vec::new();
     let mut advances = Vec::new();
     for owned in events.iter_mut() {
-        let rows = not_yet_in(std::mem::take(&mut owned.fold.identities), owned.at.identities);
+        let rows = not_yet_in(owned.fold.identities.take(), owned.at.identities);
         if !rows.is_empty() {
             let next = owned.fold.position.cast_signed();
             advances.push(advance(apps.identities(owned.fold.partition), &mut owned.at.identities, next));
@@ -214,40 +249,63 @@ async fn commit_events(
     for owned in events.iter_mut() {
         let next = owned.fold.position.cast_signed();
         if owned.at.events != Some(next) && (next > 0 || owned.at.events.is_some()) {
-            advances.push(advance(apps.events(owned.fold.partition), &mut owned.at.events, next));
-            batches.append(&mut owned.fold.events);
+            let (partition, at) = (owned.fold.partition, &mut owned.at);
+            advances.push(advance(apps.events(partition), &mut at.events, next));
+            if let Some(newest_us) = owned.fold.ids.newest_us() {
+                advances.extend(change(apps.newest(partition), &mut at.newest_us, newest_us));
+            }
+            let rule = owned.fold.sessions.rule().fingerprint();
+            advances.extend(change(apps.rule(partition), &mut at.rule, rule));
+            batches.append(&mut owned.fold.events.take());
         }
     }
     append(&mut writers.events, Table::Events, batches, advances, round).await
 }
 
-async fn commit_sessions(
+/// Commits what changed in sessions, each partition up to the position of its fold.
+pub(crate) async fn commit_sessions(
     writers: &mut Writers,
     apps: &AppIds<'_>,
-    events: &mut [Owned],
+    events: &mut Vec<Owned>,
     round: &mut Round,
 ) -> Result<(), CommitError> {
+    let topic_id = apps.0.to_owned();
+    let (batches, advances) = aside(events, move |events| drain_sessions(&AppIds(&topic_id), events)).await;
+    append(&mut writers.sessions, Table::Sessions, batches, advances, round).await
+}
+
+fn drain_sessions(apps: &AppIds<'_>, events: &mut [Owned]) -> (Vec<RecordBatch>, Vec<Advance>) {
     let mut batches = Vec::new();
     let mut advances = Vec::new();
-    for owned in events.iter_mut() {
-        let changes = owned.fold.sessions.drain();
+    for Owned { fold, at } in events {
+        let changes = fold.sessions.drain();
         if changes.is_empty() {
             // Nothing to say: the position may lag, a restart folds these rows again to no effect.
             continue;
         }
-        let partition = owned.fold.partition;
-        let next = owned.fold.position.cast_signed();
+        let partition = fold.partition;
+        let next = fold.position.cast_signed();
         batches.push(session_rows::to_batch(&changes, partition, next));
-        advances.push(advance(apps.sessions(partition), &mut owned.at.sessions, next));
-        let low = owned.fold.sessions.low_offset().map_or(next, |low| low.min(next));
-        advances.push(advance(apps.low(partition), &mut owned.at.low, low));
+        advances.push(advance(apps.sessions(partition), &mut at.sessions, next));
+        let low = fold.sessions.low_offset().map_or(next, |low| low.min(next));
+        advances.push(advance(apps.low(partition), &mut at.low, low));
+        for (source, watermark_us) in fold.sessions.watermarks() {
+            let mut known = at.watermarks.get(source).copied();
+            advances.extend(change(apps.watermark(partition) + source, &mut known, watermark_us));
+            at.watermarks.insert(source.to_owned(), watermark_us);
+        }
     }
-    append(&mut writers.sessions, Table::Sessions, batches, advances, round).await
+    (batches, advances)
 }
 
 /// The advance to `next`; `at` is moved along, for the commit either happens or the memory is dropped.
 fn advance(app_id: String, at: &mut Option<i64>, next: i64) -> Advance {
     Advance { app_id, expected: at.replace(next), next }
+}
+
+/// The same, if it is not there already.
+fn change(app_id: String, at: &mut Option<i64>, next: i64) -> Option<Advance> {
+    (*at != Some(next)).then(|| advance(app_id, at, next))
 }
 
 async fn append(

@@ -27,7 +27,22 @@ pub enum PipelineError {
          worker_ordinal or worker_count differs between them. Give each its own ordinal"
     )]
     Fenced { times: u32 },
-    #[error("the state of the sessions could not be rebuilt from the lake: {detail}")]
+    #[error(
+        "partition {partition} was put into sessions by another session rule: put session_gap_ms, session_gap_closes_at, \
+         session_duration_ms_max, allowed_lateness_ms and watermark_delay_ms of [pipeline] back; or stop, delete the \
+         lake's folder (the log still holds everything, if its retention kept everything) and start again"
+    )]
+    RuleChanged { partition: u32 },
+    #[error(
+        "table sessions stands at offset {sessions} of partition {partition}, table events only at {events}: a part of \
+         the lake was deleted. Stop, delete all of the lake's folder (the log still holds everything, if its \
+         retention kept everything) and start again"
+    )]
+    SessionsAhead { partition: u32, sessions: i64, events: i64 },
+    #[error(
+        "the state of the sessions could not be rebuilt from the lake: {detail}. If it is so again after a start, stop, \
+         delete the lake's folder (the log still holds everything, if its retention kept everything) and start again"
+    )]
     Rebuild { detail: String },
 }
 

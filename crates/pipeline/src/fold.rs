@@ -5,7 +5,7 @@
 //! Promise: what comes out depends on the log's prefix only, not on how it was cut into batches.
 //! Not here: I/O; when a commit happens (`job`), and in which order tables move (`commit`).
 
-use arrow::array::{Array, ArrayRef, Date32Array, Int32Array, Int64Array, RecordBatch, StringArray};
+use arrow::array::{Array, ArrayRef, AsArray, Date32Array, Int32Array, Int64Array, RecordBatch, StringArray};
 use std::sync::Arc;
 use tributary_analytics::session::{Observed, Sessionizer};
 use tributary_eventlog::Delivered;
@@ -15,6 +15,7 @@ use xxhash_rust::xxh3::Xxh3;
 
 use crate::columns::{array, day_of, int, int_at, keep_rows, money, text, text_at};
 use crate::dedup::{RecentIds, Verdict, derived_id, id_hash};
+use crate::pending::Pending;
 use crate::session_rows;
 
 /// How many of each thing were met since the last commit.
@@ -48,9 +49,9 @@ pub(crate) struct EventsPartition {
     pub(crate) sessions: Sessionizer,
     /// The log position after everything folded in so far.
     pub(crate) position: u64,
-    pub(crate) events: Vec<RecordBatch>,
-    pub(crate) identities: Vec<RecordBatch>,
-    pub(crate) dead_letters: Vec<RecordBatch>,
+    pub(crate) events: Pending,
+    pub(crate) identities: Pending,
+    pub(crate) dead_letters: Pending,
     pub(crate) counts: Counts,
 }
 
@@ -63,15 +64,19 @@ impl EventsPartition {
             ids,
             sessions,
             position,
-            events: Vec::new(),
-            identities: Vec::new(),
-            dead_letters: Vec::new(),
+            events: Pending::default(),
+            identities: Pending::default(),
+            dead_letters: Pending::default(),
             counts: Counts::default(),
         }
     }
 
     pub(crate) fn pending_rows(&self) -> usize {
-        [&self.events, &self.dead_letters].iter().flat_map(|batches| batches.iter()).map(RecordBatch::num_rows).sum()
+        self.events.rows() + self.dead_letters.rows()
+    }
+
+    pub(crate) fn pending_bytes(&self) -> usize {
+        self.events.bytes() + self.identities.bytes() + self.dead_letters.bytes()
     }
 
     /// Folds a run of records of this partition, ascending by offset, at or after `position`.
@@ -89,9 +94,10 @@ impl EventsPartition {
 
         let values: Vec<&[u8]> = run.iter().map(|delivered| delivered.record.value.as_ref()).collect();
         let decoded = self.decoder.decode(&values);
+        let batch = decoded.batch;
         let mut dead = DeadRows::default();
         let mut refused = decoded.refused.into_iter().peekable();
-        let mut offsets = Vec::with_capacity(decoded.batch.num_rows());
+        let mut offsets = Vec::with_capacity(batch.num_rows());
         for (index, delivered) in run.iter().enumerate() {
             if let Some((_, error)) = refused.next_if(|(bad, _)| *bad == index) {
                 self.counts.undecodable += 1;
@@ -111,7 +117,7 @@ impl EventsPartition {
             }
         }
 
-        let kept = self.judge(&decoded.batch, &offsets, &mut dead);
+        let kept = self.judge(&batch, &offsets, &mut dead);
         if kept.num_rows() > 0 {
             if let Some(links) = identities_of(&kept) {
                 self.identities.push(links);
@@ -231,7 +237,7 @@ fn complete(
     }
 
     let event_ids = columns[index_of("event_id")].clone();
-    let event_ids = arrow::array::AsArray::as_string::<i32>(&event_ids);
+    let event_ids = event_ids.as_string::<i32>();
     let people = [text(batch, "anonymous_id"), text(batch, "user_id"), text(batch, "device_id")];
     let session_keys: StringArray = (0..rows)
         .map(|row| Some(people.iter().find_map(|ids| text_at(ids, row)).unwrap_or(event_ids.value(row))))
@@ -388,7 +394,7 @@ pub(crate) struct DeadPartition {
     topic: String,
     decoder: WireDecoder,
     pub(crate) position: u64,
-    pub(crate) rows: Vec<RecordBatch>,
+    pub(crate) rows: Pending,
 }
 
 impl DeadPartition {
@@ -398,12 +404,8 @@ impl DeadPartition {
             topic: topic.to_owned(),
             decoder: WireDecoder::new(Shape::DeadLetter),
             position,
-            rows: Vec::new(),
+            rows: Pending::default(),
         }
-    }
-
-    pub(crate) fn pending_rows(&self) -> usize {
-        self.rows.iter().map(RecordBatch::num_rows).sum()
     }
 
     pub(crate) fn fold(&mut self, records: &[Delivered]) {
@@ -440,8 +442,9 @@ impl DeadPartition {
             .collect();
         if !offsets.is_empty() {
             let rows = offsets.len();
-            let mut columns = decoded.batch.columns().to_vec();
-            let days = int(&decoded.batch, "ingest_time_us").values().iter().map(|time| day_of(*time));
+            let batch = decoded.batch;
+            let mut columns = batch.columns().to_vec();
+            let days = int(&batch, "ingest_time_us").values().iter().map(|time| day_of(*time));
             let days: ArrayRef = Arc::new(Date32Array::from_iter_values(days));
             columns.push(Arc::new(StringArray::from(vec![self.topic.as_str(); rows])));
             columns.push(Arc::new(Int32Array::from(vec![self.partition.cast_signed(); rows])));
@@ -468,4 +471,52 @@ fn with_sources(error: &dyn std::error::Error) -> String {
         source = error.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use tributary_analytics::session::SessionRule;
+    use tributary_eventlog::Record;
+    use tributary_schemas::Event;
+    use tributary_schemas::wire::encode_event;
+
+    use super::*;
+
+    const DAY_US: i64 = 86_400_000_000;
+    const BASE_US: i64 = 20_000 * DAY_US;
+
+    fn partition(window_us: i64) -> EventsPartition {
+        EventsPartition::new(0, "events", 0, RecentIds::new(window_us), Sessionizer::new(SessionRule::ga4()))
+    }
+
+    fn event(event_id: &str, name: &str, ingest_time_us: i64) -> Event {
+        let mut event = Event::new("web", "test", event_id, name, ingest_time_us);
+        event.ingest_time_us = ingest_time_us;
+        event.client_time_us = Some(BASE_US);
+        event.anonymous_id = Some("a".to_owned());
+        event
+    }
+
+    fn delivered(value: Vec<u8>, offset: u64) -> Delivered {
+        Delivered { partition: 0, offset, record: Record { key: None, value: Bytes::from(value), time_ms: i64::MAX } }
+    }
+
+    fn fold(partition: &mut EventsPartition, events: &[Event]) {
+        for event in events {
+            let offset = partition.position;
+            partition.fold(&[delivered(encode_event(event), offset)]);
+        }
+    }
+
+    #[test]
+    fn events_that_come_one_by_one_take_little_room() {
+        let mut partition = partition(DAY_US);
+        for number in 0..5_000 {
+            fold(&mut partition, &[event(&number.to_string(), "page", BASE_US + number)]);
+        }
+        assert_eq!(partition.pending_rows(), 5_000);
+        assert!(partition.pending_bytes() < 10 << 20, "{} bytes", partition.pending_bytes());
+        assert!(partition.events.take().len() < 20);
+    }
 }

@@ -5,16 +5,18 @@
 //! Promise: one task owns all state; every wait ends when `stop` is cancelled; a stop first takes in what
 //!          the log still holds (for a bounded time), then commits.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tributary_analytics::session::{GapCloses, SessionRule};
-use tributary_eventlog::{EventLog, LogError, LogReader, Polled, TopicInfo};
+use tributary_eventlog::{Delivered, EventLog, LogError, LogReader, Polled, TopicInfo};
 use tributary_lake::Lake;
 
+use crate::aside::aside;
+use crate::catch_up::catch_up;
 use crate::commit::{CommitError, Owned, OwnedDead, Round, Writers, commit};
 use crate::error::{Advice, PipelineError};
 use crate::fold::Counts;
@@ -81,11 +83,16 @@ pub async fn run(settings: PipelineSettings, parts: Parts, stop: CancellationTok
         let commits_before = summary.commits;
         let ended = match Job::open(&settings, &parts).await {
             Ok(mut job) => job.work(&stop, &mut summary).await,
-            Err(error) => Err(CommitError::Failed(error)),
+            Err(error) => Err(error),
         };
         let came_on = summary.commits > commits_before;
         match ended {
             Ok(()) => return Ok(summary),
+            // As if fenced: should another worker have come between our looks at two tables, the next look is right.
+            Err(CommitError::Failed(PipelineError::SessionsAhead { .. })) if fenced_times + 1 < FENCED_TIMES_MAX => {
+                fenced_times += 1;
+                tracing::warn!(fenced_times, "the tables do not fit together: looking again");
+            }
             Err(CommitError::Failed(error)) if is_last_try || error.advice() == Advice::Stop => return Err(error),
             Err(CommitError::Failed(error)) => {
                 pause = if came_on { PAUSE_FIRST } else { PAUSE_MAX.min(pause * 2) };
@@ -141,18 +148,19 @@ struct Job<'p> {
 }
 
 impl<'p> Job<'p> {
-    async fn open(settings: &'p PipelineSettings, parts: &'p Parts) -> Result<Self, PipelineError> {
+    async fn open(settings: &'p PipelineSettings, parts: &'p Parts) -> Result<Self, CommitError> {
         let begun = Instant::now();
         let owned = |topic: &TopicInfo| -> Vec<u32> {
             (0..topic.partitions).filter(|partition| settings.owns(*partition)).collect()
         };
         let log = parts.log.as_ref();
-        let writers = Writers::open(&parts.lake).await?;
+        let mut writers = Writers::open(&parts.lake).await?;
         let snapshots = writers.snapshots();
         let window_us = i64::try_from(settings.dedup_window_ms * 1_000).expect("checked: at most a year");
         let rule = rule_of(settings);
-        let events = recover(&snapshots, log, &parts.events, &owned(&parts.events), &rule, window_us).await?;
+        let mut events = recover(&snapshots, log, &parts.events, &owned(&parts.events), &rule, window_us).await?;
         let dead = recover_dead(&snapshots, log, &parts.dead_letters, &owned(&parts.dead_letters)).await?;
+        catch_up(&mut writers, &snapshots.events, &parts.events, &mut events, settings.commit_rows_max).await?;
 
         let start: Vec<_> = events.iter().map(|owned| (owned.fold.partition, owned.fold.position)).collect();
         let events_reader = open_reader(log, &parts.events, &start).await?;
@@ -183,11 +191,11 @@ impl<'p> Job<'p> {
                 () = tokio::time::sleep_until(due), if self.due.is_some() => {}
                 polled = self.events_reader.poll(self.settings.poll_bytes_max, POLL_WAIT), if !self.events.is_empty() => {
                     let polled = polled.map_err(|error| self.events_failed(error))?;
-                    self.take_events(&polled);
+                    self.take_events(polled).await;
                 }
                 polled = self.dead_reader.poll(self.settings.poll_bytes_max, POLL_WAIT), if !self.dead.is_empty() => {
                     let polled = polled.map_err(|error| self.dead_failed(error))?;
-                    self.take_dead(&polled);
+                    self.take_dead(polled).await;
                 }
             }
         }
@@ -204,26 +212,28 @@ impl<'p> Job<'p> {
         let log = self.parts.log.as_ref();
         let events_end = ends(log, &self.parts.events, self.events.iter().map(|owned| owned.fold.partition)).await;
         let dead_end = ends(log, &self.parts.dead_letters, self.dead.iter().map(|owned| owned.fold.partition)).await;
-        let is_read = |polled: &Polled, ends: &HashMap<u32, u64>, partition: u32, position: u64| {
-            polled.at_end.contains(&partition) || ends.get(&partition).is_some_and(|end| *end <= position)
+        let is_read = |at_end: &[u32], ends: &HashMap<u32, u64>, partition: u32, position: u64| {
+            at_end.contains(&partition) || ends.get(&partition).is_some_and(|end| *end <= position)
         };
         let (mut events_done, mut dead_done) = (self.events.is_empty(), self.dead.is_empty());
         while !(events_done && dead_done) && Instant::now() < deadline {
             if !events_done {
                 let polled = self.events_reader.poll(self.settings.poll_bytes_max, wait).await;
                 let polled = polled.map_err(|error| self.events_failed(error))?;
-                self.take_events(&polled);
+                let at_end = polled.at_end.clone();
+                self.take_events(polled).await;
                 let mut folds = self.events.iter().map(|owned| &owned.fold);
-                events_done = folds.all(|fold| is_read(&polled, &events_end, fold.partition, fold.position));
+                events_done = folds.all(|fold| is_read(&at_end, &events_end, fold.partition, fold.position));
             }
             if !dead_done {
                 let polled = self.dead_reader.poll(self.settings.poll_bytes_max, wait).await;
                 let polled = polled.map_err(|error| self.dead_failed(error))?;
-                self.take_dead(&polled);
+                let at_end = polled.at_end.clone();
+                self.take_dead(polled).await;
                 let mut folds = self.dead.iter().map(|owned| &owned.fold);
-                dead_done = folds.all(|fold| is_read(&polled, &dead_end, fold.partition, fold.position));
+                dead_done = folds.all(|fold| is_read(&at_end, &dead_end, fold.partition, fold.position));
             }
-            if self.pending_rows() >= self.settings.commit_rows_max {
+            if self.is_full() {
                 self.commit(summary).await?;
             }
         }
@@ -233,30 +243,38 @@ impl<'p> Job<'p> {
         self.commit(summary).await
     }
 
-    fn take_events(&mut self, polled: &Polled) {
-        for run in polled.records.chunk_by(|before, after| before.partition == after.partition) {
-            let owned = self.events.iter_mut().find(|owned| owned.fold.partition == run[0].partition);
-            owned.expect("the reader was given our partitions").fold.fold(run);
-        }
-        for (partition, position) in &polled.positions {
-            if let Some(owned) = self.events.iter_mut().find(|owned| owned.fold.partition == *partition) {
-                // Kafka's offsets have holes: the position, not the last record, says where to go on.
-                owned.fold.position = owned.fold.position.max(*position);
+    async fn take_events(&mut self, polled: Polled) {
+        let (runs, positions) = in_runs(polled);
+        aside(&mut self.events, move |events| {
+            for run in &runs {
+                let owned = events.iter_mut().find(|owned| owned.fold.partition == run[0].partition);
+                owned.expect("the reader was given our partitions").fold.fold(run);
             }
-        }
+            for (partition, position) in positions {
+                if let Some(owned) = events.iter_mut().find(|owned| owned.fold.partition == partition) {
+                    // Kafka's offsets have holes: the position, not the last record, says where to go on.
+                    owned.fold.position = owned.fold.position.max(position);
+                }
+            }
+        })
+        .await;
         self.start_waiting();
     }
 
-    fn take_dead(&mut self, polled: &Polled) {
-        for run in polled.records.chunk_by(|before, after| before.partition == after.partition) {
-            let owned = self.dead.iter_mut().find(|owned| owned.fold.partition == run[0].partition);
-            owned.expect("the reader was given our partitions").fold.fold(run);
-        }
-        for (partition, position) in &polled.positions {
-            if let Some(owned) = self.dead.iter_mut().find(|owned| owned.fold.partition == *partition) {
-                owned.fold.position = owned.fold.position.max(*position);
+    async fn take_dead(&mut self, polled: Polled) {
+        let (runs, positions) = in_runs(polled);
+        aside(&mut self.dead, move |dead| {
+            for run in &runs {
+                let owned = dead.iter_mut().find(|owned| owned.fold.partition == run[0].partition);
+                owned.expect("the reader was given our partitions").fold.fold(run);
             }
-        }
+            for (partition, position) in positions {
+                if let Some(owned) = dead.iter_mut().find(|owned| owned.fold.partition == partition) {
+                    owned.fold.position = owned.fold.position.max(position);
+                }
+            }
+        })
+        .await;
         self.start_waiting();
     }
 
@@ -267,12 +285,18 @@ impl<'p> Job<'p> {
     }
 
     fn is_due(&self) -> bool {
-        self.due.is_some_and(|due| due <= Instant::now()) || self.pending_rows() >= self.settings.commit_rows_max
+        self.due.is_some_and(|due| due <= Instant::now()) || self.is_full()
+    }
+
+    fn is_full(&self) -> bool {
+        let events: usize = self.events.iter().map(|owned| owned.fold.pending_bytes()).sum();
+        let bytes = events + self.dead.iter().map(|owned| owned.fold.rows.bytes()).sum::<usize>();
+        self.settings.commit_rows_max <= self.pending_rows() || self.settings.commit_bytes_max <= bytes
     }
 
     fn pending_rows(&self) -> usize {
         let events: usize = self.events.iter().map(|owned| owned.fold.pending_rows()).sum();
-        events + self.dead.iter().map(|owned| owned.fold.pending_rows()).sum::<usize>()
+        events + self.dead.iter().map(|owned| owned.fold.rows.rows()).sum::<usize>()
     }
 
     async fn commit(&mut self, summary: &mut Summary) -> Result<(), CommitError> {
@@ -335,6 +359,15 @@ impl<'p> Job<'p> {
     fn dead_failed(&self, error: LogError) -> CommitError {
         CommitError::Failed(log_error(&self.parts.dead_letters, error))
     }
+}
+
+/// What a poll brought, as one run a partition: each run becomes batches of its own. And where each partition stands now.
+fn in_runs(polled: Polled) -> (Vec<Vec<Delivered>>, Vec<(u32, u64)>) {
+    let mut runs: BTreeMap<u32, Vec<Delivered>> = BTreeMap::new();
+    for delivered in polled.records {
+        runs.entry(delivered.partition).or_default().push(delivered);
+    }
+    (runs.into_values().collect(), polled.positions)
 }
 
 /// Where partitions end now. One that cannot be asked is left out.

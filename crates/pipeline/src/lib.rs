@@ -8,12 +8,15 @@
 //!
 //! Read `job` first: it is the loop. `commit` says in which order the tables move and what a crash does.
 
+mod aside;
+mod catch_up;
 mod columns;
 mod commit;
 mod dedup;
 mod error;
 mod fold;
 mod job;
+mod pending;
 mod recover;
 mod session_rows;
 pub mod settings;

@@ -6,7 +6,7 @@
 
 use arrow::array::{
     Array, ArrayRef, AsArray, BooleanArray, Date32Array, Decimal128Array, Float64Builder, Int32Array, Int64Array,
-    ListArray, ListBuilder, RecordBatch, StringArray, StringBuilder, StructArray, StructBuilder, UInt32Array,
+    ListArray, ListBuilder, RecordBatch, StringArray, StringBuilder, StructArray, StructBuilder,
 };
 use arrow::buffer::OffsetBuffer;
 use arrow::datatypes::{DataType, Float64Type};
@@ -26,7 +26,25 @@ const CLICK_IDS: [&str; 9] =
 
 /// Reads the events of one batch as sessions see them.
 pub(crate) struct EventReader<'b> {
-    texts: HashMap<&'static str, &'b StringArray>,
+    event_ids: &'b StringArray,
+    sources: &'b StringArray,
+    session_keys: &'b StringArray,
+    kinds: &'b StringArray,
+    classes: &'b StringArray,
+    anonymous_ids: &'b StringArray,
+    user_ids: &'b StringArray,
+    account_ids: &'b StringArray,
+    url_hosts: &'b StringArray,
+    url_paths: &'b StringArray,
+    device_classes: &'b StringArray,
+    countries: &'b StringArray,
+    channels: &'b StringArray,
+    campaign_ids: &'b StringArray,
+    utm_sources: &'b StringArray,
+    utm_mediums: &'b StringArray,
+    referrer_hosts: &'b StringArray,
+    currencies: &'b StringArray,
+    click_ids: [&'b StringArray; CLICK_IDS.len()],
     times: &'b Int64Array,
     offsets: &'b Int64Array,
     values: &'b Decimal128Array,
@@ -34,8 +52,8 @@ pub(crate) struct EventReader<'b> {
 }
 
 impl<'b> EventReader<'b> {
-    /// What it needs of the table `events`.
-    pub(crate) const COLUMNS: [&'static str; 28] = [
+    /// What it needs of the table `events`, besides `CLICK_IDS`.
+    const COLUMNS: [&'static str; 22] = [
         "event_id",
         "source",
         "session_key",
@@ -54,23 +72,38 @@ impl<'b> EventReader<'b> {
         "utm_medium",
         "referrer_host",
         "currency",
-        "gclid",
-        "gbraid",
-        "wbraid",
-        "dclid",
-        "fbclid",
-        "msclkid",
-        "ttclid",
-        "twclid",
-        "li_fat_id",
         "event_time_us",
+        "log_offset",
+        "value",
+        "exposures",
     ];
-    pub(crate) const MORE_COLUMNS: [&'static str; 3] = ["log_offset", "value", "exposures"];
+
+    pub(crate) fn columns() -> Vec<&'static str> {
+        [&Self::COLUMNS[..], &CLICK_IDS].concat()
+    }
 
     pub(crate) fn new(batch: &'b RecordBatch) -> Self {
-        let texts = Self::COLUMNS.iter().filter(|name| **name != "event_time_us");
+        let text = |name: &str| text(batch, name);
         Self {
-            texts: texts.map(|name| (*name, text(batch, name))).collect(),
+            event_ids: text("event_id"),
+            sources: text("source"),
+            session_keys: text("session_key"),
+            kinds: text("event_kind"),
+            classes: text("engagement_class"),
+            anonymous_ids: text("anonymous_id"),
+            user_ids: text("user_id"),
+            account_ids: text("account_id"),
+            url_hosts: text("url_host"),
+            url_paths: text("url_path"),
+            device_classes: text("device_class"),
+            countries: text("country"),
+            channels: text("channel"),
+            campaign_ids: text("campaign_id"),
+            utm_sources: text("utm_source"),
+            utm_mediums: text("utm_medium"),
+            referrer_hosts: text("referrer_host"),
+            currencies: text("currency"),
+            click_ids: CLICK_IDS.map(text),
             times: int(batch, "event_time_us"),
             offsets: int(batch, "log_offset"),
             values: money(batch, "value"),
@@ -84,51 +117,45 @@ impl<'b> EventReader<'b> {
     }
 
     pub(crate) fn key(&self, row: usize) -> SessionKey<'b> {
-        SessionKey { source: self.texts["source"].value(row), session_key: self.texts["session_key"].value(row) }
+        SessionKey { source: self.sources.value(row), session_key: self.session_keys.value(row) }
     }
 
     pub(crate) fn event(&self, row: usize) -> SessionEvent {
-        let text = |name: &str| text_at(self.texts[name], row);
-        let shared = |name: &str| text(name).map(Arc::from);
-        let boxed = |name: &str| text(name).map(Box::from);
-        let mut event = SessionEvent::plain(
-            self.times.value(row),
-            self.offsets.value(row),
-            self.texts["event_id"].value(row),
-            self.kind(row),
-        );
-        event.engagement_class =
-            EngagementClass::parse(self.texts["engagement_class"].value(row)).unwrap_or(EngagementClass::Unknown);
-        event.anonymous_id = shared("anonymous_id");
-        event.user_id = shared("user_id");
-        event.account_id = shared("account_id");
-        event.url_host = shared("url_host");
-        event.url_path = shared("url_path");
-        event.device_class = shared("device_class");
-        event.country = shared("country");
+        let shared = |texts: &StringArray| text_at(texts, row).map(Arc::from);
+        let boxed = |texts: &StringArray| text_at(texts, row).map(Box::from);
+        let (time_us, offset) = (self.times.value(row), self.offsets.value(row));
+        let mut event = SessionEvent::plain(time_us, offset, self.event_ids.value(row), self.kind(row));
+        event.engagement_class = EngagementClass::parse(self.classes.value(row)).unwrap_or(EngagementClass::Unknown);
+        event.anonymous_id = shared(self.anonymous_ids);
+        event.user_id = shared(self.user_ids);
+        event.account_id = shared(self.account_ids);
+        event.url_host = shared(self.url_hosts);
+        event.url_path = shared(self.url_paths);
+        event.device_class = shared(self.device_classes);
+        event.country = shared(self.countries);
         event.touch = Touch {
-            channel: boxed("channel"),
-            campaign_id: boxed("campaign_id"),
-            utm_source: boxed("utm_source"),
-            utm_medium: boxed("utm_medium"),
-            referrer_host: boxed("referrer_host"),
-            click_id: SessionEvent::click_id(CLICK_IDS.map(|kind| (kind, text(kind)))),
+            channel: boxed(self.channels),
+            campaign_id: boxed(self.campaign_ids),
+            utm_source: boxed(self.utm_sources),
+            utm_medium: boxed(self.utm_mediums),
+            referrer_host: boxed(self.referrer_hosts),
+            click_id: SessionEvent::click_id(CLICK_IDS.into_iter().zip(self.click_ids.map(|ids| text_at(ids, row)))),
         }
         .boxed();
         // The lake's decimal has 18 digits, so what comes out of it fits.
         event.value_micros = self.values.is_valid(row).then(|| self.values.value(row) as i64);
-        event.currency = shared("currency");
+        event.currency = shared(self.currencies);
         event.exposures = self.exposures.is_valid(row).then(|| exposures_of(&self.exposures.value(row)));
         event
     }
 
     fn kind(&self, row: usize) -> EventKind {
         // A kind written by a newer version is activity of some sort to us.
-        EventKind::parse(self.texts["event_kind"].value(row)).unwrap_or(EventKind::Custom)
+        EventKind::parse(self.kinds.value(row)).unwrap_or(EventKind::Custom)
     }
 }
 
-fn exposures_of(list: &ArrayRef) -> Box<[Exposure]> {
+pub(crate) fn exposures_of(list: &ArrayRef) -> Box<[Exposure]> {
     let list = list.as_struct();
     let [experiments, variants, decisions] = [0, 1, 2].map(|index| list.column(index).as_string::<i32>());
     let probabilities = list.column(3).as_primitive::<Float64Type>();
@@ -157,25 +184,38 @@ pub(crate) fn channels(batch: &RecordBatch) -> ArrayRef {
 
 /// The columns that say where an event came from.
 struct Hints<'b> {
-    texts: HashMap<&'static str, &'b StringArray>,
+    utm_sources: &'b StringArray,
+    utm_mediums: &'b StringArray,
+    other_utms: [&'b StringArray; 3],
+    click_ids: HashMap<&'static str, &'b StringArray>,
+    referrer_hosts: &'b StringArray,
+    url_hosts: &'b StringArray,
 }
 
 impl<'b> Hints<'b> {
-    const COLUMNS: [&'static str; 7] =
-        ["utm_source", "utm_medium", "utm_campaign", "utm_term", "utm_content", "referrer_host", "url_host"];
-
     fn new(batch: &'b RecordBatch) -> Self {
-        let names = Self::COLUMNS.iter().chain(&CLICK_IDS);
-        Self { texts: names.map(|name| (*name, text(batch, name))).collect() }
+        let text = |name: &str| text(batch, name);
+        Self {
+            utm_sources: text("utm_source"),
+            utm_mediums: text("utm_medium"),
+            other_utms: ["utm_campaign", "utm_term", "utm_content"].map(text),
+            // Most batches have none of most of them, and then they need not be asked for each row.
+            click_ids: CLICK_IDS
+                .into_iter()
+                .map(|name| (name, text(name)))
+                .filter(|(_, ids)| ids.null_count() < ids.len())
+                .collect(),
+            referrer_hosts: text("referrer_host"),
+            url_hosts: text("url_host"),
+        }
     }
 
     fn at(&self, row: usize) -> TouchHints<'b> {
-        let text = |name: &str| text_at(self.texts[name], row);
-        let has = |name: &str| self.texts[name].is_valid(row);
+        let has = |name: &str| self.click_ids.get(name).is_some_and(|ids| ids.is_valid(row));
         TouchHints {
-            utm_source: text("utm_source"),
-            utm_medium: text("utm_medium"),
-            has_other_utm: has("utm_campaign") || has("utm_term") || has("utm_content"),
+            utm_source: text_at(self.utm_sources, row),
+            utm_medium: text_at(self.utm_mediums, row),
+            has_other_utm: self.other_utms.iter().any(|texts| texts.is_valid(row)),
             has_google_ads_click_id: has("gclid") || has("gbraid") || has("wbraid"),
             has_google_display_click_id: has("dclid"),
             has_microsoft_ads_click_id: has("msclkid"),
@@ -183,8 +223,8 @@ impl<'b> Hints<'b> {
             has_tiktok_click_id: has("ttclid"),
             has_x_click_id: has("twclid"),
             has_linkedin_click_id: has("li_fat_id"),
-            referrer_host: text("referrer_host"),
-            own_host: text("url_host"),
+            referrer_host: text_at(self.referrer_hosts, row),
+            own_host: text_at(self.url_hosts, row),
         }
     }
 }
@@ -353,7 +393,65 @@ fn list_type(column: &str) -> DataType {
     schema.field_with_name(column).expect("a column of `sessions`").data_type().clone()
 }
 
-/// The rows of these indices, in that order.
-pub(crate) fn take(batch: &RecordBatch, rows: &UInt32Array) -> RecordBatch {
-    arrow::compute::take_record_batch(batch, rows).expect("indices of this very batch")
+#[cfg(test)]
+mod tests {
+    use tributary_analytics::session::SessionRule;
+    use tributary_analytics::session::Sessionizer;
+    use tributary_eventlog::{Delivered, Record};
+    use tributary_schemas::Event;
+    use tributary_schemas::wire::encode_event;
+
+    use super::*;
+    use crate::dedup::RecentIds;
+    use crate::fold::EventsPartition;
+
+    /// The row of `events` it becomes.
+    fn row_of(event: &Event) -> RecordBatch {
+        let mut partition =
+            EventsPartition::new(0, "events", 5, RecentIds::new(0), Sessionizer::new(SessionRule::ga4()));
+        let record = Record { key: None, value: encode_event(event).into(), time_ms: 0 };
+        partition.fold(&[Delivered { partition: 0, offset: 5, record }]);
+        partition.events.take().remove(0)
+    }
+
+    #[test]
+    fn an_event_is_taken_over_column_by_column() {
+        let mut event = Event::new("web", "test", "e1", "page", 7);
+        let plain = row_of(&event);
+        assert_eq!(
+            EventReader::new(&plain).event(0).touch,
+            None,
+            "an event that says nothing of its origin has no touch"
+        );
+        event.channel = Some("email".to_owned());
+        event.fbclid = Some("F".to_owned());
+        event.msclkid = Some("M".to_owned());
+        event.url_path = Some("/p".to_owned());
+        event.currency = Some("EUR".to_owned());
+        event.anonymous_id = Some("a".to_owned());
+        let row = row_of(&event);
+        let taken = EventReader::new(&row).event(0);
+        let touch = taken.touch.as_deref().unwrap();
+        assert_eq!((touch.channel.as_deref(), touch.click_id.as_deref()), (Some("email"), Some("fbclid:F")));
+        assert_eq!((taken.url_path.as_deref(), taken.currency.as_deref()), (Some("/p"), Some("EUR")));
+        assert_eq!((taken.time_us, taken.offset, &*taken.event_id), (7, 5, "e1"));
+        assert_eq!(EventReader::new(&row).key(0), SessionKey { source: "web", session_key: "a" });
+    }
+
+    #[test]
+    fn a_channel_is_what_the_sender_said_or_what_the_hints_mean() {
+        let channel_of = |change: fn(&mut Event)| {
+            let mut event = Event::new("web", "test", "e1", "page", 7);
+            change(&mut event);
+            let row = row_of(&event);
+            text_at(text(&row, "channel"), 0).map(str::to_owned)
+        };
+        assert_eq!(channel_of(|_| {}), None);
+        assert_eq!(channel_of(|event| event.wbraid = Some("w".to_owned())).as_deref(), Some("paid_search"));
+        let both = |event: &mut Event| {
+            event.channel = Some("tv".to_owned());
+            event.wbraid = Some("w".to_owned());
+        };
+        assert_eq!(channel_of(both).as_deref(), Some("tv"));
+    }
 }

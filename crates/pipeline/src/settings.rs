@@ -9,6 +9,8 @@ pub struct PipelineSettings {
     pub commit_interval_ms: u64,
     /// ... or as soon as this many rows wait.
     pub commit_rows_max: usize,
+    /// ... or as soon as the rows that wait take this much memory.
+    pub commit_bytes_max: usize,
     /// What one poll of the log brings at most.
     pub poll_bytes_max: usize,
     /// Quiet that closes a session.
@@ -34,6 +36,7 @@ impl Default for PipelineSettings {
         Self {
             commit_interval_ms: 5_000,
             commit_rows_max: 200_000,
+            commit_bytes_max: 256 << 20,
             poll_bytes_max: 8 << 20,
             session_gap_ms: 30 * 60 * 1_000,
             session_gap_closes_at: false,
@@ -54,8 +57,8 @@ impl PipelineSettings {
         if self.commit_interval_ms == 0 {
             faults.push("commit_interval_ms is 0; give at least 1, best 1000 to 30000".to_owned());
         }
-        if self.commit_rows_max == 0 || self.poll_bytes_max == 0 {
-            faults.push("commit_rows_max and poll_bytes_max must be above 0".to_owned());
+        if self.commit_rows_max == 0 || self.commit_bytes_max == 0 || self.poll_bytes_max == 0 {
+            faults.push("commit_rows_max, commit_bytes_max and poll_bytes_max must be above 0".to_owned());
         }
         if self.session_gap_ms == 0 || self.session_duration_ms_max < self.session_gap_ms {
             faults.push("session_gap_ms must be above 0 and not above session_duration_ms_max".to_owned());

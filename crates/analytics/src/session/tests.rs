@@ -336,8 +336,8 @@ fn newest_first_costs_about_what_oldest_first_does() {
     let time = |order: &mut dyn Iterator<Item = i64>| {
         let begun = std::time::Instant::now();
         let mut sessionizer = Sessionizer::new(SessionRule::ga4());
-        for (offset, number) in order.enumerate() {
-            let event = SessionEvent { time_us: BASE_US + number * 25_000, ..page(0, offset as i64) };
+        for (number, offset) in order.zip(0..) {
+            let event = SessionEvent { time_us: BASE_US + number * 25_000, ..page(0, offset) };
             assert_eq!(sessionizer.observe(ANNA, event), Observed::Counted);
         }
         assert_eq!(told(&sessionizer.drain())[0].1, COUNT);

@@ -4,20 +4,22 @@ use arrow::array::{Array, AsArray};
 use arrow::datatypes::{Int32Type, Int64Type};
 use futures::TryStreamExt;
 use object_store::memory::InMemory;
+use object_store::path::Path;
+use object_store::{ObjectStore, ObjectStoreExt};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tributary_eventlog::embedded::{EmbeddedLog, EmbeddedSettings};
-use tributary_eventlog::{EventLog, TopicInfo, TopicSpec};
+use tributary_eventlog::{EventLog, TopicInfo, TopicSpec, partition_for};
 use tributary_lake::{Lake, LakeSettings};
-use tributary_pipeline::{Parts, PipelineError, PipelineSettings, Progress, run};
-use tributary_schemas::{EventFlags, SystemClock, Table};
+use tributary_pipeline::{Parts, PipelineError, PipelineSettings, Progress, Summary, run};
+use tributary_schemas::{Event, EventFlags, SystemClock, Table};
 
 use crate::oracle::{Expected, expect};
 use crate::power_cut::PowerCut;
-use crate::world::{self, Seeded};
+use crate::world::{self, Seeded, Written};
 
 const PARTITIONS: u32 = 3;
 
@@ -67,12 +69,44 @@ impl House {
 
     /// Runs to the end of what is in the log, then stops as asked.
     async fn run_to_the_end(&self, commit_rows_max: usize) {
+        self.run_by(settings(commit_rows_max)).await.unwrap();
+    }
+
+    async fn run_by(&self, settings: PipelineSettings) -> Result<Summary, PipelineError> {
         let lake = self.lake(Arc::new(PowerCut::never(self.disk.clone()))).await;
         let (progress, _watching) = watch::channel(Progress::default());
         let stop = CancellationToken::new();
         stop.cancel();
-        let running = run(settings(commit_rows_max), self.parts(lake, progress), stop);
-        tokio::time::timeout(Duration::from_secs(60), running).await.expect("the job reaches its end").unwrap();
+        let running = run(settings, self.parts(lake, progress), stop);
+        tokio::time::timeout(Duration::from_secs(60), running).await.expect("the job reaches its end")
+    }
+
+    /// The version of a table, and the positions stored in it under names that begin so.
+    async fn stands_at(&self, table: Table, kind: &str) -> (u64, BTreeMap<String, i64>) {
+        let lake = self.lake(Arc::new(PowerCut::never(self.disk.clone()))).await;
+        let snapshot = lake.snapshot(table).await.unwrap();
+        let of_kind = snapshot.txns().filter(|(app_id, _)| app_id.starts_with(kind));
+        (snapshot.version(), of_kind.map(|(app_id, position)| (app_id.to_owned(), position)).collect())
+    }
+
+    /// Partitions of which `events` holds rows that `sessions` was not made from.
+    async fn caught_between(&self) -> usize {
+        let (_, events) = self.stands_at(Table::Events, "ing/").await;
+        let (_, sessions) = self.stands_at(Table::Sessions, "sess/").await;
+        let lags = |partition: &u32| {
+            let id = format!("{}/{partition}", self.events.topic_id);
+            sessions.get(&format!("sess/{id}")) < events.get(&format!("ing/{id}"))
+        };
+        (0..PARTITIONS).filter(lags).count()
+    }
+
+    async fn delete(&self, folder: &str) {
+        let paths: Vec<_> =
+            self.disk.list(Some(&Path::from(folder))).map_ok(|meta| meta.location).try_collect().await.unwrap();
+        assert!(!paths.is_empty(), "{folder} was there");
+        for path in paths {
+            self.disk.delete(&path).await.unwrap();
+        }
     }
 
     /// Runs until the power fails at the `writes`-th write; false if it got to the end before.
@@ -95,6 +129,23 @@ impl House {
         };
         let in_time = tokio::time::timeout(Duration::from_secs(60), ended).await;
         in_time.unwrap_or_else(|_| panic!("stuck with a cut after {writes} writes, landing: {lands}"))
+    }
+
+    /// Makes a log of commits what a version wrote that did not store such positions.
+    async fn forget_stored(&self, log: &str, part: &str) {
+        let listed: Vec<_> =
+            self.disk.list(Some(&Path::from(log))).map_ok(|meta| meta.location).try_collect().await.unwrap();
+        for path in listed {
+            if !path.as_ref().ends_with(".json") {
+                self.disk.delete(&path).await.unwrap();
+                continue;
+            }
+            let bytes = self.disk.get(&path).await.unwrap().bytes().await.unwrap();
+            let text = String::from_utf8(bytes.to_vec()).unwrap();
+            let kept: Vec<&str> =
+                text.lines().filter(|line| !(line.starts_with(r#"{"txn""#) && line.contains(part))).collect();
+            self.disk.put(&path, kept.join("\n").into()).await.unwrap();
+        }
     }
 
     async fn contents(&self) -> (Expected, BTreeMap<String, (i64, bool)>) {
@@ -238,7 +289,7 @@ async fn restarts_between_arrivals_change_nothing() {
 
 #[tokio::test]
 async fn a_crash_at_any_write_loses_and_doubles_nothing() {
-    let mut cuts = 0;
+    let (mut cuts, mut caught_between) = (0, 0);
     for seed in 20..26 {
         let house = House::new().await;
         let written = world::events(seed, 400);
@@ -248,7 +299,10 @@ async fn a_crash_at_any_write_loses_and_doubles_nothing() {
             let (now, later) = rest.split_at(rest.len().min(1 + random.below(80) as usize));
             world::write(house.log.as_ref(), &house.events, now).await;
             let (rows, writes) = (1 + random.below(30) as usize, 1 + random.below(25) as i64);
-            cuts += u32::from(house.run_until_cut(rows, writes, random.one_in(2)).await);
+            if house.run_until_cut(rows, writes, random.one_in(2)).await {
+                cuts += 1;
+                caught_between += house.caught_between().await;
+            }
             rest = later;
         }
         house.run_to_the_end(100).await;
@@ -256,6 +310,7 @@ async fn a_crash_at_any_write_loses_and_doubles_nothing() {
         assert_eq!(found, expect(&written, PARTITIONS), "seed {seed}");
     }
     assert!(cuts >= 20, "only {cuts} cuts: the test no longer tests");
+    assert!(caught_between >= 5, "only {caught_between} partitions were cut between `events` and `sessions`");
 }
 
 #[tokio::test]
@@ -302,24 +357,128 @@ async fn a_replay_into_an_empty_lake_gives_the_same_rows() {
     assert_eq!(living(first_ids), living(second_ids), "session ids are the same in every replay");
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 3)]
 async fn two_workers_with_the_same_partitions_double_nothing() {
+    for seed in 77..82 {
+        let house = Arc::new(House::new().await);
+        let written = world::events(seed, 400);
+        world::write(house.log.as_ref(), &house.events, &written).await;
+        let workers = [5, 7].map(|rows| {
+            let house = house.clone();
+            tokio::spawn(async move { house.run_by(settings(rows)).await })
+        });
+        for worker in workers {
+            let outcome = worker.await.unwrap();
+            // Whoever is pushed aside too often says so; both may also finish.
+            assert!(matches!(outcome, Ok(_) | Err(PipelineError::Fenced { .. })), "seed {seed}: {outcome:?}");
+        }
+        house.run_to_the_end(100).await;
+        let (found, _) = house.contents().await;
+        assert_eq!(found, expect(&written, PARTITIONS), "seed {seed}");
+    }
+}
+
+#[tokio::test]
+async fn sessions_are_made_again_in_steps_when_their_table_is_gone() {
     let house = House::new().await;
-    let written = world::events(77, 500);
+    let written = world::events(90, 500);
     world::write(house.log.as_ref(), &house.events, &written).await;
-    let worker = async |rows: usize| {
-        let lake = house.lake(Arc::new(PowerCut::never(house.disk.clone()))).await;
-        let (progress, _watching) = watch::channel(Progress::default());
-        let stop = CancellationToken::new();
-        stop.cancel();
-        run(settings(rows), house.parts(lake, progress), stop).await
+    house.run_to_the_end(20).await;
+    house.delete("lake/sessions").await;
+    house.run_to_the_end(50).await;
+    let (version, _) = house.stands_at(Table::Sessions, "sess/").await;
+    assert!(version >= 4, "made again in {version} commits");
+    let (found, _) = house.contents().await;
+    assert_eq!(found, expect(&written, PARTITIONS));
+}
+
+#[tokio::test]
+async fn sessions_without_their_events_are_refused_with_what_to_do() {
+    let house = House::new().await;
+    world::write(house.log.as_ref(), &house.events, &world::events(91, 100)).await;
+    house.run_to_the_end(100).await;
+    house.delete("lake/events").await;
+    let error = house.run_by(settings(100)).await.unwrap_err();
+    assert!(matches!(error, PipelineError::SessionsAhead { .. }), "{error}");
+    assert!(error.to_string().contains("delete all of the lake's folder"), "{error}");
+}
+
+#[tokio::test]
+async fn another_session_rule_is_refused_until_it_is_put_back_or_the_lake_is_made_anew() {
+    let mut house = House::new().await;
+    let written = world::events(92, 200);
+    world::write(house.log.as_ref(), &house.events, &written).await;
+    house.run_to_the_end(100).await;
+    let default = settings(100);
+    let changed = [
+        PipelineSettings { allowed_lateness_ms: 7_200_000, ..default.clone() },
+        PipelineSettings { watermark_delay_ms: 0, ..default.clone() },
+        PipelineSettings { session_gap_closes_at: true, ..default.clone() },
+    ];
+    for settings in &changed {
+        let error = house.run_by(settings.clone()).await.unwrap_err();
+        assert!(matches!(error, PipelineError::RuleChanged { .. }), "{error}");
+        assert!(error.to_string().contains("allowed_lateness_ms"), "{error}");
+    }
+    // Rows are late by the old rule: sessions alone cannot be made by another.
+    house.delete("lake/sessions").await;
+    assert!(matches!(house.run_by(changed[0].clone()).await, Err(PipelineError::RuleChanged { .. })));
+    house.run_to_the_end(100).await;
+    let (found, _) = house.contents().await;
+    assert_eq!(found, expect(&written, PARTITIONS));
+    house.disk = Arc::new(InMemory::new());
+    house.run_by(changed[0].clone()).await.unwrap();
+}
+
+/// Each partition forgets event ids by its own receipts: one far ahead must not make another forget.
+#[tokio::test]
+async fn a_retry_is_known_after_a_restart_though_another_partition_is_far_ahead() {
+    const DAY_US: i64 = 24 * 60 * world::MINUTE_US;
+    let house = House::new().await;
+    let mut by_partition: BTreeMap<u32, Vec<Event>> = BTreeMap::new();
+    for number in 0..60 {
+        let mut event = Event::new("web", "test", &format!("e{number}"), "page", 20_000 * DAY_US);
+        event.anonymous_id = Some(format!("a{number}"));
+        event.ingest_time_us = event.event_time_us;
+        by_partition.entry(partition_for(&event.partition_key(), PARTITIONS)).or_default().push(event);
+    }
+    let [mut near, mut far] = [by_partition.remove(&0).unwrap(), by_partition.remove(&1).unwrap()];
+    let written = |events: &[Event]| events.iter().cloned().map(Box::new).map(Written::Event).collect::<Vec<_>>();
+    let receive_after = |events: &mut [Event], days: i64| {
+        for event in events {
+            event.ingest_time_us += days * DAY_US;
+        }
     };
-    let (left, right) = tokio::join!(worker(5), worker(7));
-    for outcome in [left, right] {
-        // Whoever is pushed aside too often says so; both may also finish.
-        assert!(matches!(outcome, Ok(_) | Err(PipelineError::Fenced { .. })), "{outcome:?}");
+    receive_after(&mut far, 30);
+    for events in [&near, &far] {
+        world::write(house.log.as_ref(), &house.events, &written(events)).await;
     }
     house.run_to_the_end(100).await;
+    // A retry six days later is within the window, one eight days later is not, and that one is remembered in turn.
+    for (days, duplicates) in [(6, near.len()), (2, 0), (1, near.len())] {
+        receive_after(&mut near, days);
+        world::write(house.log.as_ref(), &house.events, &written(&near)).await;
+        let summary = house.run_by(settings(100)).await.unwrap();
+        assert_eq!(summary.counts.duplicates, duplicates as u64, "{days} days later");
+        assert_eq!(summary.counts.kept, (near.len() - duplicates) as u64, "{days} days later");
+    }
+}
+
+#[tokio::test]
+async fn watermarks_stand_in_the_table_and_a_table_without_them_is_read_for_them() {
+    let house = House::new().await;
+    let written = world::events(93, 400);
+    let (first, second) = written.split_at(250);
+    world::write(house.log.as_ref(), &house.events, first).await;
+    house.run_to_the_end(30).await;
+    let (_, stored) = house.stands_at(Table::Sessions, "sess/").await;
+    let watermarks = stored.keys().filter(|app_id| app_id.contains("/wm/")).count();
+    assert_eq!(watermarks, 2 * PARTITIONS as usize, "two sources in each partition");
+
+    house.forget_stored("lake/sessions/_delta_log", "/wm/").await;
+    house.forget_stored("lake/events/_delta_log", "/newest").await;
+    world::write(house.log.as_ref(), &house.events, second).await;
+    house.run_to_the_end(30).await;
     let (found, _) = house.contents().await;
     assert_eq!(found, expect(&written, PARTITIONS));
 }

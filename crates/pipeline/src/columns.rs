@@ -44,3 +44,10 @@ pub(crate) fn keep_rows(batch: &RecordBatch, keep: &[bool]) -> RecordBatch {
 pub(crate) fn day_of(time_us: i64) -> i32 {
     i32::try_from(time_us.div_euclid(86_400_000_000)).expect("i64 microseconds hold fewer than 2^31 days")
 }
+
+/// The time, or the nearest between 1970 and 9999. The door lets no other through, but a record of a foreign producer may
+/// have its time in the wrong unit, and no table can name a day of the year 60,000.
+pub(crate) fn in_calendar(time_us: i64) -> i64 {
+    const LAST_US: i64 = 253_402_300_799_999_999;
+    time_us.clamp(0, LAST_US)
+}

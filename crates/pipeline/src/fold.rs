@@ -5,15 +5,17 @@
 //! Promise: what comes out depends on the log's prefix only, not on how it was cut into batches.
 //! Not here: I/O; when a commit happens (`job`), and in which order tables move (`commit`).
 
-use arrow::array::{Array, ArrayRef, AsArray, Date32Array, Int32Array, Int64Array, RecordBatch, StringArray};
+use arrow::array::{
+    Array, ArrayRef, AsArray, Date32Array, Decimal128Array, Int32Array, Int64Array, ListArray, RecordBatch, StringArray,
+};
 use std::sync::Arc;
 use tributary_analytics::session::{Observed, Sessionizer};
 use tributary_eventlog::Delivered;
 use tributary_schemas::wire::{BATCH_ROWS_MAX, Shape, WireDecoder};
-use tributary_schemas::{DeadReason, EventFlags, EventKind, Table};
+use tributary_schemas::{DeadReason, EventFlags, EventKind, Exposure, Table};
 use xxhash_rust::xxh3::Xxh3;
 
-use crate::columns::{array, day_of, int, int_at, keep_rows, money, text, text_at};
+use crate::columns::{array, day_of, in_calendar, int, int_at, keep_rows, money, text, text_at};
 use crate::dedup::{RecentIds, Verdict, derived_id, id_hash};
 use crate::pending::Pending;
 use crate::session_rows;
@@ -94,7 +96,7 @@ impl EventsPartition {
 
         let values: Vec<&[u8]> = run.iter().map(|delivered| delivered.record.value.as_ref()).collect();
         let decoded = self.decoder.decode(&values);
-        let batch = decoded.batch;
+        let batch = with_times_in_calendar(decoded.batch, &["event_time_us", "ingest_time_us"]);
         let mut dead = DeadRows::default();
         let mut refused = decoded.refused.into_iter().peekable();
         let mut offsets = Vec::with_capacity(batch.num_rows());
@@ -105,7 +107,7 @@ impl EventsPartition {
                 dead.push(DeadRow {
                     source: None,
                     event_id: None,
-                    ingest_time_us: delivered.record.time_ms.saturating_mul(1_000),
+                    ingest_time_us: in_calendar(delivered.record.time_ms.saturating_mul(1_000)),
                     reason: DeadReason::Undecodable,
                     detail: with_sources(&error),
                     payload: Some(hex),
@@ -145,9 +147,14 @@ impl EventsPartition {
             let ingest_time_us = ingest_times.value(row);
             let content_hash = hasher.hash(row);
             hashes.push(content_hash);
-            let mut verdict = self.ids.observe(id_hash(source, event_id), content_hash, ingest_time_us);
+            // Its content may have been kept under an id of its own while another event had this one, which since has
+            // been forgotten.
+            let own_id = derived_id(event_id, content_hash);
+            let mut verdict = match self.ids.knows(id_hash(source, &own_id), content_hash, ingest_time_us) {
+                true => Verdict::Duplicate,
+                false => self.ids.observe(id_hash(source, event_id), content_hash, ingest_time_us),
+            };
             if verdict == Verdict::Collision {
-                let own_id = derived_id(event_id, content_hash);
                 verdict = self.ids.observe(id_hash(source, &own_id), content_hash, ingest_time_us);
                 if verdict == Verdict::New {
                     self.counts.collisions += 1;
@@ -251,6 +258,18 @@ fn complete(
     RecordBatch::try_new(Table::Events.arrow_schema(), columns).expect("the columns of `events`, in order")
 }
 
+/// Times that no calendar has are brought into it.
+fn with_times_in_calendar(mut batch: RecordBatch, names: &[&str]) -> RecordBatch {
+    for name in names {
+        let times = int(&batch, name);
+        if times.values().iter().any(|time| in_calendar(*time) != *time) {
+            let times = Int64Array::from_iter_values(times.values().iter().map(|time| in_calendar(*time)));
+            batch = replace(&batch, name, Arc::new(times));
+        }
+    }
+    batch
+}
+
 fn replace(batch: &RecordBatch, name: &str, column: ArrayRef) -> RecordBatch {
     let mut columns = batch.columns().to_vec();
     columns[batch.schema().index_of(name).expect("a column of our own schema")] = column;
@@ -258,26 +277,53 @@ fn replace(batch: &RecordBatch, name: &str, column: ArrayRef) -> RecordBatch {
 }
 
 /// What an event says, as one number: everything a retry repeats and nothing it may change (times of
-/// sending and receipt, the corrected time, what the door concluded).
+/// sending and receipt, the corrected time, what the door took from headers or concluded from them).
 struct ContentHasher<'b> {
     texts: Vec<&'b StringArray>,
     client_times: &'b Int64Array,
-    values: &'b arrow::array::Decimal128Array,
+    values: &'b Decimal128Array,
+    exposures: &'b ListArray,
 }
 
 impl<'b> ContentHasher<'b> {
-    const TEXTS: [&'static str; 12] = [
+    const TEXTS: [&'static str; 38] = [
         "event_name",
         "event_kind",
         "anonymous_id",
         "user_id",
         "previous_id",
+        "device_id",
         "account_id",
         "currency",
+        "channel",
+        "campaign_id",
+        "ad_id",
+        "creative_id",
         "message_id",
         "link_id",
+        "utm_source",
+        "utm_medium",
+        "utm_campaign",
+        "utm_term",
+        "utm_content",
+        "gclid",
+        "gbraid",
+        "wbraid",
+        "dclid",
+        "fbclid",
+        "msclkid",
+        "ttclid",
+        "twclid",
+        "li_fat_id",
+        "referrer_host",
+        "decision_id",
+        "url_host",
         "url_path",
         "url_query",
+        "title",
+        "language",
+        "timezone",
+        "screen",
         "properties",
     ];
 
@@ -286,16 +332,27 @@ impl<'b> ContentHasher<'b> {
             texts: Self::TEXTS.iter().map(|name| text(batch, name)).collect(),
             client_times: int(batch, "client_time_us"),
             values: money(batch, "value"),
+            exposures: array(batch, "exposures").as_list::<i32>(),
         }
     }
 
     fn hash(&self, row: usize) -> i64 {
         let mut hasher = Xxh3::new();
-        for texts in &self.texts {
-            // Lengths keep ("ab", "c") and ("a", "bc") apart; null is no length a text can have.
-            let text = text_at(texts, row);
+        // Lengths keep ("ab", "c") and ("a", "bc") apart; null is no length a text can have.
+        let mut add = |text: Option<&str>| {
             hasher.update(&text.map_or(u64::MAX, |text| text.len() as u64).to_le_bytes());
             hasher.update(text.unwrap_or_default().as_bytes());
+        };
+        for texts in &self.texts {
+            add(text_at(texts, row));
+        }
+        if self.exposures.is_valid(row) {
+            for shown in session_rows::exposures_of(&self.exposures.value(row)) {
+                let Exposure { experiment, variant, decision_id, probability } = shown;
+                for text in [Some(experiment), Some(variant), decision_id, probability.map(|ratio| ratio.to_string())] {
+                    add(text.as_deref());
+                }
+            }
         }
         hasher.update(&int_at(self.client_times, row).unwrap_or(i64::MIN).to_le_bytes());
         let value = self.values.is_valid(row).then(|| self.values.value(row));
@@ -425,7 +482,7 @@ impl DeadPartition {
             dead.push(DeadRow {
                 source: None,
                 event_id: None,
-                ingest_time_us: delivered.record.time_ms.saturating_mul(1_000),
+                ingest_time_us: in_calendar(delivered.record.time_ms.saturating_mul(1_000)),
                 reason: DeadReason::Undecodable,
                 detail: with_sources(error),
                 payload: Some(hex(&delivered.record.value)),
@@ -442,7 +499,7 @@ impl DeadPartition {
             .collect();
         if !offsets.is_empty() {
             let rows = offsets.len();
-            let batch = decoded.batch;
+            let batch = with_times_in_calendar(decoded.batch, &["ingest_time_us"]);
             let mut columns = batch.columns().to_vec();
             let days = int(&batch, "ingest_time_us").values().iter().map(|time| day_of(*time));
             let days: ArrayRef = Arc::new(Date32Array::from_iter_values(days));
@@ -475,6 +532,8 @@ fn with_sources(error: &dyn std::error::Error) -> String {
 
 #[cfg(test)]
 mod tests {
+    use arrow::compute::cast;
+    use arrow::datatypes::DataType;
     use bytes::Bytes;
     use tributary_analytics::session::SessionRule;
     use tributary_eventlog::Record;
@@ -509,6 +568,10 @@ mod tests {
         }
     }
 
+    fn outcome(partition: &EventsPartition) -> (u64, u64, u64) {
+        (partition.counts.kept, partition.counts.duplicates, partition.counts.collisions)
+    }
+
     #[test]
     fn events_that_come_one_by_one_take_little_room() {
         let mut partition = partition(DAY_US);
@@ -518,5 +581,70 @@ mod tests {
         assert_eq!(partition.pending_rows(), 5_000);
         assert!(partition.pending_bytes() < 10 << 20, "{} bytes", partition.pending_bytes());
         assert!(partition.events.take().len() < 20);
+    }
+
+    #[test]
+    fn all_that_a_client_says_tells_events_of_one_id_apart() {
+        let changes: [fn(&mut Event); 7] = [
+            |event| event.url_host = Some("shop.example".to_owned()),
+            |event| event.title = Some("Shoes".to_owned()),
+            |event| event.utm_source = Some("news".to_owned()),
+            |event| event.gclid = Some("g".to_owned()),
+            |event| event.device_id = Some("d".to_owned()),
+            |event| {
+                event.exposures = vec![Exposure {
+                    experiment: "e".to_owned(),
+                    variant: "a".to_owned(),
+                    decision_id: None,
+                    probability: None,
+                }];
+            },
+            |event| {
+                event.exposures = vec![Exposure {
+                    experiment: "e".to_owned(),
+                    variant: "b".to_owned(),
+                    decision_id: None,
+                    probability: None,
+                }];
+            },
+        ];
+        let mut partition = partition(DAY_US);
+        fold(&mut partition, &[event("1", "page", BASE_US)]);
+        for change in changes {
+            let mut other = event("1", "page", BASE_US);
+            change(&mut other);
+            fold(&mut partition, &[other.clone(), other]);
+        }
+        assert_eq!(outcome(&partition), (8, 7, 7));
+        let mut retry = event("1", "page", BASE_US + 5);
+        retry.sent_time_us = Some(BASE_US + 5);
+        retry.user_agent = Some("another".to_owned());
+        fold(&mut partition, &[retry]);
+        assert_eq!(outcome(&partition), (8, 8, 7), "what the door adds makes no other event of it");
+    }
+
+    #[test]
+    fn a_collided_event_is_known_again_after_the_first_of_its_id_is_forgotten() {
+        let mut partition = partition(DAY_US);
+        fold(&mut partition, &[event("1", "first", BASE_US), event("1", "second", BASE_US + DAY_US / 2)]);
+        assert_eq!(outcome(&partition), (2, 0, 1));
+        fold(&mut partition, &[event("1", "second", BASE_US + DAY_US + DAY_US / 4)]);
+        assert_eq!(outcome(&partition), (2, 1, 1));
+    }
+
+    #[test]
+    fn a_time_that_no_calendar_has_does_not_stop_the_line() {
+        let mut partition = partition(DAY_US);
+        let mut absurd = event("1", "page", i64::MAX);
+        absurd.event_time_us = i64::MIN;
+        fold(&mut partition, &[absurd]);
+        partition.fold(&[delivered(b"no event".to_vec(), 1)]);
+        let day_in = |batches: Vec<RecordBatch>, column: &str| {
+            let day = cast(array(&batches[0], column), &DataType::Utf8).unwrap();
+            day.as_string::<i32>().value(0).to_owned()
+        };
+        assert_eq!(day_in(partition.events.take(), "event_date"), "1970-01-01");
+        assert_eq!(day_in(partition.dead_letters.take(), "ingest_date"), "9999-12-31");
+        assert_eq!(partition.ids.newest_us(), Some(in_calendar(i64::MAX)));
     }
 }

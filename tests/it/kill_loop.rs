@@ -1,7 +1,7 @@
 //! `kill -9` at any instant loses no acknowledged event and doubles none; sessions come out as if nothing had been.
 //!
 //! In:      a loader that never rests; a server that is killed again and again at moments chosen by a seed.
-//! Out:     the books of `audit` after the last start.
+//! Out:     the books of `audit` after the last start; and the same rows again from the log alone, in lives without a kill.
 
 use std::time::{Duration, Instant};
 
@@ -9,9 +9,12 @@ use crate::audit;
 use crate::chance::Chance;
 use crate::load::Load;
 use crate::outside;
+use crate::replay;
 use crate::server::Home;
 
 const KILLS: u64 = 24;
+/// So many if none of the first fell between the commits of `events` and `sessions`: the moment the protocol is for.
+const KILLS_MAX: u64 = 80;
 /// Every so many lives end before the server has answered once: recovery too must survive being killed.
 const KILLED_YOUNG_EVERY: u64 = 5;
 const ACKNOWLEDGED_A_LIFE_MAX: u64 = 500;
@@ -39,7 +42,9 @@ async fn survives_kills(home: Home, mut chance: Chance) {
     let home = &home.with("pipeline.commit_interval_ms", "20");
     let load = Load::new(chance.split(), BEGUN_US);
     let mut start_time = Duration::from_millis(500);
-    for life in 0..KILLS {
+    let mut life = 0;
+    while life < KILLS || (life < KILLS_MAX && caught_between(home) == 0) {
+        life += 1;
         if life % KILLED_YOUNG_EVERY == KILLED_YOUNG_EVERY - 1 {
             let server = home.spawn();
             tokio::time::sleep(part_of(start_time, &mut chance)).await;
@@ -71,12 +76,21 @@ async fn survives_kills(home: Home, mut chance: Chance) {
     assert!(server.stop().await.success());
     let server = home.start().await;
     audit::all_is_well(&server, &ledger).await;
-    // How often a kill fell between the commits of `events` and `sessions`: the moment the protocol is for.
-    let caught_between = home.told().matches("a crash left behind").count();
+    let rows = replay::all_rows(&server).await;
+    assert!(server.stop().await.success());
+    // What was put together from tables after each kill says in every column what the log says in one go.
+    replay::lake_comes_back(home, ("60000", "1000000"), &rows).await;
+    let caught_between = caught_between(home);
     eprintln!(
-        "{KILLS} kills, {caught_between} times a partition was caught between two commits: {} events sent, {acknowledged} acknowledged",
+        "{life} kills, {caught_between} times a partition was caught between two commits: {} events sent, {acknowledged} acknowledged",
         ledger.sent.len()
     );
+    assert!(caught_between > 0, "no kill fell between the commits of `events` and `sessions`");
+}
+
+/// How often a start found rows of `events` that `sessions` did not know.
+fn caught_between(home: &Home) -> usize {
+    home.told().matches("a crash left behind").count()
 }
 
 /// Waits until the table has one commit more than now; not for long, as there may be nothing to commit to it.

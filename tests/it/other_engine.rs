@@ -1,10 +1,11 @@
 //! Engines that are not ours read the tables: Delta's own reader lists them, DuckDB reads the files.
 //!
 //! In:      a lake with money, lists, late events and dead letters.
-//! Out:     the same counts, sums, bounds and columns as our own SQL gives.
+//! Out:     the same counts, sums, bounds and columns as our own SQL gives, and some rows with the same texts.
 
 use serde_json::{Map, Value};
 use tributary_schemas::Table;
+use tributary_schemas::columns::ColumnKind;
 
 use crate::chance::Chance;
 use crate::load::Load;
@@ -55,7 +56,27 @@ async fn delta_and_duckdb_find_the_rows_our_own_sql_finds() {
         for (name, ours) in &ours {
             assert_eq!(&found[name], ours, "{}: {name} by DuckDB", table.name());
         }
+        let texts = texts(&server, *table).await;
+        assert!(texts.as_array().is_some_and(|rows| !rows.is_empty()), "{}", table.name());
+        assert_eq!(found["texts"], texts, "{}: texts by DuckDB", table.name());
     }
+}
+
+/// Every text column of the first rows, nulls too.
+async fn texts(server: &Server<'_>, table: Table) -> Value {
+    let columns = table.columns();
+    let columns: Vec<&str> =
+        columns.iter().filter(|column| column.kind == ColumnKind::Text).map(|column| column.name).collect();
+    let (from, order) = match table {
+        Table::Events => ("events", "log_partition, log_offset"),
+        Table::Sessions => ("session_history", "session_id, version"),
+        Table::Identities => ("identities", "log_partition, log_offset"),
+        Table::DeadLetters => ("dead_letters", "log_topic, log_partition, log_offset"),
+    };
+    let rows = server.sql(&format!("SELECT {} FROM {from} ORDER BY {order} LIMIT 200", columns.join(", "))).await;
+    let of_row =
+        |row: &Map<String, Value>| columns.iter().map(|name| row.get(*name).cloned().unwrap_or_default()).collect();
+    Value::Array(rows.iter().map(of_row).collect())
 }
 
 async fn ours(server: &Server<'_>, table: Table) -> Map<String, Value> {

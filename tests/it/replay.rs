@@ -53,28 +53,30 @@ async fn comes_back(home: Home, chance: Chance) {
         before.iter().all(|(table, rows)| !rows.is_empty() || *table == "identities"),
         "every table has rows to lose"
     );
-
     // Once in one piece, once in many.
-    for (commit_interval_ms, commit_rows_max) in [("60000", "1000000"), ("20", "97")] {
-        std::fs::remove_dir_all(home.lake_dir()).unwrap();
-        let again = Home::with_data_of(&home)
-            .with("pipeline.commit_interval_ms", commit_interval_ms)
-            .with("pipeline.commit_rows_max", commit_rows_max);
-        // A polite stop takes in all the log holds; the next start only reads.
-        assert!(again.start().await.stop().await.success());
-        let server = again.start().await;
-        for ((table, before), (_, after)) in before.iter().zip(all_rows(&server).await) {
-            assert_eq!(
-                before.len(),
-                after.len(),
-                "{table}: rows after a replay with commit_rows_max {commit_rows_max}"
-            );
-            for (before, after) in before.iter().zip(&after) {
-                assert_eq!(before, after, "{table}, replayed with commit_rows_max {commit_rows_max}");
-            }
-        }
-        assert!(server.stop().await.success());
+    for cuts in [("60000", "1000000"), ("20", "97")] {
+        lake_comes_back(&home, cuts, &before).await;
     }
+}
+
+/// Deletes the lake of a home that is not running; makes it anew with commits cut so (`commit_interval_ms`,
+/// `commit_rows_max`); and finds the rows that were there before.
+pub(crate) async fn lake_comes_back(home: &Home, cuts: (&str, &str), before: &[TableRows]) {
+    let (commit_interval_ms, commit_rows_max) = cuts;
+    std::fs::remove_dir_all(home.lake_dir()).unwrap();
+    let again = Home::with_data_of(home)
+        .with("pipeline.commit_interval_ms", commit_interval_ms)
+        .with("pipeline.commit_rows_max", commit_rows_max);
+    // A polite stop takes in all the log holds; the next start only reads.
+    assert!(again.start().await.stop().await.success());
+    let server = again.start().await;
+    for ((table, before), (_, after)) in before.iter().zip(all_rows(&server).await) {
+        assert_eq!(before.len(), after.len(), "{table}: rows after a replay with commit_rows_max {commit_rows_max}");
+        for (before, after) in before.iter().zip(&after) {
+            assert_eq!(before, after, "{table}, replayed with commit_rows_max {commit_rows_max}");
+        }
+    }
+    assert!(server.stop().await.success());
 }
 
 /// An acknowledged event that `audit` would miss would be missed after a replay too, so the first lake is audited.
@@ -96,7 +98,10 @@ async fn a_lake_deleted_again_and_again_while_events_come_in_still_balances() {
     audit::all_is_well(&home.start().await, &load.ledger()).await;
 }
 
-async fn all_rows(server: &Server<'_>) -> Vec<(&'static str, Vec<Map<String, Value>>)> {
+/// A table's name, and its rows without what depends on where commits were cut.
+pub(crate) type TableRows = (&'static str, Vec<Map<String, Value>>);
+
+pub(crate) async fn all_rows(server: &Server<'_>) -> Vec<TableRows> {
     let mut all = Vec::new();
     for (table, query, aside) in TABLES {
         let mut rows = server.sql(query).await;

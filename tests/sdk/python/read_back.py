@@ -28,6 +28,13 @@ AGGREGATES = {
     "dead_letters": "count(DISTINCT (log_topic, log_partition, log_offset)) AS positions, sum(payload_bytes)::BIGINT AS bytes",
 }
 
+ORDERS = {
+    "events": "log_partition, log_offset",
+    "sessions": "session_id, version",
+    "identities": "log_partition, log_offset",
+    "dead_letters": "log_topic, log_partition, log_offset",
+}
+
 for table, aggregates in AGGREGATES.items():
     delta = DeltaTable(lake / table)
     found = {
@@ -46,4 +53,10 @@ for table, aggregates in AGGREGATES.items():
         )
         names = [column[0] for column in result.description]
         found |= dict(zip(names, result.fetchone()))
+        texts = ", ".join(field.name for field in delta.schema().fields if field.type.type == "string")
+        found["texts"] = duck.execute(
+            f"SELECT {texts} FROM read_parquet(?, hive_partitioning = true, union_by_name = true) "
+            f"ORDER BY {ORDERS[table]} LIMIT 200",
+            [files],
+        ).fetchall()
     print(json.dumps(found))

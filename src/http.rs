@@ -1,15 +1,97 @@
 //! The HTTP client of commands that talk to a server.
+//!
+//! In:      the address of a server.
+//! Out:     a client for it, or why a key or token must not go there.
+//! Promise: a key or token crosses a network in clear only where its owner says so; no redirect is followed, for
+//!          it would take them elsewhere and make a GET of a POST.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use anyhow::Context;
+use reqwest::{Url, redirect};
+
+use crate::cli::UserError;
 
 /// A client for `url`. What runs on this machine is asked directly, whatever proxy the environment names: a proxy
 /// elsewhere cannot reach our loopback.
 pub(crate) fn client_for(url: &str, time_max: Duration) -> anyhow::Result<reqwest::Client> {
-    let host = url.strip_prefix("http://").unwrap_or(url);
-    let is_here = ["127.", "localhost", "[::1]"].iter().any(|here| host.starts_with(here));
-    let builder = reqwest::Client::builder().timeout(time_max);
-    let builder = if is_here { builder.no_proxy() } else { builder };
+    let builder = reqwest::Client::builder().timeout(time_max).redirect(redirect::Policy::none());
+    let builder = if is_here(url) { builder.no_proxy() } else { builder };
     builder.build().context("the HTTP client cannot start")
+}
+
+/// The address of a server as typed, without slashes at its end; or what to type instead.
+pub(crate) fn address(typed: &str) -> Result<String, UserError> {
+    let parsed = Url::parse(typed).ok().filter(Url::has_host);
+    match parsed.as_ref().map(Url::scheme) {
+        Some("http") => Ok(typed.trim_end_matches('/').to_owned()),
+        Some("https") => Err(UserError(format!("https:// is not spoken by this program yet; {}", tunnel(typed)))),
+        _ => Err(UserError(format!("{typed:?} is no address of a server; write for example http://127.0.0.1:8080"))),
+    }
+}
+
+/// Refuses to send a key or token in clear to another machine, unless its owner said that it may be.
+pub(crate) fn keep_secret(url: &str, insecure_http: bool) -> Result<(), UserError> {
+    if insecure_http || is_here(url) {
+        return Ok(());
+    }
+    Err(UserError(format!(
+        "{url} is another machine, and over http:// everyone on the way can read the key and the rows; {}. Where the \
+         whole way is yours, add --insecure-http",
+        tunnel(url)
+    )))
+}
+
+fn tunnel(url: &str) -> String {
+    let host = Url::parse(url).ok().and_then(|url| url.host_str().map(str::to_owned)).unwrap_or_default();
+    format!("open a tunnel with `ssh -N -L 8080:127.0.0.1:8080 {host}` and give --url http://127.0.0.1:8080")
+}
+
+/// Whether nothing that is sent there leaves this machine. A server that listens on all addresses writes down
+/// 0.0.0.0, which leads to itself.
+fn is_here(url: &str) -> bool {
+    let Some(host) = Url::parse(url).ok().and_then(|url| url.host_str().map(str::to_owned)) else { return false };
+    let ip = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+    host == "localhost" || ip.is_ok_and(|ip| ip.is_loopback() || ip.is_unspecified())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_that_cannot_be_talked_to_is_refused_with_what_to_write() {
+        for (typed, words) in [
+            ("127.0.0.1:8080", "http://127.0.0.1:8080"),
+            ("localhost:8080", "http://127.0.0.1:8080"),
+            ("", "http://127.0.0.1:8080"),
+            ("ftp://x", "http://127.0.0.1:8080"),
+            ("https://shop.example", "ssh -N -L 8080:127.0.0.1:8080 shop.example"),
+        ] {
+            let told = address(typed).unwrap_err().to_string();
+            assert!(told.contains(words), "{typed}: {told}");
+        }
+        assert_eq!(address("http://shop.example:8080/door/").unwrap(), "http://shop.example:8080/door");
+    }
+
+    #[test]
+    fn a_secret_leaves_the_machine_only_when_its_owner_says_so() {
+        for here in
+            ["http://127.0.0.1:1", "http://127.8.9.1", "http://localhost:80/x", "http://[::1]:8080", "http://0.0.0.0:1"]
+        {
+            assert!(keep_secret(here, false).is_ok(), "{here}");
+        }
+        // Names and user parts that only look like this machine.
+        for away in [
+            "http://10.0.0.7:8080",
+            "http://127.0.0.1.example",
+            "http://localhost.example",
+            "http://127.0.0.1@far.example",
+        ] {
+            let told = keep_secret(away, false).unwrap_err().to_string();
+            assert!(told.contains("ssh -N") && told.contains("--insecure-http"), "{told}");
+            assert!(keep_secret(away, true).is_ok(), "{away}");
+        }
+    }
 }

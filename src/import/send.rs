@@ -2,9 +2,10 @@
 //!
 //! In:       batches in file order.
 //! Out:      how many events the door took; refused ones, through a callback.
-//! Promise:  a request the door is too busy for is tried again with the same ids until it is taken or
-//!           `retry_for` has passed; a request is under way together with another only when all their times
-//!           lie within `TOGETHER_US_MAX`, so that a history arrives in its order.
+//! Promise:  an event counts as taken only by the door's own word for each; a request the door is too busy for is
+//!           tried again with the same ids until it is taken or `retry_for` has passed; a request is under way
+//!           together with another only when all their times lie within `TOGETHER_US_MAX`, so that a history
+//!           arrives in its order.
 //! Not here: what a batch is made of (`batch`).
 
 use std::collections::VecDeque;
@@ -19,6 +20,7 @@ use tokio::time::Instant;
 use super::ImportOptions;
 use super::batch::Batch;
 use super::row::Reject;
+use crate::cli::UserError;
 use crate::http;
 
 /// A history read from a file runs through days in seconds. Requests that overtake one another would put the
@@ -54,18 +56,14 @@ pub(crate) struct Sent {
 impl Door {
     /// `url`: scheme, host and port of the server, with or without a path the door is mounted under.
     pub(crate) fn new(url: &str, write_key: &str) -> anyhow::Result<Self> {
-        let url = url.trim_end_matches('/');
-        if url.starts_with("https://") {
-            bail!(
-                "this build speaks plain HTTP only; import from a machine next to the server, or through a local \
-                 proxy that speaks TLS"
-            );
-        }
-        if !url.starts_with("http://") {
-            bail!("{url:?} is no address of a server; write for example http://127.0.0.1:8080");
-        }
-        let client = http::client_for(url, REQUEST_TIME_MAX)?;
+        let url = http::address(url)?;
+        let client = http::client_for(&url, REQUEST_TIME_MAX)?;
         Ok(Self { client, batch_url: format!("{url}/v1/batch"), write_key: write_key.to_owned() })
+    }
+
+    /// What answers there is something else.
+    fn is_not_one(&self) -> UserError {
+        UserError(format!("{} is not the door of a Tributary server; check --url", self.batch_url))
     }
 }
 
@@ -185,14 +183,19 @@ async fn request(door: &Door, batch: &Batch, retry_for: Duration) -> anyhow::Res
                 // A body that breaks off means the answer is unknown, as when the connection never stood.
                 let body = response.bytes().await;
                 match (status, body) {
-                    (200, Ok(body)) => return Ok(Answer::Taken { dead_lettered: dead_lettered(&body) }),
-                    (401 | 403, _) => bail!(
-                        "the server refuses the write key; give the key of the source the data belongs to with \
-                         --write-key (on the server they stand in keys.toml in its data folder, or in its settings)"
-                    ),
-                    (404 | 405, _) => {
-                        bail!("{} is not the door of a Tributary server; check --url", door.batch_url)
+                    (200, Ok(body)) => match dead_lettered(&body, batch.lines.len() as u64) {
+                        Some(dead_lettered) => return Ok(Answer::Taken { dead_lettered }),
+                        None => return Err(door.is_not_one().into()),
+                    },
+                    (401 | 403, _) => {
+                        return Err(UserError(
+                            "the server refuses the write key; give the key of the source the data belongs to with \
+                             --write-key (on the server they stand in keys.toml in its data folder, or in its settings)"
+                                .to_owned(),
+                        )
+                        .into());
                     }
+                    (..=399 | 404 | 405, Ok(_)) => return Err(door.is_not_one().into()),
                     (413, body) => return Ok(Answer::TooLarge(said(body))),
                     (408 | 429 | 500.., body) => (format!("the server answers {status}: {}", said(body)), wait),
                     (_, Err(error)) => (format!("the answer broke off: {}", root_cause(&error)), None),
@@ -210,9 +213,18 @@ async fn request(door: &Door, batch: &Batch, retry_for: Duration) -> anyhow::Res
     }
 }
 
-fn dead_lettered(body: &[u8]) -> u64 {
-    let answer: serde_json::Value = serde_json::from_slice(body).unwrap_or_default();
-    answer.get("dead_lettered").and_then(serde_json::Value::as_u64).unwrap_or(0)
+/// How many of `sent` events the door kept apart. `None` unless the body is the door's own and gives account of
+/// each: much on the web answers 200 to whatever it is sent.
+fn dead_lettered(body: &[u8], sent: u64) -> Option<u64> {
+    #[derive(serde::Deserialize)]
+    struct Taken {
+        success: bool,
+        accepted: u64,
+        dead_lettered: u64,
+    }
+    let taken: Taken = serde_json::from_slice(body).ok()?;
+    let accounted_for = taken.accepted.checked_add(taken.dead_lettered) == Some(sent);
+    (taken.success && accounted_for).then_some(taken.dead_lettered)
 }
 
 /// What the door said in words.
@@ -260,9 +272,19 @@ mod tests {
     }
 
     #[test]
-    fn an_address_that_is_none_is_refused_at_once() {
-        for url in ["https://x", "127.0.0.1:8080", ""] {
-            assert!(Door::new(url, "k").is_err(), "{url}");
+    fn only_the_doors_own_word_for_every_event_counts() {
+        let taken = |body: &str| dead_lettered(body.as_bytes(), 3);
+        assert_eq!(taken(r#"{"success":true,"accepted":2,"dead_lettered":1}"#), Some(1));
+        for other in [
+            "",
+            "<html>Welcome</html>",
+            "{}",
+            r#"{"success":true}"#,
+            r#"{"success":false,"accepted":3,"dead_lettered":0}"#,
+            r#"{"success":true,"accepted":2,"dead_lettered":0}"#,
+            r#"{"success":true,"accepted":4,"dead_lettered":0}"#,
+        ] {
+            assert_eq!(taken(other), None, "{other}");
         }
     }
 }

@@ -132,7 +132,8 @@ impl Mapper {
             event.insert("timestamp".to_owned(), Value::String(shown));
         }
         // The name of the file, the number of the row and its content: the same in a second run, and another one
-        // for the same row in another file. A row that is corrected in the file counts as a new event.
+        // for the same row in another file. A row that is corrected, or moved by a line above it, is a new event; a
+        // row that another mapping makes other fields of is the same id with other content.
         if event.get("messageId").is_none_or(Value::is_null) {
             let hash = content_hash(&[self.file_name.as_bytes(), &row.content_hash.to_le_bytes()]);
             event.insert("messageId".to_owned(), Value::String(format!("import-{hash:016x}-{}", row.line)));
@@ -218,6 +219,7 @@ fn by_name(columns: &Columns) -> anyhow::Result<Node> {
         columns.names().join(", ")
     );
     let mut top = Vec::new();
+    let mut clashes = Vec::new();
     for name in columns.names() {
         let path: Vec<&str> = match name.split_once('.') {
             Some(("properties" | "traits" | "context", _)) => name.split('.').collect(),
@@ -225,29 +227,43 @@ fn by_name(columns: &Columns) -> anyhow::Result<Node> {
             _ => vec!["properties", name],
         };
         // Braces of a column's name mean nothing here, so the template is made whole, not parsed.
-        put(&mut top, &path, Node::Template(Template::of_column(name)));
+        if !put(&mut top, &path, Node::Template(Template::of_column(name))) {
+            clashes.push(format!("{name:?}"));
+        }
     }
+    anyhow::ensure!(
+        clashes.is_empty(),
+        "these columns stand for a field that another column stands for too, or for a part of it: {}; rename them, or \
+         write a mapping file and give it with --mapping: docs/import.md",
+        clashes.join(", ")
+    );
     Ok(Node::Table(top))
 }
 
-fn put(table: &mut Vec<(String, Node)>, path: &[&str], leaf: Node) {
-    let [first, rest @ ..] = path else { return };
-    if rest.is_empty() {
-        table.push(((*first).to_owned(), leaf));
-        return;
-    }
-    let index = table.iter().position(|(key, node)| key == first && matches!(node, Node::Table(_)));
-    let index = index.unwrap_or_else(|| {
-        table.push(((*first).to_owned(), Node::Table(Vec::new())));
-        table.len() - 1
-    });
-    if let Node::Table(inner) = &mut table[index].1 {
-        put(inner, rest, leaf);
+/// Whether there was room: no field, and no object of that name, stood at the end of the path or on the way.
+fn put(table: &mut Vec<(String, Node)>, path: &[&str], leaf: Node) -> bool {
+    let [first, rest @ ..] = path else { return false };
+    let index = table.iter().position(|(key, _)| key == first);
+    match (index, rest.is_empty()) {
+        (Some(_), true) => false,
+        (None, true) => {
+            table.push(((*first).to_owned(), leaf));
+            true
+        }
+        (index, false) => {
+            let index = index.unwrap_or_else(|| {
+                table.push(((*first).to_owned(), Node::Table(Vec::new())));
+                table.len() - 1
+            });
+            match &mut table[index].1 {
+                Node::Table(inner) => put(inner, rest, leaf),
+                _ => false,
+            }
+        }
     }
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
     use serde_json::json;
@@ -304,6 +320,18 @@ mod tests {
         assert_eq!(event["type"], "track");
         assert_eq!(event["properties"], json!({"price": "3", "colour": "red"}));
         assert_eq!(event["context"]["page"]["url"], "https://x/");
+    }
+
+    #[test]
+    fn columns_that_want_the_same_field_are_refused_not_lost() {
+        for names in [
+            ["userId", "properties.a", "properties.a.b"],
+            ["userId", "properties.a.b", "properties.a"],
+            ["userId", "colour", "properties.colour"],
+        ] {
+            let told = Mapping::default().for_columns(Some(&columns(&names)), "f").err().unwrap().to_string();
+            assert!(told.contains(&format!("{:?}", names[2])), "{told}");
+        }
     }
 
     #[test]

@@ -137,7 +137,6 @@ fn parse(text: &str, delimiter: u8) -> Parsed {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 

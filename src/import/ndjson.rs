@@ -49,7 +49,6 @@ impl Rows for NdjsonRows {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 

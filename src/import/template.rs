@@ -174,7 +174,6 @@ fn typed(name: &str, form: Form, value: &Value) -> Result<Value, String> {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests {
     use super::super::row::{Body, Columns, Row};
     use super::*;

@@ -2,8 +2,10 @@
 //!
 //! In:      a command line.
 //! Out:     a bar while it runs; a summary; rejected rows beside the file.
-//! Promise: exit code 0 also when some rows were rejected: they are told and written down, the rest is in.
+//! Promise: exit code 0 also when some rows were rejected: they are told and written down, the rest is in. A file
+//!          that breaks off ends with 1, after what stood before is in and told.
 
+use std::net::TcpStream;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -11,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Door, FileFormat, ImportOptions, Mapping, Source, Summary, grouped, progress_bar, rejects_path, run};
 use crate::cli::UserError;
+use crate::http;
 use crate::settings::{Settings, SettingsError};
 
 #[derive(clap::Args)]
@@ -33,6 +36,9 @@ pub(crate) struct ImportArgs {
     /// Data folder of a server on this machine
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
+    /// Send the key in clear to another machine
+    #[arg(long)]
+    insecure_http: bool,
     /// What kind of file it is, where its name does not say
     #[arg(long, value_name = "KIND")]
     format: Option<FileFormat>,
@@ -77,8 +83,12 @@ pub(crate) async fn command(
             importing.await
         }
     };
-    print_summary(&summary?);
-    Ok(())
+    let summary = summary?;
+    print_summary(&summary);
+    match summary.broke_off {
+        Some(why) => Err(anyhow::anyhow!("{why} What stood before is in, and is not doubled by another run soon")),
+        None => Ok(()),
+    }
 }
 
 /// Address and key: from the flags, else from the data folder of a server on this machine.
@@ -86,8 +96,12 @@ fn door(
     args: &ImportArgs,
     load: impl FnOnce(Option<PathBuf>) -> Result<Settings, SettingsError>,
 ) -> anyhow::Result<Door> {
+    if let Some(url) = &args.url {
+        http::address(url)?;
+        http::keep_secret(url, args.insecure_http)?;
+    }
     if let (Some(url), Some(key)) = (&args.url, &args.write_key) {
-        return Door::new(url, key).map_err(|error| UserError(error.to_string()).into());
+        return Door::new(url, key);
     }
     let settings = load(args.data.clone())?;
     let url = match &args.url {
@@ -108,19 +122,27 @@ fn door(
             })?
         }
     };
-    Door::new(&url, &key).map_err(|error| UserError(error.to_string()).into())
+    Door::new(&url, &key)
 }
 
+/// How long a server on this machine may take to let somebody in.
+const KNOCK_TIME_MAX: Duration = Duration::from_secs(5);
+
 /// The address a server on this data folder wrote down.
-pub(crate) fn running_server(settings: &Settings) -> anyhow::Result<String> {
-    let file = settings.serve.data_dir.join("listen.addr");
-    let addr = std::fs::read_to_string(&file).map_err(|_| {
-        UserError(format!(
-            "no server runs on {}; start one with `tributary serve`, or name one with --url http://HOST:PORT",
-            settings.serve.data_dir.display()
-        ))
-    })?;
-    Ok(format!("http://{}", addr.trim()))
+///
+/// A server that was killed leaves its address behind; five minutes of trying again would not bring it back.
+fn running_server(settings: &Settings) -> anyhow::Result<String> {
+    let addr = std::fs::read_to_string(settings.serve.data_dir.join("listen.addr")).unwrap_or_default();
+    let addr = addr.trim();
+    let answers = addr.parse().is_ok_and(|addr| TcpStream::connect_timeout(&addr, KNOCK_TIME_MAX).is_ok());
+    if answers {
+        return Ok(format!("http://{addr}"));
+    }
+    Err(UserError(format!(
+        "no server runs on {}; start one with `tributary serve`, or name one with --url http://HOST:PORT",
+        settings.serve.data_dir.display()
+    ))
+    .into())
 }
 
 /// What came of it, for a person.

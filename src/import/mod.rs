@@ -2,9 +2,9 @@
 //!
 //! In:       a CSV (plain or gzip), NDJSON or Parquet file, a mapping, the door's address and a write key.
 //! Out:      requests to the door; a summary; the rows that could not be sent, each with line and reason.
-//! Promise:  message ids depend on the file alone, so a second run doubles nothing; a row that cannot be read
-//!           is told and the rest goes on; memory is bounded however long the file.
-//! Not here: what the door makes of an event (`ingest`).
+//! Promise:  message ids depend on the file alone, so a second run within `pipeline.dedup_window_ms` doubles nothing;
+//!           a row that cannot be read is told and the rest goes on; memory is bounded however long the file.
+//! Not here: what the door makes of an event (`ingest`), and which ids are still remembered (`pipeline`).
 
 mod batch;
 mod command;
@@ -33,6 +33,7 @@ pub(crate) use mapping::Mapping;
 pub(crate) use reader::{FileFormat, Source};
 pub(crate) use send::{Door, Sent};
 
+use crate::cli::UserError;
 use batch::Batcher;
 use rejects::Rejects;
 
@@ -78,6 +79,8 @@ pub(crate) struct Summary {
     /// The first few of those, ready to print.
     pub(crate) rejects_shown: Vec<String>,
     pub(crate) rejects_file: Option<PathBuf>,
+    /// Why the file could not be read to its end; what stood before was sent.
+    pub(crate) broke_off: Option<String>,
     pub(crate) took: Duration,
 }
 
@@ -93,7 +96,7 @@ const BATCHES_AHEAD_MAX: usize = 8;
 /// Sends a whole file.
 ///
 /// Stops early, with what was sent so far in the summary's place lost, only when the door refuses the key, when
-/// it stays away longer than `retry_for`, or when `stop` is given; running it again then sends the rest, because
+/// it stays away longer than `retry_for`, or when `stop` is given; running it again soon then sends the rest, because
 /// rows sent before carry the same message ids.
 pub(crate) async fn run(
     source: Source,
@@ -105,7 +108,7 @@ pub(crate) async fn run(
 ) -> anyhow::Result<Summary> {
     let begun = Instant::now();
     let bytes_read = Arc::new(AtomicU64::new(0));
-    progress.set_length(source.length_bytes()?.max(1));
+    progress.set_length(source.length_bytes().map_err(users)?.max(1));
 
     let (batches_in, mut batches_out) = tokio::sync::mpsc::channel(BATCHES_AHEAD_MAX);
     // The reading thread and the sender both find rows to reject; each holds the lock for one row.
@@ -115,11 +118,16 @@ pub(crate) async fn run(
         let options = options.clone();
         let name = source.name().to_owned();
         let rejects = rejects.clone();
-        tokio::task::spawn_blocking(move || -> anyhow::Result<()> {
-            let mut rows = source.open(options.format, &mapping, bytes_read)?;
-            let mapper = mapping.for_columns(rows.columns(), &name)?;
+        tokio::task::spawn_blocking(move || -> anyhow::Result<Option<String>> {
+            let mut rows = source.open(options.format, &mapping, bytes_read).map_err(users)?;
+            let mapper = mapping.for_columns(rows.columns(), &name).map_err(users)?;
             let mut batcher = Batcher::new(options.batch_events_max);
-            while let Some(row) = rows.next_row()? {
+            let broke_off = loop {
+                let row = match rows.next_row() {
+                    Ok(Some(row)) => row,
+                    Ok(None) => break None,
+                    Err(error) => break Some(format!("{error:#}")),
+                };
                 let event = match row {
                     Ok(row) => mapper.event(&row).map_err(|reason| row.reject(reason)),
                     Err(reject) => Err(reject),
@@ -129,17 +137,17 @@ pub(crate) async fn run(
                         if let Some(full) = batcher.add(event) {
                             // The sender is gone only when it gave up; its error is the one to tell.
                             if batches_in.blocking_send(full).is_err() {
-                                return Ok(());
+                                return Ok(None);
                             }
                         }
                     }
                     Err(reject) => locked(&rejects).add(reject)?,
                 }
-            }
+            };
             if let Some(last) = batcher.finish() {
                 drop(batches_in.blocking_send(last));
             }
-            Ok(())
+            Ok(broke_off)
         })
     };
 
@@ -152,14 +160,14 @@ pub(crate) async fn run(
     let sent = tokio::select! {
         biased;
         () = stop.cancelled() => Err(anyhow::anyhow!(
-            "interrupted; run the same command again to send the rest (nothing is counted twice)"
+            "interrupted; run the same command again soon to send the rest (what is in already is not doubled)"
         )),
         sent = send::send_all(&door, &mut batches_out, &options, on_progress, on_refused) => sent,
     };
     // Closing the channel lets the reading thread end, whatever became of the sender.
     batches_out.close();
     while batches_out.recv().await.is_some() {}
-    reading.await.context("the thread that reads the file broke off")??;
+    let broke_off = reading.await.context("the thread that reads the file broke off")??;
     let sent = sent?;
     progress.finish_and_clear();
     let mut rejects = locked(&rejects);
@@ -171,8 +179,14 @@ pub(crate) async fn run(
         rejected: rejects.count(),
         rejects_shown,
         rejects_file: rejects.file_written(),
+        broke_off,
         took: begun.elapsed(),
     })
+}
+
+/// What is wrong before a row was sent is in the file or the command, for the user to mend.
+fn users(error: anyhow::Error) -> anyhow::Error {
+    UserError(format!("{error:#}")).into()
 }
 
 fn locked(rejects: &Mutex<Rejects>) -> std::sync::MutexGuard<'_, Rejects> {
@@ -211,7 +225,6 @@ pub(crate) fn progress_bar(what: &str) -> ProgressBar {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 

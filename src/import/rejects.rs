@@ -2,7 +2,7 @@
 //!
 //! In:      rejects, in any order.
 //! Out:     a count; lines to print; an NDJSON file, made with the first of them.
-//! Promise: memory is bounded however many there are.
+//! Promise: memory is bounded however many there are; a file of an earlier run does not pass for one of this run.
 
 use std::fs::File;
 use std::io::{BufWriter, Write};
@@ -53,9 +53,29 @@ impl Rejects {
 
     /// The lines to print, once everything is written down.
     pub(crate) fn finish(&mut self) -> anyhow::Result<Vec<String>> {
-        if let Some(file) = &mut self.file {
-            file.flush().context("the rejected rows could not be written down in full")?;
+        match (&mut self.file, &self.path) {
+            (Some(file), _) => file.flush().context("the rejected rows could not be written down in full")?,
+            // Nothing but a plain file: --rejects /dev/null must not take the device away.
+            (None, Some(path)) if path.is_file() => std::fs::remove_file(path).with_context(|| {
+                format!("no row was rejected, but {} of an earlier run cannot be removed", path.display())
+            })?,
+            (None, _) => {}
         }
         Ok(std::mem::take(&mut self.shown))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rejects_of_an_earlier_run_do_not_stay() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.rejected.ndjson");
+        let mut first = Rejects::new(Some(path.clone()));
+        first.add(Reject { line: 2, reason: "odd".to_owned(), row: "x".to_owned() }).unwrap();
+        assert_eq!((first.finish().unwrap().len(), path.exists()), (1, true));
+        assert_eq!((Rejects::new(Some(path.clone())).finish().unwrap().len(), path.exists()), (0, false));
     }
 }

@@ -1,17 +1,24 @@
-//! Imports through the door of a running server: broken rows, gzip, a second run.
+//! Imports through the door of a running server: every kind of file, broken rows, a second run; and what is no door.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Output;
+use std::sync::Arc;
 
 use crate::server::{Home, Server, TRUSTED_KEY, TRUSTED_SOURCE};
 
 async fn import(server: &Server<'_>, dir: &Path, arguments: &[&str]) -> Output {
-    let url = server.url("");
+    import_to(&server.url(""), dir, arguments).await
+}
+
+async fn import_to(url: &str, dir: &Path, arguments: &[&str]) -> Output {
+    tributary_import(dir, &[arguments, &["--url", url, "--write-key", TRUSTED_KEY]].concat()).await
+}
+
+async fn tributary_import(dir: &Path, arguments: &[&str]) -> Output {
     tokio::process::Command::new(env!("CARGO_BIN_EXE_tributary"))
         .arg("import")
         .args(arguments)
-        .args(["--url", url.as_str(), "--write-key", TRUSTED_KEY])
         .current_dir(dir)
         .output()
         .await
@@ -106,36 +113,200 @@ async fn ndjson_in_segments_shape_needs_no_mapping() {
 }
 
 #[tokio::test]
-async fn what_a_user_must_mend_is_told_with_exit_code_2_or_1() {
+async fn parquet_keeps_amounts_times_and_nulls() {
+    use arrow::array::{
+        ArrayRef, Date32Array, Decimal128Array, RecordBatch, StringArray, TimestampMicrosecondArray,
+        TimestampMillisecondArray,
+    };
+    let home = Home::embedded();
+    let server = home.start().await;
+    let dir = tempfile::tempdir().unwrap();
+    // 2026-03-01T10:00:00Z, and amounts that no float holds.
+    let time_us = 1_772_359_200_000_000;
+    let amounts = Decimal128Array::from(vec![Some(123_456_789_012_000_001), None, Some(-300_000), Some(1)]);
+    let columns: [(&str, ArrayRef); 6] = [
+        ("who", Arc::new(StringArray::from(vec![Some("u0"), Some("u1"), Some("u2"), None]))),
+        ("total", Arc::new(amounts.with_precision_and_scale(18, 6).unwrap())),
+        ("zoned", Arc::new(TimestampMicrosecondArray::from(vec![time_us; 4]).with_timezone("Europe/Berlin"))),
+        ("plain", Arc::new(TimestampMillisecondArray::from(vec![time_us / 1_000; 4]))),
+        ("day", Arc::new(Date32Array::from(vec![20_513; 4]))),
+        ("colour", Arc::new(StringArray::from(vec![None, Some("red"), None, None]))),
+    ];
+    let batch = RecordBatch::try_from_iter_with_nullable(columns.map(|(name, column)| (name, column, true))).unwrap();
+    let file = std::fs::File::create(dir.path().join("orders.parquet")).unwrap();
+    let mut writer = parquet::arrow::ArrowWriter::try_new(file, batch.schema(), None).unwrap();
+    writer.write(&batch).unwrap();
+    writer.close().unwrap();
+    for (column, expected_us) in [("day", time_us - 10 * 3_600 * 1_000_000), ("plain", time_us), ("zoned", time_us)] {
+        let mapping = format!(
+            "[event]\nevent = 'Order Completed'\nuserId = '{{who}}'\nmessageId = '{column}-{{who}}'\n\
+             timestamp = '{{{column}}}'\n[event.properties]\nrevenue = '{{total}}'\ncurrency = 'EUR'\n\
+             colour = '{{colour}}'\n"
+        );
+        write(dir.path(), "map.toml", mapping.as_bytes());
+        let output = import(&server, dir.path(), &["orders.parquet", "--mapping", "map.toml"]).await;
+        let told = told(&output);
+        assert!(output.status.success() && told.contains("3 accepted"), "{told}");
+        assert!(told.contains("1 rejected") && told.contains("line 4: it names nobody"), "{told}");
+        let found = format!(
+            "SELECT count(*) FROM events WHERE event_id LIKE '{column}-%' AND event_time_us = {expected_us} AND \
+             flags = 0"
+        );
+        server.wait_until_queryable(&found, 3).await;
+    }
+    let rows = server
+        .sql(
+            "SELECT CAST(value AS VARCHAR) AS value, properties FROM events WHERE event_id LIKE 'zoned-%' ORDER BY user_id",
+        )
+        .await;
+    let values: Vec<Option<&str>> = rows.iter().map(|row| row["value"].as_str()).collect();
+    assert_eq!(values, [Some("123456789012.000001"), None, Some("-0.300000")]);
+    let properties = |row: usize| rows[row]["properties"].as_str().unwrap().to_owned();
+    assert!(properties(1).contains("red") && !properties(1).contains("revenue"), "{}", properties(1));
+    assert!(!properties(0).contains("colour"), "{}", properties(0));
+}
+
+#[tokio::test]
+async fn the_server_on_a_data_folder_is_found_and_a_dead_one_is_not() {
+    let home = Home::embedded();
+    let server = home.start().await;
+    let dir = tempfile::tempdir().unwrap();
+    write(dir.path(), "a.csv", b"userId,event\nu1,E\n");
+    // What `serve` makes on a first start; here the keys come from a settings file.
+    let keys = format!("[[ingest.write_keys]]\nsource = \"{TRUSTED_SOURCE}\"\nkey = \"{TRUSTED_KEY}\"\n");
+    std::fs::write(home.data_dir().join("keys.toml"), keys).unwrap();
+    let data = home.data_dir().display().to_string();
+    let arguments = ["a.csv", "--data", &data, "--source", TRUSTED_SOURCE];
+    let output = tributary_import(dir.path(), &arguments).await;
+    assert!(output.status.success() && told(&output).contains("1 accepted"), "{}", told(&output));
+    server.wait_until_queryable(&format!("SELECT count(*) FROM events WHERE source = '{TRUSTED_SOURCE}'"), 1).await;
+
+    let output = tributary_import(dir.path(), &["a.csv", "--data", &data]).await;
+    assert_eq!(output.status.code(), Some(2));
+    assert!(told(&output).contains("no write key for the source \"import\""), "{}", told(&output));
+
+    server.kill_9().await;
+    assert!(home.data_dir().join("listen.addr").exists(), "a killed server leaves its address behind");
+    let begun = std::time::Instant::now();
+    let output = tributary_import(dir.path(), &arguments).await;
+    assert_eq!(output.status.code(), Some(2));
+    assert!(told(&output).contains("no server runs on"), "{}", told(&output));
+    assert!(begun.elapsed() < std::time::Duration::from_secs(60), "it is not tried again for minutes");
+}
+
+#[tokio::test]
+async fn rows_the_door_keeps_apart_are_counted_as_such() {
+    let home = Home::embedded();
+    let server = home.start().await;
+    let dir = tempfile::tempdir().unwrap();
+    let lines = "{\"type\":\"track\",\"event\":\"E\",\"userId\":\"u1\"}\n{\"type\":\"no such call\",\"userId\":\"u2\"}\n\
+                 {\"type\":\"track\",\"event\":\"E\",\"userId\":[\"u3\"]}\n";
+    write(dir.path(), "events.ndjson", lines.as_bytes());
+    let output = import(&server, dir.path(), &["events.ndjson"]).await;
+    let told = told(&output);
+    assert!(output.status.success(), "{told}");
+    assert!(told.contains("3 rows") && told.contains("1 accepted, 2 dead-lettered, 0 rejected"), "{told}");
+    server.wait_until_queryable("SELECT count(*) FROM dead_letters", 2).await;
+}
+
+#[tokio::test]
+async fn a_file_that_breaks_off_is_told_after_what_stood_before_is_in() {
+    let home = Home::embedded();
+    let server = home.start().await;
+    let dir = tempfile::tempdir().unwrap();
+    let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    let mut text = "userId,event,note\n".to_owned();
+    for row in 0..700 {
+        // Nothing that packs well, so that half of the file is about half of the rows.
+        text += &format!("u{row},E,{:x}\n", (row as u128 + 7).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835));
+    }
+    packed.write_all(text.as_bytes()).unwrap();
+    let packed = packed.finish().unwrap();
+    write(dir.path(), "half.csv.gz", &packed[..packed.len() / 2]);
+    let output = import(&server, dir.path(), &["half.csv.gz"]).await;
+    let told = told(&output);
+    assert_eq!(output.status.code(), Some(1), "{told}");
+    let told_line = told.split("breaks off after line ").nth(1).unwrap_or_else(|| panic!("{told}"));
+    let line: i64 = told_line.split(|char: char| !char.is_ascii_digit()).next().unwrap().parse().unwrap();
+    assert!((100..690).contains(&line), "{told}");
+    // The first line names the columns.
+    assert!(told.contains(&format!("{} accepted", line - 1)), "{told}");
+    server.wait_until_queryable("SELECT count(*) FROM events", line - 1).await;
+}
+
+/// A web server that gives everybody the same answer, as many do.
+async fn answers_always(status: &'static str, body: &'static str) -> String {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let here = url.clone();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let mut request = Vec::new();
+            let mut buffer = [0; 4_096];
+            // The bodies here are small and of a known end.
+            while !request.ends_with(b"]}") && !request.starts_with(b"GET") {
+                match stream.read(&mut buffer).await {
+                    Ok(0) | Err(_) => break,
+                    Ok(length) => request.extend_from_slice(&buffer[..length]),
+                }
+            }
+            let answer = format!(
+                "HTTP/1.1 {status}\r\nlocation: {here}/welcome\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
+                body.len()
+            );
+            // A client that has gone away has what it wanted.
+            drop(stream.write_all(answer.as_bytes()).await);
+        }
+    });
+    url
+}
+
+#[tokio::test]
+async fn what_is_not_the_door_takes_nothing_whatever_it_answers() {
+    let dir = tempfile::tempdir().unwrap();
+    write(dir.path(), "a.csv", b"userId,event\nu1,E\nu2,E\n");
+    for (status, body) in [
+        ("200 OK", "<html>Welcome</html>"),
+        ("200 OK", "{\"success\": true}"),
+        ("200 OK", "{\"success\": true, \"accepted\": 1, \"dead_lettered\": 0}"),
+        ("302 Found", ""),
+        ("404 Not Found", "nothing here"),
+    ] {
+        let url = answers_always(status, body).await;
+        let output = import_to(&url, dir.path(), &["a.csv"]).await;
+        let told = told(&output);
+        assert_eq!(output.status.code(), Some(2), "{status} {body}: {told}");
+        assert!(told.contains("is not the door of a Tributary server"), "{status} {body}: {told}");
+        assert!(!told.contains("accepted"), "{status} {body}: {told}");
+    }
+}
+
+#[tokio::test]
+async fn what_a_user_must_mend_is_told_with_exit_code_2() {
     let home = Home::embedded();
     let server = home.start().await;
     let dir = tempfile::tempdir().unwrap();
     write(dir.path(), "map.toml", b"[event]\nuserId = '{nobody}'\n");
     write(dir.path(), "a.csv", b"who\nu1\n");
+    write(dir.path(), "rows.xyz", b"who\nu1\n");
+    std::fs::create_dir(dir.path().join("folder.csv")).unwrap();
     let url = server.url("");
     for (arguments, code, words) in [
         (vec!["none.csv", "--url", &url, "--write-key", TRUSTED_KEY], 2, "cannot open none.csv"),
         (vec!["a.csv", "--url", "localhost", "--write-key", "k"], 2, "http://127.0.0.1:8080"),
-        (vec!["a.csv", "--url", &url, "--write-key", "wrong", "--mapping", "map.toml"], 1, "it has: who"),
+        (vec!["a.csv", "--url", &url, "--write-key", "wrong", "--mapping", "map.toml"], 2, "it has: who"),
+        (vec!["rows.xyz", "--url", &url, "--write-key", TRUSTED_KEY], 2, "add --format"),
+        (vec!["folder.csv", "--url", &url, "--write-key", TRUSTED_KEY], 2, "is a folder"),
+        (vec!["a.csv", "--url", &url, "--write-key", TRUSTED_KEY], 2, "no column is called anonymousId or userId"),
         (vec!["a.csv", "--data", "nowhere"], 2, "no server runs on nowhere"),
     ] {
-        let output = tokio::process::Command::new(env!("CARGO_BIN_EXE_tributary"))
-            .arg("import")
-            .args(&arguments)
-            .current_dir(dir.path())
-            .output()
-            .await
-            .unwrap();
+        let output = tributary_import(dir.path(), &arguments).await;
         assert_eq!(output.status.code(), Some(code), "{arguments:?}: {}", told(&output));
         assert!(told(&output).contains(words), "{arguments:?}: {}", told(&output));
     }
     write(dir.path(), "b.csv", b"userId\nu1\n");
-    let output = tokio::process::Command::new(env!("CARGO_BIN_EXE_tributary"))
-        .args(["import", "b.csv", "--url", &url, "--write-key", "wrong"])
-        .current_dir(dir.path())
-        .output()
-        .await
-        .unwrap();
-    assert_eq!(output.status.code(), Some(1));
+    let output = tributary_import(dir.path(), &["b.csv", "--url", &url, "--write-key", "wrong"]).await;
+    assert_eq!(output.status.code(), Some(2));
     assert!(told(&output).contains("refuses the write key"), "{}", told(&output));
 }

@@ -1,8 +1,9 @@
 //! Layers: which value a knob has in the end, and who said so.
 //!
 //! In:       the built-in defaults, a keys file, a settings file, the environment, flags; later ones win.
-//! Out:      one tree in which every value has the type its default has, or all faults at once.
-//! Promise:  the defaults are the list of knobs: a key that is not among them is a fault, never ignored.
+//! Out:      one tree in which every value has the type its default has, and every fault that was met.
+//! Promise:  the defaults are the list of knobs: a key that is not among them is a fault, never ignored; a faulty value
+//!           is replaced by its default, so that it hides no other fault.
 //! Not here: what the values mean (`mod.rs` and the crates they are for).
 
 use std::ffi::OsString;
@@ -42,11 +43,13 @@ pub(crate) struct Layers {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Fault {
     pub(crate) text: String,
+    /// The knob whose value was left out of account, where one was.
+    pub(crate) key: Option<String>,
 }
 
 impl Fault {
     pub(crate) fn new(text: impl Into<String>) -> Self {
-        Self { text: text.into() }
+        Self { text: text.into(), key: None }
     }
 }
 
@@ -56,10 +59,12 @@ impl std::fmt::Display for Fault {
     }
 }
 
-/// The merged tree, ready to be read section by section.
+/// The merged tree, ready to be read section by section, and what was wrong on the way.
 pub(crate) struct Merged {
     figment: Figment,
+    defaults: Dict,
     tree: Dict,
+    faults: Vec<Fault>,
 }
 
 /// A layer that is already a tree.
@@ -81,12 +86,16 @@ impl Provider for TreeLayer {
 const FLAG: &str = "flag";
 const ENVIRONMENT: &str = "environment";
 
-/// Lays the layers over one another; collects every unknown key and wrong type before giving up.
-pub(crate) fn merge(layers: &Layers) -> Result<Merged, Vec<Fault>> {
+/// Lays the layers over one another; unknown keys, wrong types and files that cannot be read are collected.
+pub(crate) fn merge(layers: &Layers) -> Merged {
     let mut faults = Vec::new();
     let mut figment = Figment::from(Toml::string(DEFAULTS));
     for file in files(layers, &mut faults) {
-        figment = figment.merge(Toml::file_exact(file));
+        // A file that is not TOML is left out whole: nothing can be said about what may be in it.
+        match Figment::from(Toml::file_exact(file)).extract::<Dict>() {
+            Ok(_) => figment = figment.merge(Toml::file_exact(file)),
+            Err(error) => faults.extend(error.into_iter().map(|error| Fault::new(error.to_string()))),
+        }
     }
     figment = figment.merge(TreeLayer { name: ENVIRONMENT, tree: environment_tree(&layers.environment) });
     let flags = layers.flags.iter().map(|(key, value)| ((*key).to_owned(), value.clone()));
@@ -94,33 +103,50 @@ pub(crate) fn merge(layers: &Layers) -> Result<Merged, Vec<Fault>> {
 
     let defaults: Dict =
         Figment::from(Toml::string(DEFAULTS)).extract().expect("the built-in defaults are TOML: a test reads them");
-    let merged: Dict = match figment.extract() {
-        Ok(merged) => merged,
-        // A file that is not TOML hides whatever else may be wrong with it, so this one stands alone.
-        Err(error) => {
-            faults.extend(error.into_iter().map(|error| Fault::new(error.to_string())));
-            return Err(faults);
-        }
-    };
+    let found: Dict = figment.extract().unwrap_or_else(|error| {
+        faults.extend(error.into_iter().map(|error| Fault::new(error.to_string())));
+        defaults.clone()
+    });
     let mut check = Check { figment: &figment, faults };
-    let tree = check.table("", &defaults, merged);
+    let tree = check.table("", &defaults, found);
     let faults = check.faults;
-    if faults.is_empty() { Ok(Merged { figment, tree }) } else { Err(faults) }
+    Merged { figment, defaults, tree, faults }
 }
 
 impl Merged {
-    /// One section as its own type. The types were checked in `merge`; what is left are numbers out of range.
-    pub(crate) fn section<'a, T: serde::Deserialize<'a>>(&self, name: &str) -> Result<T, Vec<Fault>> {
-        let section = self.tree.get(name).cloned().unwrap_or_else(|| Value::from(Dict::new()));
-        Figment::from(figment::providers::Serialized::defaults(section)).extract().map_err(|error: figment::Error| {
-            error
-                .into_iter()
-                .map(|error| {
-                    let key = [&[name.to_owned()], error.path.as_slice()].concat().join(".");
-                    Fault::new(format!("{key}: {} ({})", error.kind, self.place(&key)))
-                })
-                .collect()
-        })
+    /// One section as its own type. The types were checked in `merge`; what is left are numbers out of range and
+    /// words that are none of the choices. Each costs its own value only, which becomes the default.
+    pub(crate) fn section<T: serde::de::DeserializeOwned>(&mut self, name: &str) -> T {
+        loop {
+            let section = self.tree.get(name).cloned().unwrap_or_else(|| Value::from(Dict::new()));
+            let read = Figment::from(figment::providers::Serialized::defaults(section)).extract();
+            let error: figment::Error = match read {
+                Ok(section) => return section,
+                Err(error) => error,
+            };
+            for error in error {
+                let key = [&[name.to_owned()], error.path.as_slice()].concat().join(".");
+                let text = format!("{key}: {} ({})", error.kind, self.place(&key));
+                self.faults.push(Fault { text, key: Some(key) });
+                self.restore(name, error.path.first());
+            }
+        }
+    }
+
+    /// Puts the default back in place of a value, or of a whole section.
+    fn restore(&mut self, section: &str, knob: Option<&String>) {
+        let default = self.defaults.get(section).expect("sections are asked for by the names of the defaults");
+        match (self.tree.get_mut(section), default, knob) {
+            (Some(Value::Dict(_, values)), Value::Dict(_, defaults), Some(knob)) => match defaults.get(knob) {
+                Some(default) => values.insert(knob.clone(), default.clone()),
+                None => values.remove(knob),
+            },
+            _ => self.tree.insert(section.to_owned(), default.clone()),
+        };
+    }
+
+    pub(crate) fn into_faults(self) -> Vec<Fault> {
+        self.faults
     }
 
     fn place(&self, key: &str) -> String {
@@ -156,7 +182,10 @@ fn tree_of(pairs: impl Iterator<Item = (String, String)>) -> Dict {
     let mut tree = Dict::new();
     for (key, value) in pairs {
         let mut at = &mut tree;
-        let mut parts = key.split('.').peekable();
+        // In an open table dots belong to the name: `log.kafka_properties` has a `sasl.password`.
+        let open = OPEN_TABLES.iter().find_map(|open| Some((*open, key.strip_prefix(open)?.strip_prefix('.')?)));
+        let (path, name) = open.map_or((key.as_str(), None), |(open, name)| (open, Some(name)));
+        let mut parts = path.split('.').chain(name).peekable();
         while let Some(part) = parts.next() {
             if parts.peek().is_none() {
                 at.insert(part.to_owned(), Value::from(value.clone()));
@@ -182,7 +211,7 @@ struct Check<'f> {
 
 impl Check<'_> {
     fn table(&mut self, prefix: &str, defaults: &Dict, found: Dict) -> Dict {
-        let mut tree = Dict::new();
+        let mut tree = defaults.clone();
         for (name, value) in found {
             let key = if prefix.is_empty() { name.clone() } else { format!("{prefix}.{name}") };
             match defaults.get(&name) {
@@ -279,7 +308,8 @@ impl Check<'_> {
     }
 
     fn fault(&mut self, key: &str, what: &str) {
-        self.faults.push(Fault::new(format!("{key}: {what} ({})", place(self.figment, key))));
+        let text = format!("{key}: {what} ({})", place(self.figment, key));
+        self.faults.push(Fault { text, key: Some(key.to_owned()) });
     }
 }
 
@@ -295,7 +325,11 @@ fn write_key(item: &str) -> Option<Value> {
 
 /// Who set this key, in words that lead there.
 fn place(figment: &Figment, key: &str) -> String {
-    let Some(metadata) = figment.find_metadata(key) else { return "nowhere set".to_owned() };
+    let Some(metadata) = figment.find_metadata(key) else {
+        // Inside a list or an open table only the whole of it is known to have come from somewhere.
+        let outer = key.rsplit_once('.').map(|(outer, _)| place(figment, outer));
+        return outer.unwrap_or_else(|| "nowhere set".to_owned());
+    };
     if metadata.name == ENVIRONMENT {
         return format!("set by {ENVIRONMENT_PREFIX}{}", key.to_ascii_uppercase().replace('.', "__"));
     }

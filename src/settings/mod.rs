@@ -2,23 +2,26 @@
 //!
 //! In:       layers (`layers`): defaults, files, environment, flags.
 //! Out:      `Settings`, each part as the crate it is for wants it; or all faults at once.
-//! Promise:  nothing else in this program reads settings files or the environment; secrets never print.
+//! Promise:  nothing else in this program reads settings files, or TRIBUTARY__ of the environment (flags may name a
+//!           variable of their own, and RUST_LOG is for people who look for a fault); secrets never print; nothing is
+//!           opened, bound or made before every fault has been told.
 //! Not here: what the knobs mean: `settings/default.toml` says it, each crate checks its own.
 
 mod keys;
 mod layers;
+mod log;
 
 use std::path::PathBuf;
 
 use serde::Deserialize;
-use tributary_eventlog::embedded::EmbeddedSettings;
 use tributary_ingest::IngestSettings;
 use tributary_lake::LakeSettings;
 use tributary_pipeline::PipelineSettings;
-use tributary_query::QuerySettings;
+use tributary_query::{QueryError, QuerySettings};
 
 pub(crate) use keys::{FIRST_SOURCES, Keys, add_missing_keys};
 pub(crate) use layers::{DEFAULTS, Fault, Layers};
+pub(crate) use log::{LogKind, LogSettings};
 
 #[derive(Debug, Clone)]
 pub(crate) struct Settings {
@@ -38,6 +41,9 @@ pub(crate) struct ServeSettings {
     pub(crate) data_dir: PathBuf,
     pub(crate) roles: Vec<Role>,
     pub(crate) drain_ms_max: u64,
+    pub(crate) unready_ms: u64,
+    pub(crate) connections_max: usize,
+    pub(crate) idle_ms_max: u64,
 }
 
 /// What a process does. All of them, unless a team splits them over Kafka.
@@ -47,38 +53,6 @@ pub(crate) enum Role {
     Ingest,
     Pipeline,
     Query,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, clap::ValueEnum)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum LogKind {
-    Embedded,
-    Kafka,
-}
-
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct LogSettings {
-    pub(crate) kind: LogKind,
-    pub(crate) partitions: u32,
-    pub(crate) events_topic: String,
-    pub(crate) dead_letters_topic: String,
-    pub(crate) dead_letters_partitions: u32,
-    pub(crate) dir: PathBuf,
-    pub(crate) segment_bytes_max: u64,
-    pub(crate) retention_bytes_max: u64,
-    pub(crate) retention_hours_max: u64,
-    pub(crate) queue_bytes_max: usize,
-    pub(crate) queue_wait_ms_max: u64,
-    pub(crate) record_bytes_max: usize,
-    pub(crate) round_bytes_max: usize,
-    pub(crate) kafka_bootstrap_servers: String,
-    pub(crate) kafka_replication_factor: u16,
-    pub(crate) kafka_message_timeout_ms: u32,
-    pub(crate) kafka_request_timeout_ms: u32,
-    pub(crate) kafka_linger_ms: u32,
-    pub(crate) kafka_properties: std::collections::BTreeMap<String, String>,
-    pub(crate) kafka_topic_config: std::collections::BTreeMap<String, String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -128,30 +102,26 @@ pub(crate) fn process_environment() -> Vec<(std::ffi::OsString, std::ffi::OsStri
 impl Settings {
     /// Reads the layers. The keys file of the data folder is a layer too, so that folder is looked up first.
     pub(crate) fn load(mut layers: Layers) -> Result<Self, SettingsError> {
-        let told = |faults| SettingsError { faults };
         if layers.keys_file.is_none() {
-            let merged = layers::merge(&layers).map_err(told)?;
-            let serve: ServeSettings = merged.section("serve").map_err(told)?;
+            // What is wrong here is found once more below, and told then.
+            let serve: ServeSettings = layers::merge(&layers).section("serve");
             layers.keys_file = Some(Keys::path(&serve.data_dir));
         }
-        let merged = layers::merge(&layers).map_err(told)?;
-        Self::from_merged(&merged).map_err(told)
+        let mut merged = layers::merge(&layers);
+        let settings = Self::from_merged(&mut merged);
+        let mut faults = merged.into_faults();
+        // A rule may fail only because a faulty value was replaced by its default: that is not the user's fault.
+        let spoiled: Vec<String> = faults.iter().filter_map(|fault| fault.key.clone()).collect();
+        let is_spoiled = |text: &str| spoiled.iter().any(|key| names(text, key));
+        faults.extend(settings.check().into_iter().filter(|text| !is_spoiled(text)).map(Fault::new));
+        if faults.is_empty() { Ok(settings) } else { Err(SettingsError { faults }) }
     }
 
-    fn from_merged(merged: &layers::Merged) -> Result<Self, Vec<Fault>> {
-        let mut faults = Vec::new();
-        let serve: Option<ServeSettings> = keep(merged.section("serve"), &mut faults);
-        let log: Option<LogSettings> = keep(merged.section("log"), &mut faults);
-        let ingest: Option<IngestSettings> = keep(merged.section("ingest"), &mut faults);
-        let pipeline: Option<PipelineSettings> = keep(merged.section("pipeline"), &mut faults);
-        let lake: Option<LakeSection> = keep(merged.section("lake"), &mut faults);
-        let query: Option<QuerySettings> = keep(merged.section("query"), &mut faults);
-        let telemetry: Option<TelemetrySettings> = keep(merged.section("telemetry"), &mut faults);
-        let (Some(serve), Some(mut log), Some(ingest), Some(pipeline), Some(lake), Some(mut query), Some(telemetry)) =
-            (serve, log, ingest, pipeline, lake, query, telemetry)
-        else {
-            return Err(faults);
-        };
+    fn from_merged(merged: &mut layers::Merged) -> Self {
+        let serve: ServeSettings = merged.section("serve");
+        let mut log: LogSettings = merged.section("log");
+        let lake: LakeSection = merged.section("lake");
+        let mut query: QuerySettings = merged.section("query");
         if log.dir.as_os_str().is_empty() {
             log.dir = serve.data_dir.join("log");
         }
@@ -167,53 +137,48 @@ impl Settings {
             fsync: lake.fsync,
         };
         query.spill_dir = query.spill_dir.filter(|dir| !dir.as_os_str().is_empty());
-        let settings = Self { serve, log, ingest, pipeline, lake, query, telemetry };
-        faults.extend(settings.check());
-        if faults.is_empty() { Ok(settings) } else { Err(faults) }
+        let (ingest, pipeline) = (merged.section("ingest"), merged.section("pipeline"));
+        Self { serve, log, ingest, pipeline, lake, query, telemetry: merged.section("telemetry") }
     }
 
-    /// What no single crate can see.
-    fn check(&self) -> Vec<Fault> {
+    /// What is wrong with values of the right kind: each crate's own rules, and what no single crate can see.
+    fn check(&self) -> Vec<String> {
         let mut faults = Vec::new();
-        let mut fault = |text: String| faults.push(Fault::new(text));
         if self.serve.listen.parse::<std::net::SocketAddr>().is_err() {
-            fault(format!(
+            faults.push(format!(
                 "serve.listen is {:?}; write an address and a port, such as 127.0.0.1:8080 or [::]:8080",
                 self.serve.listen
             ));
         }
         if self.serve.roles.is_empty() {
-            fault("serve.roles is empty; name at least one of ingest, pipeline, query".to_owned());
+            faults.push("serve.roles is empty; name at least one of ingest, pipeline, query".to_owned());
         }
-        if self.log.partitions == 0 || self.log.dead_letters_partitions == 0 {
-            fault("log.partitions and log.dead_letters_partitions must be 1 or more".to_owned());
-        }
-        if self.log.events_topic == self.log.dead_letters_topic {
-            fault("log.events_topic and log.dead_letters_topic must differ".to_owned());
-        }
-        if self.log.kind == LogKind::Kafka {
-            if self.log.kafka_bootstrap_servers.is_empty() {
-                fault("log.kafka_bootstrap_servers is empty; name the brokers, such as localhost:9092".to_owned());
+        for (name, value) in
+            [("connections_max", self.serve.connections_max as u64), ("idle_ms_max", self.serve.idle_ms_max)]
+        {
+            if value == 0 {
+                faults.push(format!("serve.{name} is 0: nobody could be served; give at least 1"));
             }
-            if cfg!(not(feature = "kafka")) {
-                fault("log.kind is kafka, but this program was built without the feature `kafka`".to_owned());
-            }
-        } else if self.serve.roles.contains(&Role::Ingest) != self.serve.roles.contains(&Role::Pipeline) {
-            fault(
+        }
+        let splits = self.serve.roles.contains(&Role::Ingest) != self.serve.roles.contains(&Role::Pipeline);
+        if self.log.kind == LogKind::Embedded && splits {
+            faults.push(
                 "serve.roles splits ingest from pipeline, which needs log.kind = \"kafka\": the embedded log belongs \
                  to one process"
                     .to_owned(),
             );
         }
+        faults.extend(self.log.check());
+        if let Err(why) = lake_folder(&self.lake.url) {
+            faults.push(format!("lake.url is {:?}; {why}", self.lake.url));
+        }
         if !(1..=22).contains(&self.lake.zstd_level) {
-            fault(format!("lake.zstd_level is {}; give 1 to 22, best 3", self.lake.zstd_level));
+            faults.push(format!("lake.zstd_level is {}; give 1 to 22, best 3", self.lake.zstd_level));
         }
         if let Err(error) = tracing_subscriber::EnvFilter::try_new(&self.telemetry.filter) {
-            fault(format!("telemetry.filter cannot be read: {error}; write for example info"));
+            faults.push(format!("telemetry.filter cannot be read: {error}; write for example info"));
         }
-        for text in self.pipeline.check() {
-            fault(format!("pipeline.{text}"));
-        }
+        faults.extend(self.pipeline.check().into_iter().map(|text| format!("pipeline.{text}")));
         // The door's keys are made on the first start if nobody gave any; only the other faults count here.
         let with_a_key = IngestSettings {
             write_keys: if self.ingest.write_keys.is_empty() {
@@ -223,53 +188,37 @@ impl Settings {
             },
             ..self.ingest.clone()
         };
-        with_a_key.check().into_iter().for_each(&mut fault);
-        if let Err(error) = self.query.check() {
-            fault(format!("query: {error}"));
+        faults.extend(with_a_key.check());
+        match self.query.check() {
+            Ok(()) => {}
+            Err(QueryError::Settings { faults: found }) => {
+                faults.extend(found.into_iter().map(|text| format!("query.{text}")));
+            }
+            Err(error) => faults.push(format!("query: {error}")),
         }
         faults
     }
 }
 
-impl LogSettings {
-    /// `now_ms` comes from the clock seam.
-    pub(crate) fn embedded(&self, clock: std::sync::Arc<dyn tributary_schemas::Clock>) -> EmbeddedSettings {
-        let limit = |value: u64| (value > 0).then_some(value);
-        EmbeddedSettings {
-            segment_bytes_max: self.segment_bytes_max,
-            retention_bytes_max: limit(self.retention_bytes_max),
-            retention_age_ms_max: limit(self.retention_hours_max.saturating_mul(3_600_000)),
-            retention_waits_for: vec![tributary_pipeline::GROUP.to_owned()],
-            queue_bytes_max: self.queue_bytes_max,
-            queue_wait_ms_max: self.queue_wait_ms_max,
-            record_bytes_max: self.record_bytes_max,
-            round_bytes_max: self.round_bytes_max,
-            now_ms: std::sync::Arc::new(move || clock.now_us() / 1_000),
-            ..EmbeddedSettings::in_dir(self.dir.clone())
-        }
+/// The folder a lake lies in, by its `lake.url`: a path, or a `file://` URL.
+pub(crate) fn lake_folder(url: &str) -> Result<PathBuf, &'static str> {
+    if !url.contains("://") {
+        return Ok(PathBuf::from(url));
     }
-
-    #[cfg(feature = "kafka")]
-    pub(crate) fn kafka(&self) -> tributary_eventlog::kafka::KafkaSettings {
-        let pairs = |map: &std::collections::BTreeMap<String, String>| {
-            map.iter().map(|(name, value)| (name.clone(), value.clone())).collect()
-        };
-        tributary_eventlog::kafka::KafkaSettings {
-            replication_factor: self.kafka_replication_factor,
-            message_timeout_ms: self.kafka_message_timeout_ms,
-            request_timeout_ms: self.kafka_request_timeout_ms,
-            linger_ms: self.kafka_linger_ms,
-            record_bytes_max: self.record_bytes_max,
-            queue_bytes_max: self.queue_bytes_max,
-            topic_config: pairs(&self.kafka_topic_config),
-            extra: pairs(&self.kafka_properties),
-            ..tributary_eventlog::kafka::KafkaSettings::at(&self.kafka_bootstrap_servers)
-        }
-    }
+    let parsed = reqwest::Url::parse(url).ok().filter(|url| url.scheme() == "file");
+    let parsed = parsed.ok_or("only a folder or a file:// URL is supported yet")?;
+    parsed.to_file_path().map_err(|()| "a file:// URL needs an absolute path: file:///data/lake")
 }
 
-fn keep<T>(section: Result<T, Vec<Fault>>, faults: &mut Vec<Fault>) -> Option<T> {
-    section.map_err(|found| faults.extend(found)).ok()
+/// Whether a fault's text speaks of the knob at `key`: by its whole name or, in the faults of its own section, by the
+/// last part of it.
+fn names(text: &str, key: &str) -> bool {
+    let mut parts = key.split('.');
+    let (section, knob) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+    let whole = format!("{section}.{knob}");
+    let is_own = text.starts_with(&format!("{section}."));
+    let mut words = text.split(|char: char| !(char.is_ascii_alphanumeric() || "_.".contains(char)));
+    words.any(|word| word == whole || (is_own && word == knob))
 }
 
 #[cfg(test)]

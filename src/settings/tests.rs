@@ -100,6 +100,113 @@ fn faults_of_meaning_are_told_together_too() {
 }
 
 #[test]
+fn faults_of_every_kind_are_told_in_one_round() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = write(
+        dir.path(),
+        "[serve]\nroles = ['ingst']\n[log]\npartition = 3\npartitions = 5000000000\nqueue_bytes_max = 0\n\
+         segment_bytes_max = 0\nevents_topic = 'a topic'\nkind = 'kafak'\n[pipeline]\ncommit_interval_ms = 0\n\
+         session_gap_ms = 'half an hour'\n[lake]\nurl = 's3://bucket/lake'\nzstd_level = 99\n[query]\nrows_max = 0\n",
+    );
+    let broken = dir.path().join("keys.toml");
+    std::fs::write(&broken, "[ingest\n").unwrap();
+    let layers = Layers {
+        keys_file: Some(broken.clone()),
+        file: Some(file),
+        environment: environment(&[("TRIBUTARY__QUERY__TIME_MS_MAX", "soon")]),
+        ..Layers::default()
+    };
+    let error = Settings::load(layers).unwrap_err();
+    let text = error.to_string();
+    for part in [
+        "keys.toml",
+        "log.partition: there is no such knob",
+        "pipeline.session_gap_ms: expected a whole number",
+        "query.time_ms_max: expected a whole number",
+        "serve.roles.0",
+        "log.kind",
+        "log.partitions: ",
+        "log.queue_bytes_max is 0",
+        "log.segment_bytes_max is 0",
+        "log.events_topic is \"a topic\"",
+        "pipeline.commit_interval_ms is 0",
+        "lake.url is \"s3://bucket/lake\"",
+        "lake.zstd_level is 99",
+        "query.rows_max is 0",
+    ] {
+        assert_eq!(text.matches(part).count(), 1, "{part}\n---\n{text}");
+    }
+    assert_eq!(error.faults.len(), 14, "{text}");
+}
+
+#[test]
+fn a_rule_is_not_told_as_broken_by_a_default() {
+    // 31 of 30 minutes: with the faulty gap replaced by its default, the rule on both would fail.
+    let dir = tempfile::tempdir().unwrap();
+    let file = write(
+        dir.path(),
+        "[pipeline]\nsession_gap_ms = 'ten minutes'\nsession_duration_ms_max = 600000\n[serve]\nroles = ['ingest']\n\
+         [log]\nkind = 'kafak'\n",
+    );
+    let error = Settings::load(Layers { file: Some(file), ..layers() }).unwrap_err();
+    assert_eq!(error.faults.len(), 2, "{error}");
+}
+
+/// What the log and the lake would refuse once they are opened is refused here already, and nothing else is.
+#[tokio::test]
+async fn the_rules_here_are_those_of_log_and_lake() {
+    use tributary_eventlog::embedded::EmbeddedLog;
+    use tributary_eventlog::{EventLog, TopicSpec};
+    let defaults = Settings::load(layers()).unwrap();
+    let clock = || std::sync::Arc::new(tributary_schemas::SystemClock);
+    let cases: [fn(&mut LogSettings); 9] = [
+        |_| {},
+        |log| log.queue_bytes_max = 0,
+        |log| log.queue_bytes_max = (1 << 31) + 1,
+        |log| log.round_bytes_max = 0,
+        |log| log.round_bytes_max = 1 << 31,
+        |log| log.record_bytes_max = 0,
+        |log| log.record_bytes_max = 128 << 20,
+        |log| log.record_bytes_max = (128 << 20) + 1,
+        |log| log.segment_bytes_max = 0,
+    ];
+    for (index, change) in cases.iter().enumerate() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut log = LogSettings { dir: dir.path().to_owned(), ..defaults.log.clone() };
+        change(&mut log);
+        let opened = EmbeddedLog::open(log.embedded(clock()));
+        assert_eq!(log.check().is_empty(), opened.is_ok(), "case {index}: {:?}", log.check());
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let log = EmbeddedLog::open(LogSettings { dir: dir.path().to_owned(), ..defaults.log.clone() }.embedded(clock()));
+    let log = log.unwrap();
+    let long = "t".repeat(200);
+    for topic in ["", "a.b_c-D9", ".a", "a b", "ä", "a/b", "a.unfinished", &long, &format!("{long}t")] {
+        let spec = TopicSpec { name: topic.to_owned(), partitions: 1 };
+        let checked = LogSettings { events_topic: topic.to_owned(), ..defaults.log.clone() }.check();
+        assert_eq!(checked.is_empty(), log.ensure_topic(&spec).await.is_ok(), "{topic:?}: {checked:?}");
+    }
+    let lake = dir.path().join("a lake");
+    let as_url = reqwest::Url::from_directory_path(&lake).unwrap().to_string();
+    for url in [lake.to_str().unwrap(), &as_url, "s3://bucket/lake", "file://host/lake", "http://x/y"] {
+        let opened = tributary_lake::Lake::open(LakeSettings { url: url.to_owned(), ..LakeSettings::default() }).await;
+        assert_eq!(lake_folder(url).is_ok(), opened.is_ok(), "{url}");
+    }
+    assert_eq!(lake_folder(&as_url).unwrap(), lake);
+}
+
+#[test]
+fn kafkas_own_names_can_come_from_the_environment() {
+    let environment = environment(&[
+        ("TRIBUTARY__LOG__KAFKA_PROPERTIES__SASL__PASSWORD", "secret"),
+        ("TRIBUTARY__LOG__KAFKA_TOPIC_CONFIG__RETENTION__MS", "-1"),
+    ]);
+    let settings = Settings::load(Layers { environment, ..layers() }).unwrap();
+    assert_eq!(settings.log.kafka_properties["sasl.password"], "secret");
+    assert_eq!(settings.log.kafka_topic_config["retention.ms"], "-1");
+}
+
+#[test]
 fn a_settings_file_that_is_not_there_is_a_fault() {
     let error = Settings::load(Layers { file: Some("no/such.toml".into()), ..layers() }).unwrap_err();
     assert!(error.to_string().contains("no/such.toml"));
@@ -133,4 +240,32 @@ fn missing_keys_are_made_once_and_kept() {
     assert!(add_missing_keys(&mut third, &FIRST_SOURCES).unwrap().is_some());
     assert_eq!(third.query.tokens, first.query.tokens);
     assert_ne!(third.ingest.ticket_secret, first.ingest.ticket_secret);
+}
+
+#[test]
+fn of_two_first_starts_at_once_one_makes_the_keys_and_both_have_them() {
+    let dir = tempfile::tempdir().unwrap();
+    let data_dir = dir.path().join("data").display().to_string();
+    let starts = 8;
+    let begin = std::sync::Barrier::new(starts);
+    let start = || {
+        // All have read their settings before any has made keys.
+        let flags = vec![("serve.data_dir", data_dir.clone())];
+        let mut settings = Settings::load(Layers { flags, ..Layers::default() }).unwrap();
+        begin.wait();
+        let made = add_missing_keys(&mut settings, &FIRST_SOURCES).unwrap().is_some();
+        let keys: Vec<String> = settings.ingest.write_keys.iter().map(|key| key.key.clone()).collect();
+        (made, keys, settings.ingest.ticket_secret, settings.query.tokens)
+    };
+    let ended: Vec<_> = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..starts).map(|_| scope.spawn(start)).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+    });
+    assert_eq!(ended.iter().filter(|(made, ..)| *made).count(), 1);
+    let secrets = |(_, keys, secret, tokens): &(_, Vec<String>, String, Vec<String>)| {
+        (keys.clone(), secret.clone(), tokens.clone())
+    };
+    assert!(ended.iter().all(|start| secrets(start) == secrets(&ended[0])), "{ended:?}");
+    let left: Vec<_> = std::fs::read_dir(&data_dir).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(left, ["keys.toml"], "nothing half made stays");
 }

@@ -165,20 +165,28 @@ async fn a_port_in_use_is_told_with_what_to_do() {
 }
 
 #[tokio::test]
-async fn all_faults_of_the_settings_are_told_at_once() {
+async fn all_faults_of_the_settings_are_told_at_once_and_nothing_is_made() {
     let home = Home::embedded()
         .with("pipeline.commit_interval_ms", "0")
         .with("lake.zstd_level", "99")
+        .with("serve.roles", "ingst")
+        .with("log.queue_bytes_max", "0")
+        .with("lake.url", "s3://bucket/lake")
         .with("ingest.event_byte_max", "1");
     let (status, told) = home.start_in_vain("127.0.0.1:0").await;
     assert_eq!(status.code(), Some(2), "{told}");
-    // A name that does not exist hides nothing else that is wrong with names; values are checked once all names stand.
-    assert!(told.contains("event_byte_max") && told.contains("event_bytes_max"), "{told}");
-
-    let home = Home::embedded().with("pipeline.commit_interval_ms", "0").with("lake.zstd_level", "99");
-    let (status, told) = home.start_in_vain("127.0.0.1:0").await;
-    assert_eq!(status.code(), Some(2), "{told}");
-    assert!(told.contains("commit_interval_ms") && told.contains("zstd_level"), "{told}");
+    for part in [
+        "6 faults",
+        "commit_interval_ms",
+        "zstd_level",
+        "ingst",
+        "log.queue_bytes_max is 0",
+        "s3://bucket/lake",
+        "event_byte_max: there is no such knob; did you mean event_bytes_max?",
+    ] {
+        assert!(told.contains(part), "{part}\n---\n{told}");
+    }
+    assert!(!home.data_dir().exists(), "no keys, no folders");
 }
 
 /// A small file system of its own, unmounted with the value.
@@ -256,27 +264,15 @@ async fn a_full_disk_refuses_new_events_and_loses_none_it_took() {
     assert!(answer["error"].as_str().is_some_and(|text| text.contains("log")), "{answer}");
 
     disk.free();
-    // Either it goes on by itself or it has stopped and says why; a new start then goes on.
-    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(30);
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
     let mut index = 1_000;
-    let mut goes_on = false;
     let mut server = server;
-    while std::time::Instant::now() < deadline && server.runs() {
-        if server.ready().await && try_page(&server, index, &mut acknowledged).await.0 {
-            goes_on = true;
-            break;
-        }
+    while !(server.ready().await && try_page(&server, index, &mut acknowledged).await.0) {
+        assert!(server.runs(), "a disk that was full ends nothing: {}", home.told());
+        assert!(std::time::Instant::now() < deadline, "it does not go on: {}", home.told());
         index += 1;
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;
     }
-    let server = if goes_on {
-        server
-    } else {
-        drop(server);
-        let told = home.told();
-        assert!(told.contains("full") || told.contains("space"), "it stopped and says why: {told}");
-        home.start().await
-    };
     let count = i64::try_from(acknowledged.len()).unwrap();
     let ids = acknowledged.iter().map(|id| format!("'{id}'")).collect::<Vec<_>>().join(", ");
     server.wait_until_queryable(&format!("SELECT count(*) FROM events WHERE event_id IN ({ids})"), count).await;

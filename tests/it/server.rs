@@ -7,7 +7,7 @@
 //! Not here: what is sent (`load`, the SDKs).
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
@@ -85,6 +85,10 @@ impl Home {
         let mut home = Self::embedded().with_data_in(other.data_dir.clone());
         home.environment.extend(other.environment.iter().cloned());
         home
+    }
+
+    pub(crate) fn data_dir(&self) -> &Path {
+        &self.data_dir
     }
 
     pub(crate) fn lake_dir(&self) -> PathBuf {

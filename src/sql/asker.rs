@@ -1,21 +1,27 @@
 //! Whom we ask: a lake in a folder, or a server.
 //!
 //! In:      SQL and a format.
-//! Out:     the answer as text.
-//! Promise: both give the same text for the same answer, but for the frame of tables.
+//! Out:     the answer as text; from a folder also row by row, however many there are.
+//! Promise: both give the same text for the same answer, but for the time it took.
 
+use std::io::Write;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow, bail};
+use arrow::array::{ArrayRef, RecordBatch, StringArray};
+use arrow::datatypes::{DataType, Field, Schema};
+use futures::TryStreamExt;
 use serde_json::Value;
 use serde_json::value::RawValue;
 use tributary_lake::Lake;
-use tributary_query::{Engine, render};
+use tributary_query::{Answer, Engine, QueryError, render};
+use tributary_schemas::Table;
 
 use super::Format;
 use crate::cli::UserError;
 use crate::http;
-use crate::settings::Settings;
+use crate::settings::{Settings, lake_folder};
 
 pub(crate) enum Asker {
     Folder(Box<Engine>),
@@ -24,6 +30,7 @@ pub(crate) enum Asker {
 
 pub(crate) struct Printed {
     pub(crate) text: Vec<u8>,
+    pub(crate) row_count: usize,
     pub(crate) truncated: bool,
     pub(crate) elapsed: Duration,
 }
@@ -32,17 +39,20 @@ pub(crate) struct Printed {
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(3_600);
 
 /// Said when an answer was cut off.
-pub(crate) const TRUNCATED: &str =
-    "these are the first rows only; ask for fewer with LIMIT or GROUP BY, or raise query.rows_max";
+pub(crate) const TRUNCATED: &str = "these are the first rows only; ask for fewer with LIMIT or GROUP BY, raise \
+                                    query.rows_max, or have all of them from the folder: tributary sql --data DIR \
+                                    --format csv QUERY";
 
 impl Asker {
     /// Reads the tables as they stand in the folder; a server may be writing them meanwhile.
     pub(crate) async fn folder(settings: &Settings) -> anyhow::Result<Self> {
         let url = &settings.lake.url;
-        let path = url.strip_prefix("file://").unwrap_or(url);
-        if !std::path::Path::new(path).is_dir() {
+        // Opening a lake makes the tables that are missing: a slip in the path must not make them just anywhere.
+        let is_lake =
+            lake_folder(url).is_ok_and(|folder| folder.join(Table::Events.name()).join("_delta_log").is_dir());
+        if !is_lake {
             return Err(UserError(format!(
-                "there is no lake in {path}; name its data folder with --data DIR, ask a server with --url, or make \
+                "there is no lake in {url}; name its data folder with --data DIR, ask a server with --url, or make \
                  data to look at with `tributary demo`"
             ))
             .into());
@@ -51,24 +61,24 @@ impl Asker {
         Ok(Self::Folder(Box::new(Engine::new(settings.query.clone(), lake)?)))
     }
 
-    pub(crate) fn server(url: &str, token: Option<String>) -> anyhow::Result<Self> {
+    pub(crate) fn server(url: &str, token: Option<String>, insecure_http: bool) -> anyhow::Result<Self> {
+        let url = http::address(url)?;
+        http::keep_secret(&url, insecure_http)?;
         let Some(token) = token else {
             let advice = "a server asks for a token: give it with --token or in TRIBUTARY_SQL_TOKEN; on the server it \
                           stands in keys.toml in its data folder, or in its settings";
             return Err(UserError(advice.to_owned()).into());
         };
-        if !url.starts_with("http://") {
-            return Err(UserError(format!("{url:?} is no address of a server; write http://HOST:PORT")).into());
-        }
-        let url = format!("{}/v1/sql", url.trim_end_matches('/'));
+        let url = format!("{url}/v1/sql");
         Ok(Self::Server { client: http::client_for(&url, ANSWER_TIME_MAX)?, url, token })
     }
 
+    /// The answer, cut off at the limits of whoever is asked.
     pub(crate) async fn ask(&self, sql: &str, format: Format) -> anyhow::Result<Printed> {
         let begun = Instant::now();
         match self {
             Self::Folder(engine) => {
-                let answer = engine.query(sql).await.map_err(|error| anyhow!("{error}\n{}", error.advice().words()))?;
+                let answer = engine.query(sql).await.map_err(told)?;
                 let mut text = Vec::new();
                 match format {
                     Format::Table => text = render::table(&answer)?.into_bytes(),
@@ -78,52 +88,74 @@ impl Asker {
                         text.push(b'\n');
                     }
                 }
-                Ok(Printed { text, truncated: answer.truncated, elapsed: begun.elapsed() })
+                let (row_count, truncated) = (answer.row_count(), answer.truncated);
+                Ok(Printed { text, row_count, truncated, elapsed: begun.elapsed() })
             }
             Self::Server { client, url, token } => {
-                let wire_format = if format == Format::Csv { "csv" } else { "json" };
+                // A table is laid out here, from CSV, where every amount is the text it is: JSON would be read as floats.
+                let wire_format = if format == Format::Json { "json" } else { "csv" };
                 let question = serde_json::json!({"sql": sql, "format": wire_format}).to_string();
                 let request = client.post(url).bearer_auth(token).header("content-type", "application/json");
                 let response = request.body(question).send().await.with_context(|| format!("{url} does not answer"))?;
                 let status = response.status();
                 let header = |name: &str| response.headers().get(name)?.to_str().ok().map(str::to_owned);
-                let truncated = header("x-tributary-truncated").is_some_and(|value| value == "true");
+                let truncated = header("x-tributary-truncated").map(|value| value == "true");
+                let row_count = header("x-tributary-row-count").and_then(|value| value.parse().ok());
                 let body = response.bytes().await.context("the answer broke off; ask again")?;
                 if !status.is_success() {
                     bail!("{}", refusal(status.as_u16(), &body));
                 }
-                if format == Format::Csv {
-                    return Ok(Printed { text: body.to_vec(), truncated, elapsed: begun.elapsed() });
+                let elapsed = begun.elapsed();
+                if format == Format::Json {
+                    let answer: WireAnswer<'_> = serde_json::from_slice(&body).context(NOT_OURS)?;
+                    let text = format!("{}\n", answer.rows.get()).into_bytes();
+                    return Ok(Printed { text, row_count: answer.row_count, truncated: answer.truncated, elapsed });
                 }
-                let answer: WireAnswer<'_> = serde_json::from_slice(&body).context("the answer is not one of ours")?;
+                let (Some(row_count), Some(truncated)) = (row_count, truncated) else { bail!(NOT_OURS) };
                 let text = match format {
-                    Format::Table => {
-                        let plural = if answer.row_count == 1 { "row" } else { "rows" };
-                        let elapsed_s = begun.elapsed().as_secs_f64();
-                        format!("{}{} {plural} in {elapsed_s:.3} s\n", table(&answer)?, answer.row_count)
-                    }
-                    _ => format!("{}\n", answer.rows.get()),
+                    Format::Table => render::table(&answer_of_csv(&body, truncated, elapsed)?)?.into_bytes(),
+                    _ => body.to_vec(),
                 };
-                Ok(Printed { text: text.into_bytes(), truncated: answer.truncated, elapsed: begun.elapsed() })
+                Ok(Printed { text, row_count, truncated, elapsed })
             }
         }
     }
 }
 
-/// A server's answer; the rows stay as they came, with their columns in the order asked for.
+/// Every row of an answer as CSV or as a JSON array, written as they come.
+pub(crate) async fn stream(engine: &Engine, sql: &str, format: Format, mut out: impl Write) -> anyhow::Result<()> {
+    let mut answer = engine.query_stream(sql).await.map_err(told)?;
+    if format == Format::Csv {
+        let mut writer = render::CsvWriter::new(&mut out, &answer.schema());
+        while let Some(batch) = answer.try_next().await.map_err(told)? {
+            writer.write(&batch)?;
+        }
+        writer.finish()?;
+    } else {
+        let mut writer = render::JsonArrayWriter::new(&mut out);
+        while let Some(batch) = answer.try_next().await.map_err(told)? {
+            writer.write(&batch)?;
+        }
+        writer.finish()?;
+        out.write_all(b"\n")?;
+    }
+    Ok(())
+}
+
+fn told(error: QueryError) -> anyhow::Error {
+    anyhow!("{error}\n{}", error.advice().words())
+}
+
+/// A server's answer in JSON; the rows stay as they came.
 #[derive(serde::Deserialize)]
 struct WireAnswer<'b> {
-    columns: Vec<WireColumn>,
     #[serde(borrow)]
     rows: &'b RawValue,
     row_count: usize,
     truncated: bool,
 }
 
-#[derive(serde::Deserialize)]
-struct WireColumn {
-    name: String,
-}
+const NOT_OURS: &str = "the answer is not one of ours; is it a Tributary server?";
 
 fn refusal(status: u16, body: &[u8]) -> String {
     let answer: Value = serde_json::from_slice(body).unwrap_or_default();
@@ -134,17 +166,79 @@ fn refusal(status: u16, body: &[u8]) -> String {
     }
 }
 
-fn table(answer: &WireAnswer<'_>) -> anyhow::Result<String> {
-    let rows: Vec<Value> = serde_json::from_str(answer.rows.get()).context("the rows of the answer are not JSON")?;
-    let mut table = comfy_table::Table::new();
-    table.load_style(comfy_table::presets::ASCII_FULL_CONDENSED);
-    table.set_header(answer.columns.iter().map(|column| column.name.as_str()));
-    for row in &rows {
-        table.add_row(answer.columns.iter().map(|column| match &row[&column.name] {
-            Value::Null => String::new(),
-            Value::String(text) => text.clone(),
-            other => other.to_string(),
-        }));
+/// The same answer with every cell as the text it has in CSV, which is the text it has in a table.
+fn answer_of_csv(body: &[u8], truncated: bool, elapsed: Duration) -> anyhow::Result<Answer> {
+    let mut records = csv::ReaderBuilder::new().has_headers(false).from_reader(body).into_records();
+    let names = records.next().context(NOT_OURS)?.context(NOT_OURS)?;
+    let mut columns = vec![Vec::new(); names.len()];
+    for record in records {
+        let record = record.context(NOT_OURS)?;
+        for (column, cell) in columns.iter_mut().zip(&record) {
+            column.push(cell.to_owned());
+        }
     }
-    Ok(format!("{table}\n"))
+    let fields: Vec<Field> = names.iter().map(|name| Field::new(name, DataType::Utf8, true)).collect();
+    let schema = Arc::new(Schema::new(fields));
+    let columns = columns.into_iter().map(|column| Arc::new(StringArray::from(column)) as ArrayRef).collect();
+    let batches = vec![RecordBatch::try_new(schema.clone(), columns)?];
+    Ok(Answer { schema, batches, elapsed, versions: Vec::new(), truncated })
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::array::{BooleanArray, Date32Array, Decimal128Array, Float64Array, ListArray};
+    use arrow::datatypes::Int32Type;
+
+    use super::*;
+
+    /// Money no float holds, columns of one name (which our engine asks to name apart), NULL beside empty text, quotes,
+    /// line ends, a nested column.
+    fn answer() -> Answer {
+        let money = Decimal128Array::from(vec![Some(123_456_789_012_000_001), None, Some(12_500_000)]);
+        let columns: Vec<(&str, ArrayRef)> = vec![
+            ("channel", Arc::new(StringArray::from(vec![Some("email, \"new\""), None, Some("")]))),
+            ("channel", Arc::new(StringArray::from(vec![Some("two\nlines"), Some("search"), None]))),
+            ("value", Arc::new(money.with_precision_and_scale(18, 6).unwrap())),
+            ("rate", Arc::new(Float64Array::from(vec![Some(0.1), Some(1e300), None]))),
+            ("won", Arc::new(BooleanArray::from(vec![Some(true), Some(false), None]))),
+            ("day", Arc::new(Date32Array::from(vec![Some(20_513), None, Some(0)]))),
+            (
+                "parts",
+                Arc::new(ListArray::from_iter_primitive::<Int32Type, _, _>(vec![
+                    Some(vec![Some(1), None]),
+                    Some(vec![]),
+                    None,
+                ])),
+            ),
+        ];
+        answer_with(columns)
+    }
+
+    fn answer_with(columns: Vec<(&str, ArrayRef)>) -> Answer {
+        let fields: Vec<Field> =
+            columns.iter().map(|(name, column)| Field::new(*name, column.data_type().clone(), true)).collect();
+        let schema = Arc::new(Schema::new(fields));
+        let columns = columns.into_iter().map(|(_, column)| column).collect();
+        let batches = vec![RecordBatch::try_new(schema.clone(), columns).unwrap()];
+        Answer { schema, batches, elapsed: Duration::from_millis(12), versions: Vec::new(), truncated: false }
+    }
+
+    #[test]
+    fn a_table_laid_out_from_csv_is_the_table_of_the_values() {
+        let one_column = answer_with(vec![("name", Arc::new(StringArray::from(vec![Some(""), None, Some("x")])))]);
+        let no_rows = Answer { batches: Vec::new(), truncated: true, ..answer() };
+        for answer in [answer(), one_column, no_rows] {
+            let mut wire = Vec::new();
+            render::csv(&answer, &mut wire).unwrap();
+            let laid_out = answer_of_csv(&wire, answer.truncated, answer.elapsed).unwrap();
+            assert_eq!(render::table(&laid_out).unwrap(), render::table(&answer).unwrap());
+        }
+    }
+
+    #[test]
+    fn what_is_not_our_csv_is_told() {
+        for body in ["", "a,b\n1\n"] {
+            assert!(answer_of_csv(body.as_bytes(), false, Duration::ZERO).is_err(), "{body:?}");
+        }
+    }
 }

@@ -2,7 +2,8 @@
 //!
 //! In:       SQL; a lake folder on this machine, or a server.
 //! Out:      answers on stdout as table, CSV or JSON; errors and remarks on stderr.
-//! Promise:  stdout carries the answer only; exit code 1 when a question cannot be answered.
+//! Promise:  stdout carries the answer only; exit code 1 when a question cannot be answered, or not in full: CSV and
+//!           JSON from a folder are never cut off.
 //! Not here: what may be asked, and the limits (`query`).
 
 mod asker;
@@ -28,6 +29,9 @@ pub(crate) struct SqlArgs {
     /// Token for that server
     #[arg(long, value_name = "TOKEN", env = "TRIBUTARY_SQL_TOKEN", hide_env_values = true)]
     token: Option<String>,
+    /// Send the token in clear to another machine
+    #[arg(long, requires = "url")]
+    insecure_http: bool,
     /// How answers are printed
     #[arg(long, value_name = "FORMAT", default_value = "table")]
     format: Format,
@@ -45,7 +49,7 @@ pub(crate) async fn command(
     load: impl FnOnce(Option<PathBuf>) -> Result<Settings, SettingsError>,
 ) -> anyhow::Result<()> {
     let asker = match &args.url {
-        Some(url) => Asker::server(url, args.token.clone())?,
+        Some(url) => Asker::server(url, args.token.clone(), args.insecure_http)?,
         None => Asker::folder(&load(args.data.clone())?).await?,
     };
     match args.query {
@@ -60,11 +64,15 @@ pub(crate) async fn command(
 }
 
 async fn answer_once(asker: &Asker, sql: &str, format: Format) -> anyhow::Result<()> {
-    let answer = asker.ask(sql.trim().trim_end_matches(';'), format).await?;
-    print(&answer)?;
-    if answer.truncated {
-        eprintln!("{}", asker::TRUNCATED);
+    let sql = sql.trim().trim_end_matches(';');
+    if let (Asker::Folder(engine), Format::Csv | Format::Json) = (asker, format) {
+        let mut out = Out::new(std::io::stdout().lock());
+        let streamed = asker::stream(engine, sql, format, &mut out).await;
+        return out.finish(streamed);
     }
+    let answer = asker.ask(sql, format).await?;
+    print(&answer)?;
+    anyhow::ensure!(!answer.truncated, asker::TRUNCATED);
     Ok(())
 }
 
@@ -74,5 +82,48 @@ fn print(answer: &asker::Printed) -> anyhow::Result<()> {
     match out.write_all(&answer.text).and_then(|()| out.flush()) {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error.into()),
         _ => Ok(()),
+    }
+}
+
+/// An output that remembers what befell it: the writers above tell faults as text only, or flush as they are dropped.
+struct Out<W: Write> {
+    inner: std::io::BufWriter<W>,
+    fault: Option<std::io::ErrorKind>,
+}
+
+impl<W: Write> Out<W> {
+    fn new(inner: W) -> Self {
+        Self { inner: std::io::BufWriter::new(inner), fault: None }
+    }
+
+    /// `written`: what came of it for those above.
+    fn finish(mut self, written: anyhow::Result<()>) -> anyhow::Result<()> {
+        if self.fault.is_none() {
+            drop(self.flush());
+        }
+        match self.fault {
+            Some(std::io::ErrorKind::BrokenPipe) => Ok(()),
+            Some(kind) => anyhow::bail!("the answer cannot be written: {kind}"),
+            None => written,
+        }
+    }
+
+    fn noted<T>(&mut self, done: std::io::Result<T>) -> std::io::Result<T> {
+        if let Err(error) = &done {
+            self.fault.get_or_insert(error.kind());
+        }
+        done
+    }
+}
+
+impl<W: Write> Write for Out<W> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        let done = self.inner.write(bytes);
+        self.noted(done)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        let done = self.inner.flush();
+        self.noted(done)
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! In:      lines of a person at a terminal.
 //! Out:     answers.
-//! Promise: Ctrl-C stops the question under way, not the shell; a question that fails does not end it either.
+//! Promise: Ctrl-C stops the question under way, not the shell; a question that fails does not end it either; a
+//!          question is sent at the `;` that ends it, not at one in a text or a comment.
 
 use std::path::PathBuf;
 
@@ -57,9 +58,12 @@ pub(crate) async fn run(asker: &Asker, format: Format) -> anyhow::Result<()> {
                     is_timed = !is_timed;
                     println!("timing is {}", if is_timed { "on" } else { "off" });
                 }
-                "\\d" => answer(asker, TABLES, format, is_timed).await?,
+                "\\d" => answer(asker, TABLES, format, is_timed, None).await?,
                 other => match other.strip_prefix("\\d ").map(str::trim).filter(|name| is_name(name)) {
-                    Some(name) => answer(asker, &columns_of(name), format, is_timed).await?,
+                    Some(name) => {
+                        let none = format!("there is no table {name}; \\d lists them");
+                        answer(asker, &columns_of(name), format, is_timed, Some(&none)).await?;
+                    }
                     None => eprintln!("{other} is not known here\n{HELP}"),
                 },
             }
@@ -72,10 +76,10 @@ pub(crate) async fn run(asker: &Asker, format: Format) -> anyhow::Result<()> {
             question.push('\n');
         }
         question.push_str(&line);
-        if typed.ends_with(';') {
+        if is_whole(&question) {
             let sql = std::mem::take(&mut question);
             remember(&mut editor, sql.trim());
-            answer(asker, sql.trim().trim_end_matches(';'), format, is_timed).await?;
+            answer(asker, sql.trim().trim_end_matches(';'), format, is_timed, None).await?;
         }
     }
     if let Some(file) = history {
@@ -89,7 +93,9 @@ pub(crate) async fn run(asker: &Asker, format: Format) -> anyhow::Result<()> {
 const TABLES: &str = "SELECT table_name AS name, lower(table_type) AS kind FROM information_schema.tables \
                       WHERE table_schema <> 'information_schema' ORDER BY name";
 
+/// Names are small letters: SQL makes them so where nobody quotes them.
 fn columns_of(table: &str) -> String {
+    let table = table.to_ascii_lowercase();
     format!(
         "SELECT column_name AS column, lower(data_type) AS type, lower(is_nullable) AS may_be_null \
          FROM information_schema.columns WHERE table_name = '{table}' ORDER BY ordinal_position"
@@ -100,7 +106,43 @@ fn is_name(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
 }
 
-async fn answer(asker: &Asker, sql: &str, format: Format, is_timed: bool) -> anyhow::Result<()> {
+/// Whether a question has come to the `;` that ends it: one outside of texts, quoted names and comments.
+fn is_whole(sql: &str) -> bool {
+    let mut ends = false;
+    let mut rest = sql.chars().peekable();
+    while let Some(char) = rest.next() {
+        match char {
+            // A doubled quote ends one text and begins the next.
+            '\'' | '"' => {
+                if !rest.by_ref().any(|other| other == char) {
+                    return false;
+                }
+                ends = false;
+            }
+            '-' if rest.next_if_eq(&'-').is_some() => {
+                let _line_end = rest.by_ref().find(|char| *char == '\n');
+            }
+            '/' if rest.next_if_eq(&'*').is_some() => {
+                let mut depth = 1;
+                while depth > 0 {
+                    match rest.next() {
+                        Some('*') if rest.next_if_eq(&'/').is_some() => depth -= 1,
+                        Some('/') if rest.next_if_eq(&'*').is_some() => depth += 1,
+                        Some(_) => {}
+                        None => return false,
+                    }
+                }
+            }
+            ';' => ends = true,
+            char if char.is_whitespace() => {}
+            _ => ends = false,
+        }
+    }
+    ends
+}
+
+/// * `none`: what to say in place of an answer without rows.
+async fn answer(asker: &Asker, sql: &str, format: Format, is_timed: bool, none: Option<&str>) -> anyhow::Result<()> {
     let answer = tokio::select! {
         answer = asker.ask(sql, format) => answer,
         _ = tokio::signal::ctrl_c() => {
@@ -112,6 +154,12 @@ async fn answer(asker: &Asker, sql: &str, format: Format, is_timed: bool) -> any
     match answer {
         Err(error) => eprintln!("{error:#}"),
         Ok(answer) => {
+            if answer.row_count == 0
+                && let Some(none) = none
+            {
+                eprintln!("{none}");
+                return Ok(());
+            }
             print(&answer)?;
             if answer.truncated {
                 eprintln!("{TRUNCATED}");
@@ -150,4 +198,45 @@ fn remember(editor: &mut DefaultEditor, text: &str) {
 
 fn history_file() -> Option<PathBuf> {
     std::env::home_dir().map(|home| home.join(".tributary_history"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_question_ends_at_a_semicolon_of_its_own() {
+        for whole in [
+            "SELECT 1;",
+            "SELECT 1 ;  ",
+            "SELECT ';' ;",
+            "SELECT 'it''s';",
+            "SELECT 1; -- done",
+            "SELECT 1 /* ; /* ; */ */;",
+            "SELECT \"a;b\" FROM t;",
+            "SELECT 4 - -1 / 2;",
+        ] {
+            assert!(is_whole(whole), "{whole}");
+        }
+        for open in [
+            "SELECT 1",
+            "SELECT 'a;",
+            "SELECT 'a;'",
+            "SELECT \"a;",
+            "SELECT 1 -- not yet;",
+            "SELECT 1 -- it's;\n",
+            "SELECT 1 /* ;",
+            "SELECT 1 /* /* */ ;",
+            "SELECT 1; SELECT",
+            "",
+        ] {
+            assert!(!is_whole(open), "{open}");
+        }
+    }
+
+    #[test]
+    fn names_may_be_typed_in_any_case() {
+        assert_eq!(columns_of("Events"), columns_of("events"));
+        assert!(columns_of("Events").contains("= 'events'"));
+    }
 }

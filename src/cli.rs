@@ -96,7 +96,11 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
     let layers =
         |flags| Layers { file: cli.settings.clone(), environment: process_environment(), flags, ..Layers::default() };
     match cli.command {
-        Command::Serve(args) => serve::command(Settings::load(layers(args.flags()))?).await,
+        Command::Serve(args) => {
+            let settings = Settings::load(layers(args.flags()))?;
+            demo::serves(&settings.serve.data_dir)?;
+            serve::command(settings).await
+        }
         Command::Demo(args) => {
             telemetry::start_quiet();
             demo::command(args).await

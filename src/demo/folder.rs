@@ -2,7 +2,8 @@
 //!
 //! In:      a path.
 //! Out:     an empty folder with the demo's mark in it.
-//! Promise: a folder without the mark that holds anything is refused; one whose log is in use is left alone.
+//! Promise: a folder without the mark that holds anything is refused, and so is one that a server has used since: what
+//!          it took in is somebody's; one whose log is in use is left alone.
 
 use std::path::Path;
 
@@ -13,6 +14,18 @@ use tributary_eventlog::embedded::{EmbeddedLog, EmbeddedSettings};
 use crate::cli::UserError;
 
 const MARK: &str = ".tributary-demo";
+/// Beside the mark once a server has run here.
+const SERVED: &str = ".tributary-demo-served";
+
+/// Says that a server is about to use this folder. Other folders than a demo's are left as they are.
+pub(crate) fn serves(dir: &Path) -> anyhow::Result<()> {
+    if !dir.join(MARK).exists() {
+        return Ok(());
+    }
+    let text = "A server has used this folder of `tributary demo`, so it is not wiped any more.\n";
+    let file = dir.join(SERVED);
+    std::fs::write(&file, text).with_context(|| format!("cannot write {}; is the disk full?", file.display()))
+}
 
 pub(crate) async fn make_fresh(dir: &Path) -> anyhow::Result<()> {
     let cannot = || format!("cannot make the demo's folder {}; choose another with --data", dir.display());
@@ -24,6 +37,14 @@ pub(crate) async fn make_fresh(dir: &Path) -> anyhow::Result<()> {
     if holds_something && !dir.join(MARK).exists() {
         return Err(UserError(format!(
             "{} holds something that is not a demo's; the demo wipes its folder, so choose another with --data",
+            dir.display()
+        ))
+        .into());
+    }
+    if dir.join(SERVED).exists() {
+        return Err(UserError(format!(
+            "a server has used {} since the last demo and may have taken in events of yours; the demo wipes its folder, \
+             so choose another with --data, or remove this one yourself",
             dir.display()
         ))
         .into());
@@ -58,7 +79,6 @@ async fn free_to_wipe(log_dir: &Path) -> anyhow::Result<()> {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 
@@ -79,5 +99,21 @@ mod tests {
         std::fs::write(demo.join("old"), "").unwrap();
         make_fresh(&demo).await.unwrap();
         assert!(!demo.join("old").exists() && demo.join(MARK).exists());
+    }
+
+    #[tokio::test]
+    async fn what_a_server_took_in_is_not_wiped() {
+        let dir = tempfile::tempdir().unwrap();
+        let (demo, other) = (dir.path().join("demo"), dir.path().join("other"));
+        make_fresh(&demo).await.unwrap();
+        std::fs::create_dir(&other).unwrap();
+        std::fs::write(demo.join("log"), "an event of somebody's").unwrap();
+        for folder in [&demo, &other] {
+            serves(folder).unwrap();
+        }
+        let error = make_fresh(&demo).await.unwrap_err();
+        assert!(error.is::<UserError>(), "{error}");
+        assert!(demo.join("log").exists());
+        assert_eq!(std::fs::read_dir(&other).unwrap().count(), 0, "a folder that is no demo's is left as it is");
     }
 }

@@ -23,6 +23,7 @@ use crate::import::{Summary, grouped};
 use crate::serve::{Line, LineWatch, Signals, bind};
 use crate::settings::{Layers, Settings, add_missing_keys};
 use crate::telemetry;
+pub(crate) use folder::serves;
 use report::{Checks, Report};
 
 #[derive(clap::Args)]

@@ -1,10 +1,11 @@
 //! The report: what is printed, and what must be true of it.
 //!
 //! In:      findings.
-//! Out:     lines of at most 80 columns on stdout; a verdict.
-//! Promise: every figure with a known truth is checked, and the report says which ones failed.
+//! Out:     lines of at most 80 columns on stdout, but for a single longer word; a verdict.
+//! Promise: every figure with a known truth is checked, and the report says which ones failed; the commands it names
+//!          can be typed as they stand.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 const WIDTH: usize = 78;
 
@@ -60,19 +61,66 @@ impl Report {
     }
 
     pub(crate) fn next_commands(&mut self, data: &Path) {
-        let data = data.display();
+        let (program, data) = (quoted(&program().display().to_string()), quoted(&data.display().to_string()));
         self.heading("Try next", "");
-        for (what, command) in [
+        let question = quoted("SELECT * FROM attribution(by => campaign_id)");
+        for (what, words) in [
+            ("ask a question:", vec!["sql", "--data", &data, &question]),
+            ("ask many, in a shell where \\d lists the tables:", vec!["sql", "--data", &data]),
             (
-                "ask a question:",
-                format!("sql --data {data} \\\n      \"SELECT * FROM attribution(by => campaign_id)\""),
+                "keep the line running on this data (the next demo then leaves it alone):",
+                vec!["serve", "--data", &data],
             ),
-            ("ask many, in a shell where \\d lists the tables:", format!("sql --data {data}")),
-            ("keep the line running on this data:", format!("serve --data {data}")),
         ] {
-            println!("  {what}\n    tributary {command}");
+            println!("  {what}");
+            let words: Vec<&str> = std::iter::once(program.as_str()).chain(words).collect();
+            for line in command_lines(&words, WIDTH - 4) {
+                println!("    {line}");
+            }
         }
     }
+}
+
+/// This program as it can be typed here: who has just built it does not have it on the path.
+fn program() -> PathBuf {
+    let Ok(program) = std::env::current_exe() else { return PathBuf::from("tributary") };
+    let here = std::env::current_dir().ok();
+    match here.and_then(|here| Some(program.strip_prefix(here).ok()?.to_owned())) {
+        // A name without a slash would be looked for on the path.
+        Some(below) if below.components().count() == 1 => Path::new(".").join(below),
+        Some(below) => below,
+        None => program,
+    }
+}
+
+/// A word of a command as a shell takes it for one.
+fn quoted(word: &str) -> String {
+    let is_plain = |char: char| char.is_alphanumeric() || "/._-:=+@%,".contains(char);
+    match !word.is_empty() && word.chars().all(is_plain) {
+        true => word.to_owned(),
+        false if word.contains(['$', '`', '"', '\\', '!']) => format!("'{}'", word.replace('\'', r"'\''")),
+        false => format!("\"{word}\""),
+    }
+}
+
+/// A command, broken between its words where it is wider than `width`.
+fn command_lines(words: &[&str], width: usize) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for word in words {
+        match lines.last_mut() {
+            // Two more for a line end that may follow.
+            Some(line) if line.chars().count() + 1 + word.chars().count() + 2 <= width => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            Some(line) => {
+                line.push_str(" \\");
+                lines.push(format!("  {word}"));
+            }
+            None => lines.push((*word).to_owned()),
+        }
+    }
+    lines
 }
 
 fn wrapped(text: &str, width: usize) -> Vec<String> {
@@ -137,6 +185,18 @@ mod tests {
     fn lines_stay_within_the_width() {
         let lines = wrapped("a bb ccc dddd eeeee", 7);
         assert_eq!(lines, ["a bb", "ccc", "dddd", "eeeee"]);
+    }
+
+    #[test]
+    fn a_command_is_broken_between_words_and_quoted_for_a_shell() {
+        let question = quoted("SELECT * FROM t");
+        let lines = command_lines(&["target/release/tributary", "sql", "--data", "a/b", &question], 45);
+        assert_eq!(lines, ["target/release/tributary sql --data a/b \\", "  \"SELECT * FROM t\""]);
+        assert_eq!(command_lines(&["a-word-that-is-too-long", "b"], 8), ["a-word-that-is-too-long \\", "  b"]);
+        for (word, typed) in [("a/b-c.d", "a/b-c.d"), ("a b", "\"a b\""), ("$x isn't", r"'$x isn'\''t'"), ("", "\"\"")]
+        {
+            assert_eq!(quoted(word), typed);
+        }
     }
 
     #[test]

@@ -27,7 +27,9 @@ fn the_demo_finds_every_known_truth_and_leaves_a_lake_to_ask() {
         assert!(report.contains(part), "{part}\n---\n{told}");
     }
     assert!(!report.contains("WRONG"), "{told}");
-    let widest = report.lines().map(|line| line.chars().count()).max().unwrap();
+    // The path of the program under test is as long as it is.
+    let program = env!("CARGO_BIN_EXE_tributary");
+    let widest = report.lines().filter(|line| !line.contains(program)).map(|line| line.chars().count()).max().unwrap();
     assert!(widest <= 80, "a line of {widest} columns\n{told}");
 
     // What it leaves behind can be asked, in each format, without a server.
@@ -41,6 +43,37 @@ fn the_demo_finds_every_known_truth_and_leaves_a_lake_to_ask() {
     let wrong = tributary(dir.path(), &["sql", "--data", "demo", "SELECT nothing FROM events"]);
     assert_eq!(wrong.status.code(), Some(1));
     assert!(wrong.stdout.is_empty() && String::from_utf8_lossy(&wrong.stderr).contains("nothing"));
+
+    // The commands it names can be typed as they stand.
+    let command = |what: &str| {
+        let lines = report.lines().skip_while(|line| line.trim() != what).skip(1);
+        lines.take_while(|line| line.starts_with("    ")).collect::<Vec<_>>().join("\n")
+    };
+    let typed = Command::new("sh").args(["-c", &command("ask a question:")]).current_dir(dir.path()).output().unwrap();
+    let answer = String::from_utf8_lossy(&typed.stdout).into_owned();
+    assert!(answer.contains("campaign_id") && answer.contains("rows in"), "{}\n{answer}", command("ask a question:"));
+
+    // Once a server has run on it, it may hold what nobody can make again.
+    serve_once(&command("keep the line running on this data (the next demo then leaves it alone):"), dir.path());
+    let again = demo(dir.path());
+    assert_eq!(again.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&again.stderr).contains("a server has used"));
+}
+
+/// Starts the server until it says that it listens.
+fn serve_once(command: &str, dir: &std::path::Path) {
+    use std::io::BufRead;
+    let mut child = Command::new("sh")
+        .args(["-c", &format!("exec {command} --listen 127.0.0.1:0")])
+        .current_dir(dir)
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    let first = std::io::BufReader::new(child.stdout.take().unwrap()).lines().next().unwrap().unwrap();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(first.starts_with("listening on"), "{first}");
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! What the tests need from outside, and how they say that they went without.
 //!
 //! In:      environment variables that `cargo xtask test` sets.
-//! Out:     a broker's address, a Python, a `node_modules`; or a line on stderr.
+//! Out:     a broker's address, a Python, a `node_modules`; or a line on stderr, and in the file TRIBUTARY_TEST_SKIPPED.
 //! Promise: a test that did not run says so even though it counts as passed: the line goes past libtest's capture.
 
 use std::io::Write as _;
@@ -11,8 +11,13 @@ use std::process::Command;
 /// Says that `test` did not run, and why.
 pub(crate) fn skipped(test: &str, why: &str) {
     // `eprintln!` would be captured and thrown away with the output of a test that passed.
-    let line = format!("SKIPPED {test}: {why}\n");
-    std::io::stderr().write_all(line.as_bytes()).unwrap();
+    let line = format!("{test}: {why}\n");
+    std::io::stderr().write_all(format!("SKIPPED {line}").as_bytes()).unwrap();
+    if let Some(file) = std::env::var_os("TRIBUTARY_TEST_SKIPPED") {
+        // One write a line: several tests may append at once.
+        let file = std::fs::OpenOptions::new().create(true).append(true).open(file);
+        file.unwrap().write_all(line.as_bytes()).unwrap();
+    }
 }
 
 fn from_environment(test: &str, name: &str) -> Option<String> {
@@ -33,6 +38,17 @@ pub(crate) fn python(test: &str, script: &str) -> Option<Command> {
     let mut command = Command::new(from_environment(test, "TRIBUTARY_TEST_PYTHON")?);
     command.arg(scripts().join("python").join(script)).env("NO_PROXY", "127.0.0.1");
     Some(command)
+}
+
+/// A Python about to run what needs nothing but its standard library: any will do.
+pub(crate) fn bare_python(test: &str) -> Option<PathBuf> {
+    let named = std::env::var_os("TRIBUTARY_TEST_PYTHON").filter(|name| !name.is_empty());
+    let python = PathBuf::from(named.unwrap_or_else(|| "python3".into()));
+    let runs = Command::new(&python).arg("--version").output().is_ok_and(|output| output.status.success());
+    if !runs {
+        skipped(test, "there is no python3; `cargo xtask test` needs one too");
+    }
+    runs.then_some(python)
 }
 
 /// Node with the pinned packages, about to run a script of `tests/sdk/node`.

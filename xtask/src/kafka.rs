@@ -13,6 +13,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 
+use crate::leash::{self, Leash};
+
 /// The newest release that Maven Central serves at the time of writing; its broker runs on Java 17.
 pub(crate) const KAFKA_VERSION: &str = "4.4.0";
 /// What `kafka_2.13` of that version itself pulls in of log4j; its slf4j binding is left to the distribution.
@@ -29,7 +31,7 @@ pub(crate) struct Kafka {
     jars: PathBuf,
     data_dir: PathBuf,
     broker: SocketAddr,
-    child: Option<Child>,
+    child: Option<(Child, Leash)>,
 }
 
 impl Kafka {
@@ -81,7 +83,7 @@ impl Kafka {
 
     /// Ends the broker at once, as a crash would (SIGKILL).
     fn kill_hard(&mut self) -> Result<()> {
-        if let Some(mut child) = self.child.take() {
+        if let Some((mut child, _leash)) = self.child.take() {
             child.kill()?;
             child.wait()?;
         }
@@ -128,9 +130,10 @@ impl Kafka {
         let out = fs::OpenOptions::new().create(true).append(true).open(&told)?;
         let mut command = self.java("kafka.Kafka");
         command.arg(self.data_dir.join("server.properties")).stdout(out.try_clone()?).stderr(out);
-        self.child = Some(command.spawn().context("Java 17 (java) is needed to run Apache Kafka for the tests")?);
+        let started = leash::spawn(&mut command);
+        self.child = Some(started.context("Java 17 (java) is needed to run Apache Kafka for the tests")?);
         for _ in 0..READY_TRIES_MAX {
-            if let Some(status) = self.child.as_mut().map(Child::try_wait).transpose()?.flatten() {
+            if let Some(status) = self.child.as_mut().map(|(child, _)| child.try_wait()).transpose()?.flatten() {
                 bail!("Kafka ended at once ({status}); it said:\n{}", last_lines(&told));
             }
             if answers(self.broker) {
@@ -142,7 +145,7 @@ impl Kafka {
     }
 
     fn end(&mut self) -> Result<()> {
-        let Some(mut child) = self.child.take() else { return Ok(()) };
+        let Some((mut child, _leash)) = self.child.take() else { return Ok(()) };
         // std can only kill hard; the gentle signal goes through the tool of that name, to our child's id alone.
         let asked = Command::new("kill").args(["-TERM", &child.id().to_string()]).status();
         let tries = if asked.is_ok_and(|status| status.success()) { STOP_TRIES_MAX } else { 0 };

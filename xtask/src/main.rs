@@ -2,11 +2,12 @@
 //!
 //! In:       the repository, and what a developer's machine has: cargo, Java 17, Maven, Python 3, Node.
 //! Out:      tests run with all they need around them; checks; the generated page of the event.
-//! Promise:  nothing is installed outside `$HOME/.cache/tributary` and cargo's target directory; what was
-//!           started is stopped again, by its process id, also when the tests fail.
+//! Promise:  nothing is installed outside `$HOME/.cache/tributary`, cargo's target directory and the caches of Maven, npm
+//!           and pip; what was started is stopped again, by its process id, also when the tests fail or we are killed.
 //! Not here: what is tested (`tests/it` and each crate's own tests).
 
 mod kafka;
+mod leash;
 mod sdks;
 mod test;
 mod verify;

@@ -36,7 +36,7 @@ pub(crate) fn python(cache_dir: &Path) -> Result<PathBuf> {
 pub(crate) fn node_modules(cache_dir: &Path) -> Result<PathBuf> {
     let from = root().join("tests/sdk/node");
     let version = told_by(Command::new("node").arg("--version"))
-        .context("Node 18 or newer (node, npm) is needed for the SDK tests")?;
+        .context("Node 20 or newer (node, npm) is needed for the SDK tests")?;
     let home = cache_dir.join(format!("node-{}", fingerprint(&[&version, &read(&from.join("package-lock.json"))?])));
     made_once(&home, |aside| {
         fs::create_dir_all(aside)?;

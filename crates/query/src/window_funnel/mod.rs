@@ -169,7 +169,7 @@ struct Gatherer {
 }
 
 impl Gatherer {
-    fn answer(&self, grouped: &Grouped<'_>) -> Result<ArrayRef> {
+    fn answer(&self, grouped: &Grouped) -> Result<ArrayRef> {
         match self.output {
             Output::Level => self.question.levels(grouped),
             Output::Times => self.question.times(grouped),
@@ -206,12 +206,12 @@ impl GroupsAccumulator for Gatherer {
     }
 
     fn evaluate(&mut self, emit_to: EmitTo) -> Result<ArrayRef> {
-        let (mut rows, group_count) = self.emit(emit_to);
+        let (rows, group_count) = self.emit(emit_to);
         self.answer(&rows.by_group(group_count))
     }
 
     fn state(&mut self, emit_to: EmitTo) -> Result<Vec<ArrayRef>> {
-        let (mut rows, group_count) = self.emit(emit_to);
+        let (rows, group_count) = self.emit(emit_to);
         Ok(rows.by_group(group_count).to_state())
     }
 
@@ -240,14 +240,15 @@ impl Accumulator for OneGroup {
     }
 
     fn evaluate(&mut self) -> Result<ScalarValue> {
-        let mut rows = std::mem::take(&mut self.0.rows);
-        let answer = self.0.answer(&rows.by_group(1));
-        self.0.rows = rows;
+        // As one group they are put in order where they are, and are in order the next time.
+        let grouped = std::mem::take(&mut self.0.rows).by_group(1);
+        let answer = self.0.answer(&grouped);
+        self.0.rows = grouped.into_rows();
         ScalarValue::try_from_array(&answer?, 0)
     }
 
     fn state(&mut self) -> Result<Vec<ScalarValue>> {
-        let state = self.0.rows.by_group(1).to_state();
+        let state = std::mem::take(&mut self.0.rows).by_group(1).to_state();
         state.iter().map(|column| ScalarValue::try_from_array(column, 0)).collect()
     }
 

@@ -67,7 +67,7 @@ impl Question {
         matches!(self.rule, Rule::Exact(_))
     }
 
-    pub(super) fn levels(&self, grouped: &Grouped<'_>) -> Result<ArrayRef> {
+    pub(super) fn levels(&self, grouped: &Grouped) -> Result<ArrayRef> {
         let mut pairs = Vec::new();
         let levels = grouped.groups().map(|group| {
             let level = match self.rule {
@@ -84,7 +84,7 @@ impl Question {
         Ok(Arc::new(Int64Array::from_iter_values(levels.collect::<Result<Vec<_>>>()?)))
     }
 
-    pub(super) fn times(&self, grouped: &Grouped<'_>) -> Result<ArrayRef> {
+    pub(super) fn times(&self, grouped: &Grouped) -> Result<ArrayRef> {
         let Rule::Exact(rule) = self.rule else { return plan_err!("only exact funnels have step times") };
         let mut lists = ListBuilder::new(Int64Builder::new()).with_field(Field::new_list_field(DataType::Int64, false));
         for group in grouped.groups() {

@@ -31,3 +31,4 @@ mod cli;
 mod demo;
 mod import;
 mod settings;
+mod shell;

@@ -2,8 +2,8 @@
 //!
 //! In:      settings, and the parts it works with.
 //! Out:     rows in the lake; where it stands, on a watch channel and as metrics.
-//! Promise: one task owns all state; every wait ends when `stop` is cancelled; a stop first takes in what
-//!          the log still holds (for a bounded time), then commits.
+//! Promise: one task owns all state; every wait for something to do ends when `stop` is cancelled; a stop first takes in
+//!          what the log still holds (for a bounded time), then commits. A start and a commit are seen through.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -57,6 +57,8 @@ pub struct Summary {
 const POLL_WAIT: Duration = Duration::from_secs(1);
 /// How long a stop goes on reading what the log still holds.
 const DRAIN_MAX: Duration = Duration::from_secs(30);
+/// How long after a stop a reader is believed that says it is at the end, though the log says otherwise.
+const READER_TRUSTED_AFTER: Duration = Duration::from_secs(3);
 /// The pauses between tries while the lake or the log is away double from the first to the last of these.
 const PAUSE_FIRST: Duration = Duration::from_millis(250);
 const PAUSE_MAX: Duration = Duration::from_secs(10);
@@ -204,19 +206,21 @@ impl<'p> Job<'p> {
 
     /// Takes in what the log still holds, so that what the door accepted before it closed is in the lake.
     async fn drain(&mut self, summary: &mut Summary) -> Result<(), CommitError> {
-        let deadline = Instant::now() + DRAIN_MAX;
+        let begun = Instant::now();
         let wait = Duration::from_millis(10);
-        // Nothing new comes while we drain: a topic once read to its end needs no second look. Both words count, for
-        // on Kafka a reader that was cut off at the end is not told again that it stands there, and the end of a
-        // partition may lie behind marks that are no records.
+        // Nothing new comes while we drain: a topic once read to its end needs no second look. The log says where that
+        // is. What a reader says of itself is asked only after a while: a reader of Kafka stands at the end until the
+        // next record reaches it, which may be on its way; but marks that are no records may lie at the end, and then it
+        // is the reader alone who knows.
         let log = self.parts.log.as_ref();
         let events_end = ends(log, &self.parts.events, self.events.iter().map(|owned| owned.fold.partition)).await;
         let dead_end = ends(log, &self.parts.dead_letters, self.dead.iter().map(|owned| owned.fold.partition)).await;
         let is_read = |at_end: &[u32], ends: &HashMap<u32, u64>, partition: u32, position: u64| {
-            at_end.contains(&partition) || ends.get(&partition).is_some_and(|end| *end <= position)
+            ends.get(&partition).is_some_and(|end| *end <= position)
+                || begun.elapsed() >= READER_TRUSTED_AFTER && at_end.contains(&partition)
         };
         let (mut events_done, mut dead_done) = (self.events.is_empty(), self.dead.is_empty());
-        while !(events_done && dead_done) && Instant::now() < deadline {
+        while !(events_done && dead_done) && begun.elapsed() < DRAIN_MAX {
             if !events_done {
                 let polled = self.events_reader.poll(self.settings.poll_bytes_max, wait).await;
                 let polled = polled.map_err(|error| self.events_failed(error))?;

@@ -4,4 +4,5 @@
 mod oracle;
 mod power_cut;
 mod replay;
+mod slow_log;
 mod world;

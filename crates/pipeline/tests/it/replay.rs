@@ -12,13 +12,14 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tributary_eventlog::embedded::{EmbeddedLog, EmbeddedSettings};
-use tributary_eventlog::{EventLog, TopicInfo, TopicSpec, partition_for};
+use tributary_eventlog::{EventLog, Record, TopicInfo, TopicSpec, partition_for};
 use tributary_lake::{Lake, LakeSettings};
-use tributary_pipeline::{Parts, PipelineError, PipelineSettings, Progress, Summary, run};
+use tributary_pipeline::{GROUP, Parts, PipelineError, PipelineSettings, Progress, Summary, run};
 use tributary_schemas::{Event, EventFlags, SystemClock, Table};
 
 use crate::oracle::{Expected, expect};
 use crate::power_cut::PowerCut;
+use crate::slow_log::SlowLog;
 use crate::world::{self, Seeded, Written};
 
 const PARTITIONS: u32 = 3;
@@ -481,6 +482,44 @@ async fn watermarks_stand_in_the_table_and_a_table_without_them_is_read_for_them
     house.run_to_the_end(30).await;
     let (found, _) = house.contents().await;
     assert_eq!(found, expect(&written, PARTITIONS));
+}
+
+#[tokio::test]
+async fn a_stop_takes_in_records_that_are_still_on_their_way() {
+    let mut house = House::new().await;
+    let written = world::events(94, 100);
+    world::write(house.log.as_ref(), &house.events, &written).await;
+    house.log = Arc::new(SlowLog(house.log.clone()));
+    house.run_to_the_end(1_000).await;
+    let (found, _) = house.contents().await;
+    assert_eq!(found, expect(&written, PARTITIONS));
+}
+
+/// The embedded log removes nothing that the job has not reported, in either topic.
+#[tokio::test]
+async fn the_log_is_told_how_far_both_topics_are_in_the_lake() {
+    let house = House::new().await;
+    world::write(house.log.as_ref(), &house.events, &world::events(95, 60)).await;
+    let record = Record { key: None, value: "what nobody can read".into(), time_ms: 0 };
+    house.log.append("dead_letters", vec![(0, record)]).await.remove(0).unwrap();
+    house.run_to_the_end(1_000).await;
+    for (topic, partitions) in [("events", PARTITIONS), ("dead_letters", 1)] {
+        for partition in 0..partitions {
+            let next = house.log.bounds(topic, partition).await.unwrap().next;
+            assert_eq!(house.log.position(GROUP, topic, partition).await.unwrap(), Some(next), "{topic} {partition}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn another_topic_of_dead_letters_stops_the_job() {
+    let mut house = House::new().await;
+    let letter = || Record { key: None, value: "what nobody can read".into(), time_ms: 0 };
+    house.log.append("dead_letters", vec![(0, letter())]).await.remove(0).unwrap();
+    house.run_to_the_end(100).await;
+    house.dead_letters.topic_id = "made-anew".to_owned();
+    let outcome = house.run_by(settings(100)).await;
+    assert!(matches!(outcome, Err(PipelineError::OtherLog { .. })), "{outcome:?}");
 }
 
 #[tokio::test]

@@ -36,7 +36,7 @@ pub(crate) async fn tell(engine: &Engine, report: &mut Report, checks: &mut Chec
     let sessions = number(engine, "SELECT count(*) FROM sessions WHERE source = 'shop'").await?;
     checks.equal("shop: sessions", SESSIONS, sessions as u64);
     report.line(&format!(
-        "{} sessions found by 30 minutes of quiet; the shop itself numbered {}",
+        "{} sessions; the shop itself numbered {} (each under an id of its own)",
         grouped(sessions as u64),
         grouped(SESSIONS)
     ));

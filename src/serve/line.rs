@@ -2,9 +2,10 @@
 //!
 //! In:       settings, a bound listener, the metrics.
 //! Out:      a running line; what failed, if something did.
-//! Promise:  `stop` closes the door, lets requests inside finish (bounded), lets late appends finish, has the
-//!           pipeline take in the rest and commit, and closes the log: in this order, whatever fails on the way.
-//! Not here: signals and messages (`mod.rs`).
+//! Promise:  `stop` says so on `/readyz`, closes the door, lets requests inside finish (bounded) and cuts off the rest,
+//!           lets late appends finish, has the pipeline take in the rest and commit, and closes the log: in this
+//!           order, whatever fails on the way.
+//! Not here: signals and messages (`mod.rs`), connections (`http.rs`).
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -24,19 +25,24 @@ use tributary_pipeline::{PipelineError, Progress, Summary};
 use tributary_query::Engine;
 use tributary_schemas::{Clock, SystemClock};
 
+use super::http;
 use super::parts::{LogParts, open_lake, open_log};
 use crate::cli::UserError;
 use crate::settings::{Role, Settings};
 
 pub(crate) struct Line {
     watch: LineWatch,
-    addr_file: PathBuf,
+    /// Only where the door is: it tells imports whom to send to.
+    addr_file: Option<PathBuf>,
+    /// `/readyz` says no from here on.
+    unready: CancellationToken,
+    unready_for: Duration,
     door_stop: CancellationToken,
     pipeline_stop: CancellationToken,
     /// Appends that outlive their answers.
     late_appends: TaskTracker,
     drain_max: Duration,
-    server: Option<JoinHandle<std::io::Result<()>>>,
+    server: Option<JoinHandle<()>>,
     pipeline: Option<JoinHandle<Result<Summary, PipelineError>>>,
     upkeep: JoinHandle<()>,
 }
@@ -76,7 +82,7 @@ impl Line {
         };
         let lake = if has(Role::Pipeline) || has(Role::Query) { Some(open_lake(settings).await?) } else { None };
 
-        let (door_stop, late_appends) = (CancellationToken::new(), TaskTracker::new());
+        let (unready, late_appends) = (CancellationToken::new(), TaskTracker::new());
         let mut router = Router::new().route(
             "/metrics",
             get({
@@ -91,14 +97,14 @@ impl Line {
                     events: log.events.clone(),
                     dead_letters: log.dead_letters.clone(),
                     clock,
-                    stop: door_stop.clone(),
+                    stop: unready.clone(),
                     tasks: late_appends.clone(),
                 };
                 let door = tributary_ingest::router(settings.ingest.clone(), parts);
                 router.merge(door.map_err(|error| UserError(error.to_string()))?)
             }
             // The door brings these two; without it the process still must say how it is.
-            _ => router.merge(health(door_stop.clone())),
+            _ => router.merge(health(unready.clone())),
         };
         let engine = match &lake {
             Some(lake) => Some(Arc::new(Engine::new(settings.query.clone(), lake.clone())?)),
@@ -106,6 +112,13 @@ impl Line {
         };
         if let Some(engine) = engine.as_ref().filter(|_| has(Role::Query)) {
             router = router.merge(tributary_query::router(engine.clone()));
+        }
+
+        let addr = listener.local_addr().context("the listener has no address")?;
+        let addr_file = has(Role::Ingest).then(|| data_dir.join("listen.addr"));
+        if let Some(file) = &addr_file {
+            std::fs::write(file, format!("{addr}\n"))
+                .with_context(|| format!("cannot write {}; is the disk full?", file.display()))?;
         }
 
         let (progress_in, progress) = watch::channel(Progress::default());
@@ -125,13 +138,12 @@ impl Line {
             _ => None,
         };
 
-        let addr = listener.local_addr().context("the listener has no address")?;
-        let addr_file = data_dir.join("listen.addr");
-        std::fs::write(&addr_file, format!("{addr}\n"))
-            .with_context(|| format!("cannot write {}; is the disk full?", addr_file.display()))?;
-        let service = router.into_make_service_with_connect_info::<SocketAddr>();
-        let server = axum::serve(listener, service).with_graceful_shutdown(door_stop.clone().cancelled_owned());
-        let server = tokio::spawn(server.into_future());
+        let limits = http::Limits {
+            connections_max: http::connections_that_fit(settings.serve.connections_max),
+            idle_max: Duration::from_millis(settings.serve.idle_ms_max),
+        };
+        let door_stop = CancellationToken::new();
+        let server = tokio::spawn(http::serve(listener, router, limits, door_stop.clone()));
         let upkeep = tokio::spawn(async move {
             let mut tick = tokio::time::interval(UPKEEP);
             loop {
@@ -142,6 +154,8 @@ impl Line {
         Ok(Self {
             watch: LineWatch { addr, log, engine, progress },
             addr_file,
+            unready,
+            unready_for: Duration::from_millis(settings.serve.unready_ms),
             door_stop,
             pipeline_stop,
             late_appends,
@@ -174,8 +188,7 @@ impl Line {
             ended = server => {
                 self.server = None;
                 match ended {
-                    Ok(Err(error)) => anyhow::Error::new(error).context("the door failed"),
-                    Ok(Ok(())) => anyhow!("the door closed by itself"),
+                    Ok(()) => anyhow!("the door closed by itself"),
                     Err(error) => anyhow::Error::new(error).context("the door broke off"),
                 }
             }
@@ -196,12 +209,16 @@ impl Line {
         let mut keep = |error: anyhow::Error| {
             first_error.get_or_insert(error);
         };
-        // 1. The door: readyz says no, nobody new comes in, who is inside may finish.
+        // 1. The door: readyz says no for as long as a balancer needs to hear it; then nobody new comes in, and who is
+        // inside may finish.
+        self.unready.cancel();
+        if self.server.is_some() {
+            tokio::time::sleep(self.unready_for).await;
+        }
         self.door_stop.cancel();
         if let Some(mut server) = self.server.take() {
             match tokio::time::timeout(self.drain_max, &mut server).await {
-                Ok(Ok(Ok(()))) => {}
-                Ok(Ok(Err(error))) => keep(anyhow::Error::new(error).context("the door failed while it closed")),
+                Ok(Ok(())) => {}
                 Ok(Err(error)) => keep(anyhow::Error::new(error).context("the door broke off while it closed")),
                 Err(_) => {
                     // Their senders had no answer and will come again with the same ids.
@@ -209,7 +226,9 @@ impl Line {
                         drain_ms = self.drain_max.as_millis(),
                         "some requests did not finish and were cut off"
                     );
+                    // With the server go its connections; what they had handed to the log already is drained below.
                     server.abort();
+                    drop(server.await);
                 }
             }
         }
@@ -238,7 +257,9 @@ impl Line {
         }
         self.upkeep.abort();
         // Gone already, or not: what matters is that it does not point at a server that is no more.
-        drop(std::fs::remove_file(&self.addr_file));
+        if let Some(file) = &self.addr_file {
+            drop(std::fs::remove_file(file));
+        }
         first_error.map_or(Ok(()), Err)
     }
 }

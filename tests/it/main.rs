@@ -18,6 +18,7 @@ mod server;
 
 // The line as its users meet it.
 mod bad_input;
+mod door;
 mod graceful;
 mod other_engine;
 mod sdk;

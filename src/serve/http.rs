@@ -1,0 +1,121 @@
+//! The HTTP server: connections as tasks of one owner, few enough and never idle for ever.
+//!
+//! In:      a listener and the routes.
+//! Out:     served requests.
+//! Promise: no more than `connections_max` connections, none that keeps a place without sending a request; after
+//!          `stop` no new ones, and each ends with the request it is in. Dropping the future cuts all of them off.
+
+use std::io;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::connect_info::ConnectInfo;
+use axum::{Extension, Router};
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tower::Layer;
+
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Limits {
+    pub(crate) connections_max: usize,
+    /// For the whole head of a request, from the first moment on which it could come.
+    pub(crate) idle_max: Duration,
+}
+
+/// What the log, the lake and questions need beside connections.
+const OTHER_FILES: u64 = 256;
+
+/// Raises the limit on open files as far as this process may, and keeps connections below it: a server that runs out
+/// of files cannot open its own either.
+pub(crate) fn connections_that_fit(connections_max: usize) -> usize {
+    let files = match rlimit::increase_nofile_limit(u64::MAX) {
+        Ok(files) => files,
+        Err(error) => {
+            tracing::warn!(%error, "the limit on open files cannot be asked for");
+            return connections_max;
+        }
+    };
+    let room = usize::try_from(files.saturating_sub(OTHER_FILES)).unwrap_or(usize::MAX).max(16);
+    if room < connections_max {
+        tracing::warn!(
+            files,
+            connections_max = room,
+            "the limit on open files allows fewer connections than serve.connections_max; raise it (ulimit -n)"
+        );
+    }
+    room.min(connections_max)
+}
+
+/// Serves until `stop`, then until the last connection has ended.
+pub(crate) async fn serve(listener: TcpListener, router: Router, limits: Limits, stop: CancellationToken) {
+    let places = Arc::new(Semaphore::new(limits.connections_max));
+    let mut connections = JoinSet::new();
+    loop {
+        while connections.try_join_next().is_some() {}
+        let next = async {
+            // Whoever finds no place waits in the system's queue.
+            let place = places.clone().acquire_owned().await.expect("nobody closes it");
+            (accept(&listener).await, place)
+        };
+        let ((stream, peer), place) = tokio::select! {
+            () = stop.cancelled() => break,
+            next = next => next,
+        };
+        let (router, stop) = (router.clone(), stop.clone());
+        connections.spawn(async move {
+            connection(stream, peer, router, limits, stop).await;
+            drop(place);
+        });
+    }
+    drop(listener);
+    while connections.join_next().await.is_some() {}
+}
+
+async fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {
+    /// Until connections end and give their files free.
+    const PAUSE: Duration = Duration::from_millis(250);
+    loop {
+        match listener.accept().await {
+            Ok(accepted) => return accepted,
+            Err(error) if is_of_the_peer(&error) => {}
+            Err(error) => {
+                tracing::error!(%error, "no connection can be accepted; trying again");
+                tokio::time::sleep(PAUSE).await;
+            }
+        }
+    }
+}
+
+fn is_of_the_peer(error: &io::Error) -> bool {
+    use io::ErrorKind as E;
+    matches!(error.kind(), E::ConnectionRefused | E::ConnectionAborted | E::ConnectionReset | E::Interrupted)
+}
+
+async fn connection(stream: TcpStream, peer: SocketAddr, router: Router, limits: Limits, stop: CancellationToken) {
+    // Answers are short and somebody waits for them. Where this fails the connection is gone already.
+    drop(stream.set_nodelay(true));
+    let service = TowerToHyperService::new(Extension(ConnectInfo(peer)).layer(router));
+    let served = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(limits.idle_max)
+        .serve_connection(TokioIo::new(stream), service);
+    let mut served = pin!(served);
+    let ended = tokio::select! {
+        ended = served.as_mut() => ended,
+        () = stop.cancelled() => {
+            served.as_mut().graceful_shutdown();
+            served.await
+        }
+    };
+    // Somebody hung up, stayed silent or spoke no HTTP: nothing to mend here.
+    if let Err(error) = ended {
+        tracing::debug!(%peer, %error, "a connection broke off");
+    }
+}

@@ -16,8 +16,8 @@ pub(crate) fn event(number: usize) -> Event {
     let round = number / (AT_A_TIME * PAGES_EACH);
     let page = number / AT_A_TIME % PAGES_EACH;
     let visitor = round * AT_A_TIME + number % AT_A_TIME;
-    let minutes = (round * PAGES_EACH + page) as i64;
-    let time_us = BEGIN_US + minutes * 60_000_000 + (number % AT_A_TIME) as i64 * 1_000;
+    let minutes = whole(round * PAGES_EACH + page);
+    let time_us = BEGIN_US + minutes * 60_000_000 + whole(number % AT_A_TIME) * 1_000;
     let mut event = Event::new("bench", "segment", &format!("e-{number:012}"), "page", time_us);
     event.event_kind = EventKind::Page;
     event.anonymous_id = Some(format!("visitor-{visitor:09}"));
@@ -32,7 +32,7 @@ pub(crate) fn event(number: usize) -> Event {
     event.language = Some("de-DE".to_owned());
     event.user_agent = Some("Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 Chrome/140.0 Safari/537.36".to_owned());
     event.ip_truncated = Some(format!("192.0.{}.0/24", visitor % 256));
-    if page == 0 && visitor % 4 == 0 {
+    if page == 0 && visitor.is_multiple_of(4) {
         event.utm_source = Some("google".to_owned());
         event.utm_medium = Some("cpc".to_owned());
         event.utm_campaign = Some("brand".to_owned());
@@ -40,6 +40,10 @@ pub(crate) fn event(number: usize) -> Event {
     }
     event.properties = Some(format!(r#"{{"position":{page},"category":"shoes","in_stock":true}}"#));
     event
+}
+
+fn whole(number: usize) -> i64 {
+    i64::try_from(number).expect("nobody measures with 2^63 events")
 }
 
 /// Its record and partition, addressed as the door addresses it.

@@ -109,7 +109,7 @@ mod tests {
     #[test]
     fn batches_keep_the_order_and_the_limit() {
         let mut batcher = Batcher::new(2);
-        let mut batches: Vec<Batch> = (1..=5).filter_map(|n| batcher.add(event(n, Some(n as i64)))).collect();
+        let mut batches: Vec<Batch> = (1..=5).filter_map(|n| batcher.add(event(n, Some(n.cast_signed())))).collect();
         batches.extend(batcher.finish());
         assert_eq!(batches.iter().map(numbers).collect::<Vec<_>>(), [vec![1, 2], vec![3, 4], vec![5]]);
         assert_eq!(batches[1].times_us, Some((3, 4)));

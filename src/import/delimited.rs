@@ -141,7 +141,10 @@ mod tests {
     use super::*;
 
     /// (line, cells) of good rows and (line, reason) of bad ones.
-    fn read(text: &str) -> Vec<Result<(u64, Vec<String>), (u64, String)>> {
+    /// Line with its cells, or with its fault.
+    type Told = Result<(u64, Vec<String>), (u64, String)>;
+
+    fn read(text: &str) -> Vec<Told> {
         let mut rows = DelimitedRows::open(Box::new(std::io::Cursor::new(text.to_owned().into_bytes())), b';').unwrap();
         let mut all = Vec::new();
         while let Some(row) = rows.next_row().unwrap() {

@@ -250,10 +250,10 @@ impl Line {
         }
         // 4. The log, which by now nobody uses.
         self.watch.engine = None;
-        if let Some(log) = self.watch.log.take() {
-            if let Err(error) = log.log.close().await {
-                keep(anyhow::Error::new(error).context("the log did not close"));
-            }
+        if let Some(log) = self.watch.log.take()
+            && let Err(error) = log.log.close().await
+        {
+            keep(anyhow::Error::new(error).context("the log did not close"));
         }
         self.upkeep.abort();
         // Gone already, or not: what matters is that it does not point at a server that is no more.

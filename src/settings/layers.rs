@@ -253,7 +253,7 @@ impl Check<'_> {
             | (Value::Array(..), value @ Value::Array(..)) => Some(value),
             (Value::Num(_, default), Value::Num(_, num)) => self.number(key, tag, *default, num),
             // From the environment and from flags everything is text; the default says what it should be.
-            (default, Value::String(_, text)) if self.is_typed_in(key) => self.from_text(key, tag, default, &text),
+            (default, Value::String(_, text)) if self.is_typed_in(key) => self.read_text(key, tag, default, &text),
             (default, other) => {
                 self.fault(key, &format!("expected {}, found {}", kind_of(default), other.to_actual()));
                 None
@@ -277,7 +277,7 @@ impl Check<'_> {
         }
     }
 
-    fn from_text(&mut self, key: &str, tag: Tag, default: &Value, text: &str) -> Option<Value> {
+    fn read_text(&mut self, key: &str, tag: Tag, default: &Value, text: &str) -> Option<Value> {
         let value = match default {
             Value::Bool(..) => text.parse().ok().map(|value| Value::Bool(tag, value)),
             Value::Num(_, default) if default.to_f64().is_some() => {

@@ -82,10 +82,10 @@ pub(crate) async fn run(asker: &Asker, format: Format) -> anyhow::Result<()> {
             answer(asker, sql.trim().trim_end_matches(';'), format, is_timed, None).await?;
         }
     }
-    if let Some(file) = history {
-        if let Err(error) = editor.save_history(&file) {
-            eprintln!("the history cannot be kept in {}: {error}", file.display());
-        }
+    if let Some(file) = history
+        && let Err(error) = editor.save_history(&file)
+    {
+        eprintln!("the history cannot be kept in {}: {error}", file.display());
     }
     Ok(())
 }

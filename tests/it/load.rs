@@ -207,11 +207,11 @@ impl World {
             "context": {"page": {"url": format!("https://shop.example/p/{}", index % 17)}},
         });
         let members = event.as_object_mut().unwrap();
-        if person % 9 == 0 {
+        if person.is_multiple_of(9) {
             members.insert("userId".to_owned(), json!(format!("user-{person}")));
         } else {
             members.insert("anonymousId".to_owned(), json!(format!("device-{person}")));
-            if person % 4 == 0 {
+            if person.is_multiple_of(4) {
                 members.insert("userId".to_owned(), json!(format!("user-{person}")));
             }
         }

@@ -195,7 +195,6 @@ impl EventsPartition {
                 flags[row] |= EventFlags::LATE.0;
             }
         }
-        drop(reader);
         match flags {
             None => batch,
             Some(flags) => replace(&batch, "flags", Arc::new(Int64Array::from(flags))),

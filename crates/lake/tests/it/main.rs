@@ -2,7 +2,7 @@
 //!
 //! Reading order: `rows` (what is written), `round_trip`, `positions`, `definition`, `log`, then the two that
 //! matter most: `race` (many writers, one position) and `faults` (a store that lies about what it did).
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::cast_possible_wrap, reason = "tests of small numbers")]
 
 mod definition;
 mod faults;

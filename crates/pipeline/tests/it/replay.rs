@@ -299,7 +299,7 @@ async fn a_crash_at_any_write_loses_and_doubles_nothing() {
         while !rest.is_empty() {
             let (now, later) = rest.split_at(rest.len().min(1 + random.below(80) as usize));
             world::write(house.log.as_ref(), &house.events, now).await;
-            let (rows, writes) = (1 + random.below(30) as usize, 1 + random.below(25) as i64);
+            let (rows, writes) = (1 + random.below(30) as usize, 1 + random.below(25).cast_signed());
             if house.run_until_cut(rows, writes, random.one_in(2)).await {
                 cuts += 1;
                 caught_between += house.caught_between().await;

@@ -1,5 +1,7 @@
 //! The engine as its users meet it: over a real lake with a planted world.
 
+#![allow(clippy::unwrap_used, reason = "tests")]
+
 mod experiments;
 mod http;
 mod limits;

@@ -68,7 +68,8 @@ async fn sql_funnels_equal_the_definition_on_random_data() {
     let clickhouse = |names: &'static [&'static str]| {
         move |rows: &[(i64, u32)]| window_funnel_level(rows, 3, window_us, Modes::parse(names).unwrap()).unwrap()
     };
-    let modes: Vec<(&str, Box<dyn Fn(&[(i64, u32)]) -> usize>)> = vec![
+    type Level = Box<dyn Fn(&[(i64, u32)]) -> usize>;
+    let modes: Vec<(&str, Level)> = vec![
         ("exact", Box::new(exact(TieOrder::Ingest))),
         ("exact, any", Box::new(exact(TieOrder::Any))),
         ("exact, strictly_increasing", Box::new(exact(TieOrder::StrictlyIncreasing))),

@@ -8,6 +8,7 @@
 //!           safe way to ask for it, so a topic deleted and made anew under its old name is noticed only when a
 //!           stored position lies outside the new one (`OutOfRange`). Give a replaced topic a new name.
 
+mod context;
 mod errors;
 mod reader;
 
@@ -19,8 +20,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
-use rdkafka::client::DefaultClientContext;
-use rdkafka::config::ClientConfig;
+use rdkafka::config::{ClientConfig, FromClientConfigAndContext as _};
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::{DeliveryFuture, FutureProducer, FutureRecord, Producer};
@@ -28,7 +28,10 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
 use crate::log::check_spec;
 use crate::{Ack, Bounds, EventLog, LogError, LogReader, Record, TopicInfo, TopicSpec};
+use context::Context;
 use reader::KafkaReader;
+
+type Asking = BaseConsumer<Context>;
 
 /// Begin with [`KafkaSettings::at`] and change what you must.
 #[derive(Debug, Clone)]
@@ -126,39 +129,43 @@ impl KafkaSettings {
 pub struct KafkaLog {
     settings: KafkaSettings,
     cluster_id: String,
-    producer: FutureProducer,
-    admin: AdminClient<DefaultClientContext>,
+    producer: FutureProducer<Context>,
+    admin: AdminClient<Context>,
     /// Asks for metadata and watermarks. A consumer, because a producer that asks for a topic may create it.
     asker: Asker,
     /// Partition counts of topics seen.
     topics: RwLock<HashMap<String, u32>>,
     /// One idle consumer a group, only to commit and fetch its positions.
-    groups: Mutex<HashMap<String, Arc<BaseConsumer>>>,
+    groups: Mutex<HashMap<String, Arc<Asking>>>,
     closed: AtomicBool,
 }
 
 /// Blocking questions to the cluster, off the runtime's threads.
 #[derive(Clone)]
 pub(crate) struct Asker {
-    consumer: Arc<BaseConsumer>,
+    consumer: Arc<Asking>,
+    context: Context,
     timeout: Duration,
 }
 
 impl Asker {
     async fn ask<T: Send + 'static>(
         &self,
-        question: impl FnOnce(&BaseConsumer, Duration) -> Result<T, LogError> + Send + 'static,
+        question: impl FnOnce(&Asking, Duration) -> Result<T, LogError> + Send + 'static,
     ) -> Result<T, LogError> {
-        let Self { consumer, timeout } = self.clone();
+        let Self { consumer, timeout, .. } = self.clone();
         blocking(move || question(&consumer, timeout)).await
     }
 
+    /// Asks again for a while: a broker that has just been made leader, of a new topic or by an election, may not know it yet.
     pub(crate) async fn bounds(&self, topic: &str, partition: u32) -> Result<Bounds, LogError> {
-        let topic = topic.to_owned();
-        self.ask(move |consumer, timeout| {
-            let marks = consumer.fetch_watermarks(&topic, native(partition)?, timeout);
-            let (low, high) = marks.map_err(|error| errors::of_request(&error, &topic))?;
-            Ok(Bounds { earliest: low.max(0).cast_unsigned(), next: high.max(0).cast_unsigned() })
+        retried(self.timeout, || {
+            let topic = topic.to_owned();
+            self.ask(move |consumer, timeout| {
+                let marks = consumer.fetch_watermarks(&topic, native(partition)?, timeout);
+                let (low, high) = marks.map_err(|error| errors::of_request(&error, &topic))?;
+                Ok(Bounds { earliest: low.max(0).cast_unsigned(), next: high.max(0).cast_unsigned() })
+            })
         })
         .await
     }
@@ -193,10 +200,11 @@ impl KafkaLog {
             return Err(LogError::Invalid("replication_factor is 0".into()));
         }
         let bad = |error: KafkaError| LogError::Invalid(format!("Kafka settings: {error}"));
-        let producer: FutureProducer = settings.producer().create().map_err(bad)?;
-        let admin: AdminClient<DefaultClientContext> = settings.client().create().map_err(bad)?;
-        let consumer: BaseConsumer = settings.consumer("tributary-asks").create().map_err(bad)?;
-        let asker = Asker { consumer: Arc::new(consumer), timeout: settings.request_timeout() };
+        let context = Context::default();
+        let producer = settings.producer().create_with_context(context.clone()).map_err(bad)?;
+        let admin = AdminClient::from_config_and_context(&settings.client(), context.clone()).map_err(bad)?;
+        let consumer: Asking = settings.consumer("tributary-asks").create_with_context(context.clone()).map_err(bad)?;
+        let asker = Asker { consumer: Arc::new(consumer), context, timeout: settings.request_timeout() };
         let servers = settings.bootstrap_servers.clone();
         let cluster_id = asker
             .ask(move |consumer, timeout| {
@@ -290,16 +298,16 @@ impl KafkaLog {
     async fn group<T: Send + 'static>(
         &self,
         group: &str,
-        work: impl FnOnce(&BaseConsumer) -> Result<T, LogError> + Send + 'static,
+        work: impl FnOnce(&Asking) -> Result<T, LogError> + Send + 'static,
     ) -> Result<T, LogError> {
         let known = self.groups.lock().unwrap_or_else(PoisonError::into_inner).get(group).cloned();
         let consumer = match known {
             Some(consumer) => consumer,
             None => {
-                let made: BaseConsumer = self
+                let made: Asking = self
                     .settings
                     .consumer(group)
-                    .create()
+                    .create_with_context(self.asker.context.clone())
                     .map_err(|error| LogError::Invalid(format!("group {group}: {error}")))?;
                 let mut groups = self.groups.lock().unwrap_or_else(PoisonError::into_inner);
                 groups.entry(group.to_owned()).or_insert_with(|| Arc::new(made)).clone()

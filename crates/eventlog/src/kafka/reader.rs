@@ -13,6 +13,7 @@ use rdkafka::consumer::{Consumer, StreamConsumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Message};
 
+use super::context::Context;
 use super::{Asker, errors, positions, record_bytes};
 use crate::log::{check_start, in_bounds};
 use crate::{Delivered, LogError, LogReader, Polled, Record};
@@ -24,7 +25,7 @@ pub(crate) struct KafkaReader {
     topic: String,
     asker: Asker,
     /// `None` only while being dropped.
-    consumer: Option<StreamConsumer>,
+    consumer: Option<StreamConsumer<Context>>,
     ready: Vec<Delivered>,
     ready_bytes: usize,
     /// (partition, next offset), ascending by partition.
@@ -52,7 +53,8 @@ impl KafkaReader {
         for (partition, offset) in &next {
             in_bounds(topic, *partition, *offset, asker.bounds(topic, *partition).await?)?;
         }
-        let consumer: StreamConsumer = config.create().map_err(|error| errors::of_request(&error, topic))?;
+        let consumer: StreamConsumer<Context> =
+            config.create_with_context(asker.context.clone()).map_err(|error| errors::of_request(&error, topic))?;
         let reader = Self {
             topic: topic.to_owned(),
             asker,
@@ -67,7 +69,7 @@ impl KafkaReader {
         Ok(reader)
     }
 
-    fn consumer(&self) -> Result<&StreamConsumer, LogError> {
+    fn consumer(&self) -> Result<&StreamConsumer<Context>, LogError> {
         self.consumer.as_ref().ok_or(LogError::Closed)
     }
 

@@ -86,7 +86,7 @@ pub(crate) async fn command(
     let summary = summary?;
     print_summary(&summary);
     match summary.broke_off {
-        Some(why) => Err(anyhow::anyhow!("{why} What stood before is in, and is not doubled by another run soon")),
+        Some(why) => Err(anyhow::anyhow!("{why}. What stood before is in, and is not doubled by another run soon")),
         None => Ok(()),
     }
 }
@@ -148,8 +148,9 @@ fn running_server(settings: &Settings) -> anyhow::Result<String> {
 /// What came of it, for a person.
 fn print_summary(summary: &Summary) {
     println!(
-        "{} rows in {}: {} accepted, {} dead-lettered, {} rejected ({}/s)",
+        "{} {} in {}: {} accepted, {} dead-lettered, {} rejected ({}/s)",
         grouped(summary.rows),
+        if summary.rows == 1 { "row" } else { "rows" },
         seconds(summary.took),
         grouped(summary.accepted),
         grouped(summary.dead_lettered),

@@ -7,6 +7,7 @@
 
 use serde::Deserialize;
 use serde_json::{Map, Value};
+use tributary_schemas::Money;
 
 use super::row::{Body, Columns, Row, content_hash};
 use super::template::Template;
@@ -66,6 +67,9 @@ impl Mapping {
             file.file.delimiter
         );
         let mut faults = Vec::new();
+        for name in file.event.keys().filter(|name| !MAPPED_FIELDS.contains(&name.as_str())) {
+            faults.push(format!("event.{name} is no field of an event; there are: {}", MAPPED_FIELDS.join(", ")));
+        }
         let event = node("event", &toml::Value::Table(file.event), &mut faults);
         anyhow::ensure!(faults.is_empty(), "{}", faults.join("\n"));
         Ok(Self { file: file.file, event: Some(event) })
@@ -119,6 +123,7 @@ impl Mapper {
         if !["anonymousId", "userId"].iter().any(|id| event.get(*id).is_some_and(|id| !id.is_null())) {
             return Err("it names nobody: both anonymousId and userId are empty".to_owned());
         }
+        check_money(&event)?;
         event.entry("type").or_insert_with(|| "track".into());
         let time_us = match event.get("timestamp") {
             Some(Value::String(text)) => Some(time::read(text).map_err(|why| format!("timestamp: {why}"))?),
@@ -209,6 +214,44 @@ fn fill(node: &Node, row: &Row) -> Result<Option<Value>, String> {
 const TOP_FIELDS: &[&str] =
     &["type", "event", "name", "userId", "anonymousId", "previousId", "groupId", "messageId", "timestamp"];
 
+/// The fields a mapping may fill: those, and the objects of an event.
+const MAPPED_FIELDS: &[&str] = &[
+    "type",
+    "event",
+    "name",
+    "userId",
+    "anonymousId",
+    "previousId",
+    "groupId",
+    "messageId",
+    "timestamp",
+    "category",
+    "properties",
+    "traits",
+    "context",
+    "channel",
+];
+
+/// What a person would want to be told of a row, and not of a click: amounts that the door would leave unread.
+fn check_money(event: &Map<String, Value>) -> Result<(), String> {
+    let said = |name: &str| match event.get("properties")?.get(name)? {
+        Value::String(text) => Some(text.clone()).filter(|text| !text.trim().is_empty()),
+        Value::Number(number) => Some(number.to_string()),
+        _ => None,
+    };
+    for name in ["revenue", "total"] {
+        if let Some(text) = said(name) {
+            Money::parse(&text).map_err(|error| format!("properties.{name}: {error}"))?;
+        }
+    }
+    match said("currency") {
+        Some(code) if code.len() != 3 || !code.bytes().all(|byte| byte.is_ascii_alphabetic()) => {
+            Err(format!("properties.currency: {code:?} is no currency; give three letters such as EUR"))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// The mapping for a table without one: Segment's own names, dots leading into objects; any other column is a
 /// property.
 fn by_name(columns: &Columns) -> anyhow::Result<Node> {
@@ -276,6 +319,27 @@ mod tests {
     fn row(columns: &Arc<Columns>, cells: &[&str]) -> Row {
         let cells: Vec<String> = cells.iter().map(|cell| (*cell).to_owned()).collect();
         Row { line: 2, content_hash: 42, body: Body::Cells { columns: columns.clone(), cells } }
+    }
+
+    #[test]
+    fn a_name_that_is_no_field_is_told() {
+        let told =
+            Mapping::parse("[event]\nusrId = '{a}'\n[event.propertis]\nrevenue = '{b}'\n").unwrap_err().to_string();
+        assert!(told.contains("event.usrId") && told.contains("event.propertis") && told.contains("userId"), "{told}");
+    }
+
+    #[test]
+    fn an_amount_that_is_none_rejects_its_row() {
+        let mapping = Mapping::parse("[event]\nuserId = 'u'\n[event.properties]\nrevenue = '{r}'\ncurrency = '{c}'\n");
+        let columns = columns(&["r", "c"]);
+        let mapper = mapping.unwrap().for_columns(Some(&columns), "f.csv").unwrap();
+        let told = |cells: &[&str]| mapper.event(&row(&columns, cells)).map(drop);
+        for good in [["12.50", "eur"], ["-3", ""], ["", "EUR"]] {
+            assert_eq!(told(&good), Ok(()), "{good:?}");
+        }
+        for bad in [["12,50", "EUR"], ["1.234.567", ""], ["1e30", ""], ["5", "Euro"]] {
+            assert!(told(&bad).is_err_and(|why| why.starts_with("properties.")), "{bad:?}");
+        }
     }
 
     #[test]

@@ -59,7 +59,7 @@ impl Rows for ParquetRows {
                 break cells;
             }
             let Some(batch) = self.batches.next() else { return Ok(None) };
-            let damaged = || format!("the file breaks off after row {}; is it complete?", self.number);
+            let damaged = || format!("the file breaks off after row {}, it is not complete", self.number);
             self.rows = cells_of(&batch.with_context(damaged)?)?.into_iter();
         };
         self.number += 1;

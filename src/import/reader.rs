@@ -165,7 +165,7 @@ impl Lines {
     pub(crate) fn next_line(&mut self) -> anyhow::Result<Option<Line>> {
         let mut bytes = Vec::new();
         let mut limited = (&mut self.input).take(LINE_BYTES_MAX as u64 + 1);
-        let broken = || format!("the file breaks off after line {}; is it complete?", self.number);
+        let broken = || format!("the file breaks off after line {}, it is not complete", self.number);
         let read = limited.read_until(b'\n', &mut bytes).with_context(broken)?;
         if read == 0 {
             return Ok(None);

@@ -226,7 +226,7 @@ pub const EVENT_COLUMNS: &[Column] = &[
         U::Attribution,
         P::No,
         "",
-        "The marketing channel: email, paid_search, paid_social, display, referral, organic_search, direct ...",
+        "The marketing channel: email, paid_search, paid_social, display, referral, organic_search ...; null where nobody brought it.",
     ),
     optional("campaign_id", K::Text, U::Attribution, P::No, "", "The campaign that brought it about."),
     optional("ad_id", K::Text, U::Attribution, P::No, "", "The ad."),
@@ -333,7 +333,7 @@ pub const EVENT_COLUMNS: &[Column] = &[
         K::Int,
         U::Quality,
         P::No,
-        "bit mask: 1 late, 2 clamped, 4 unordered, 8 id_collision, 16 junk_id, 32 trimmed, 64 privacy_control",
+        "bit mask: 1 late, 2 clamped, 4 unordered, 8 id_collision, 16 junk_id, 32 trimmed, 64 privacy_control, 128 unread_value",
         "What the line noticed about it.",
     ),
     optional(

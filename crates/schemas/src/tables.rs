@@ -173,7 +173,7 @@ const SESSION_COLUMNS: &[Column] = &[
         U::Quality,
         P::No,
         "",
-        "human if any event in it is; else the class seen most.",
+        "human if any event in it is; else unknown if any is; else the class seen most.",
     ),
     required("rule", K::Text, U::Audit, P::No, "", "The session rule it was cut by, with its numbers."),
     LOG_PARTITION,

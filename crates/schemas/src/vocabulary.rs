@@ -147,6 +147,8 @@ impl EventFlags {
     pub const TRIMMED: Self = Self(32);
     /// The browser objected to sale and targeting (Global Privacy Control).
     pub const PRIVACY_CONTROL: Self = Self(64);
+    /// An amount or a currency was said that is none; the properties keep it.
+    pub const UNREAD_VALUE: Self = Self(128);
     pub const NAMES: &[(&str, Self)] = &[
         ("late", Self::LATE),
         ("clamped", Self::CLAMPED),
@@ -155,6 +157,7 @@ impl EventFlags {
         ("junk_id", Self::JUNK_ID),
         ("trimmed", Self::TRIMMED),
         ("privacy_control", Self::PRIVACY_CONTROL),
+        ("unread_value", Self::UNREAD_VALUE),
     ];
 
     pub const fn with(self, other: Self) -> Self {

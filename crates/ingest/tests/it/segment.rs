@@ -328,6 +328,24 @@ async fn a_long_campaign_id_is_left_out_not_cut() {
 }
 
 #[tokio::test]
+async fn money_that_is_none_is_flagged_and_stays_in_the_properties() {
+    let house = House::new();
+    for (properties, flags) in [
+        (json!({"revenue": "12,50", "currency": "EUR"}), 128),
+        (json!({"total": 1e30}), 128),
+        (json!({"revenue": 5, "currency": "Euro"}), 128),
+        (json!({"revenue": "", "currency": ""}), 0),
+        (json!({"revenue": null}), 0),
+        (json!({"value": "red"}), 0),
+        (json!({"revenue": "12.50", "currency": "eur"}), 0),
+    ] {
+        let event = house.event("/v1/track", json!({"event": "E", "userId": "u", "properties": properties})).await;
+        assert_eq!(event["flags"], flags, "{properties}");
+        assert_eq!(serde_json::from_str::<Value>(event["properties"].as_str().unwrap()).unwrap(), properties);
+    }
+}
+
+#[tokio::test]
 async fn a_bad_letter_spoils_neither_body_nor_event() {
     let house = House::new();
     let mut body = br#"{"batch":[{"type":"track","event":"A?B","userId":"u","messageId":"1"},{"type":"track","event":"\ud800x\u0000","userId":"u","messageId":"2"},{"type":"track","event":"fine","userId":"u","messageId":"3"}]}"#.to_vec();

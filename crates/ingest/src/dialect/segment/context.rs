@@ -93,9 +93,10 @@ impl<'a> Properties<'a> {
 
     /// What the sender says in so many words.
     pub(super) fn fill(&self, event: &mut Event, reading: &mut Reading) {
-        event.value = ["revenue", "total", "value"].into_iter().find_map(|name| money(self.get(name)?));
+        event.value = ["revenue", "total", "value"].into_iter().find_map(|name| money(name, self.get(name)?, reading));
         event.currency = reading.text("currency", self.get("currency"), CODE_BYTES_MAX).and_then(|code| {
             let plain = code.len() == 3 && code.bytes().all(|byte| byte.is_ascii_alphabetic());
+            reading.unread_value |= !plain;
             plain.then(|| code.to_ascii_uppercase())
         });
         for (name, column, bytes_max) in [
@@ -165,13 +166,17 @@ impl<'a> Properties<'a> {
     }
 }
 
-fn money(json: &str) -> Option<Money> {
+fn money(name: &str, json: &str, reading: &mut Reading) -> Option<Money> {
     let parsed = match json::scalar(json) {
         Scalar::Number(digits) => Money::parse(digits).ok(),
+        // Nothing was said.
+        Scalar::Text(text) if text.text.trim().is_empty() => return None,
         Scalar::Text(text) => Money::parse(&text.text).ok(),
         _ => None,
     };
     if parsed.is_none() {
+        // "value" is money where it looks like it; many an event calls something else by that name.
+        reading.unread_value |= name != "value";
         telling::not_read("value");
     }
     parsed

@@ -24,6 +24,8 @@ use crate::{engagement, event_id, telling};
 pub(super) struct Reading {
     /// Text was cut or cleaned.
     pub trimmed: bool,
+    /// An amount or a currency was said that is none.
+    pub unread_value: bool,
 }
 
 impl Reading {
@@ -177,6 +179,9 @@ pub(super) fn event(
             event.flags = event.flags.with(EventFlags::JUNK_ID);
         }
         fill(&mut event, call, &members, frame, sender, &mut reading)?;
+        if reading.unread_value {
+            event.flags = event.flags.with(EventFlags::UNREAD_VALUE);
+        }
         if reading.trimmed {
             event.flags = event.flags.with(EventFlags::TRIMMED);
         }

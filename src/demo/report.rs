@@ -63,7 +63,7 @@ impl Report {
     pub(crate) fn next_commands(&mut self, data: &Path) {
         let (program, data) = (quoted(&program().display().to_string()), quoted(&data.display().to_string()));
         self.heading("Try next", "");
-        let question = quoted("SELECT * FROM attribution(by => campaign_id)");
+        let question = quoted("SELECT * FROM attribution(by => utm_campaign)");
         for (what, words) in [
             ("ask a question:", vec!["sql", "--data", &data, &question]),
             ("ask many, in a shell where \\d lists the tables:", vec!["sql", "--data", &data]),

@@ -51,7 +51,7 @@ fn the_demo_finds_every_known_truth_and_leaves_a_lake_to_ask() {
     };
     let typed = Command::new("sh").args(["-c", &command("ask a question:")]).current_dir(dir.path()).output().unwrap();
     let answer = String::from_utf8_lossy(&typed.stdout).into_owned();
-    assert!(answer.contains("campaign_id") && answer.contains("rows in"), "{}\n{answer}", command("ask a question:"));
+    assert!(answer.contains("brand-search") && answer.contains("rows in"), "{}\n{answer}", command("ask a question:"));
 
     // Once a server has run on it, it may hold what nobody can make again.
     serve_once(&command("keep the line running on this data (the next demo then leaves it alone):"), dir.path());

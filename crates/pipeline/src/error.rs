@@ -19,7 +19,8 @@ pub enum PipelineError {
     LogLost { topic: String, partition: u32, committed: u64, earliest: u64, next: u64 },
     #[error(
         "the lake already holds rows of partition {partition} that came from another log than topic {topic} \
-         ({topic_id}): it was re-created. Use a new lake folder, or the old log"
+         ({topic_id}): the log is another one, or was made anew. A lake belongs to one log: use another data folder \
+         (--data), or give the old log back"
     )]
     OtherLog { topic: String, topic_id: String, partition: u32 },
     #[error(

@@ -57,7 +57,7 @@ pub(crate) const ATTRIBUTION: Spec = Spec {
         SAME_TOUCH,
         FILTER,
     ],
-    example: "SELECT * FROM attribution(model => 'linear', by => campaign_id, lookback => '14 days')",
+    example: "SELECT * FROM attribution(model => 'linear', by => utm_campaign, lookback => '14 days')",
 };
 
 pub(crate) fn write_out_touchpoints(arguments: &Arguments<'_>) -> Result<String, QueryError> {

@@ -7,7 +7,7 @@
 
 use serde::Deserialize;
 use serde_json::{Map, Value};
-use tributary_schemas::Money;
+use tributary_schemas::{Money, currency};
 
 use super::row::{Body, Columns, Row, content_hash};
 use super::template::Template;
@@ -67,8 +67,9 @@ impl Mapping {
             file.file.delimiter
         );
         let mut faults = Vec::new();
-        for name in file.event.keys().filter(|name| !MAPPED_FIELDS.contains(&name.as_str())) {
-            faults.push(format!("event.{name} is no field of an event; there are: {}", MAPPED_FIELDS.join(", ")));
+        let fields = [TOP_FIELDS, OTHER_FIELDS].concat();
+        for name in file.event.keys().filter(|name| !fields.contains(&name.as_str())) {
+            faults.push(format!("event.{name} is no field of an event; there are: {}", fields.join(", ")));
         }
         let event = node("event", &toml::Value::Table(file.event), &mut faults);
         anyhow::ensure!(faults.is_empty(), "{}", faults.join("\n"));
@@ -214,23 +215,8 @@ fn fill(node: &Node, row: &Row) -> Result<Option<Value>, String> {
 const TOP_FIELDS: &[&str] =
     &["type", "event", "name", "userId", "anonymousId", "previousId", "groupId", "messageId", "timestamp"];
 
-/// The fields a mapping may fill: those, and the objects of an event.
-const MAPPED_FIELDS: &[&str] = &[
-    "type",
-    "event",
-    "name",
-    "userId",
-    "anonymousId",
-    "previousId",
-    "groupId",
-    "messageId",
-    "timestamp",
-    "category",
-    "properties",
-    "traits",
-    "context",
-    "channel",
-];
+/// What else of an event a mapping may fill.
+const OTHER_FIELDS: &[&str] = &["category", "channel", "properties", "traits", "context"];
 
 /// What a person would want to be told of a row, and not of a click: amounts that the door would leave unread.
 fn check_money(event: &Map<String, Value>) -> Result<(), String> {
@@ -245,7 +231,7 @@ fn check_money(event: &Map<String, Value>) -> Result<(), String> {
         }
     }
     match said("currency") {
-        Some(code) if code.len() != 3 || !code.bytes().all(|byte| byte.is_ascii_alphabetic()) => {
+        Some(code) if currency(&code).is_none() => {
             Err(format!("properties.currency: {code:?} is no currency; give three letters such as EUR"))
         }
         _ => Ok(()),

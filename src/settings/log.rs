@@ -9,8 +9,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use serde::Deserialize;
+use tributary_eventlog::TopicSpec;
 use tributary_eventlog::embedded::EmbeddedSettings;
-use tributary_schemas::Clock;
+use tributary_schemas::{Clock, SystemClock};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
@@ -44,12 +45,6 @@ pub(crate) struct LogSettings {
     pub(crate) kafka_topic_config: BTreeMap<String, String>,
 }
 
-/// Lengths in the log's files are 32 bits wide, and half of that is left to be told from damage.
-const BYTES_MAX: usize = 1 << 31;
-const RECORD_BYTES_MAX: usize = 128 << 20;
-/// Kafka's rule for names is 249; a file name needs room for a suffix.
-const TOPIC_BYTES_MAX: usize = 200;
-
 impl LogSettings {
     /// Every fault, each naming its knob.
     pub(super) fn check(&self) -> Vec<String> {
@@ -61,28 +56,16 @@ impl LogSettings {
             faults.push("log.dead_letters_partitions is 0; give 1 or more".to_owned());
         }
         for (name, topic) in [("events_topic", &self.events_topic), ("dead_letters_topic", &self.dead_letters_topic)] {
-            if !is_topic(topic) {
-                faults.push(format!(
-                    "log.{name} is {topic:?}; write 1 to {TOPIC_BYTES_MAX} characters of a-z A-Z 0-9 . _ -, not \
-                     beginning with a dot and not ending in .unfinished"
-                ));
+            if let Err(advice) = (TopicSpec { name: topic.clone(), partitions: 1 }).check() {
+                faults.push(format!("log.{name} is {topic:?}; {advice}"));
             }
         }
         if self.events_topic == self.dead_letters_topic {
             faults.push("log.events_topic and log.dead_letters_topic must differ".to_owned());
         }
-        for (name, bytes, bytes_max) in [
-            ("queue_bytes_max", self.queue_bytes_max, BYTES_MAX),
-            ("record_bytes_max", self.record_bytes_max, RECORD_BYTES_MAX),
-            ("round_bytes_max", self.round_bytes_max, BYTES_MAX),
-        ] {
-            if !(1..=bytes_max).contains(&bytes) {
-                faults.push(format!("log.{name} is {bytes}; give 1 to {bytes_max} bytes"));
-            }
-        }
-        if self.segment_bytes_max == 0 {
-            faults.push("log.segment_bytes_max is 0; give 1 or more, best 67108864".to_owned());
-        }
+        // Kafka's life has these limits too, where it has the knob.
+        let of_the_log = self.embedded(Arc::new(SystemClock)).check();
+        faults.extend(of_the_log.into_iter().map(|fault| format!("log.{fault}")));
         if self.kind == LogKind::Kafka {
             if self.kafka_bootstrap_servers.is_empty() {
                 faults
@@ -131,12 +114,4 @@ impl LogSettings {
             ..tributary_eventlog::kafka::KafkaSettings::at(&self.kafka_bootstrap_servers)
         }
     }
-}
-
-fn is_topic(name: &str) -> bool {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
-    (1..=TOPIC_BYTES_MAX).contains(&name.len())
-        && name.bytes().all(plain)
-        && !name.starts_with('.')
-        && !name.ends_with(".unfinished")
 }

@@ -15,7 +15,7 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 use tributary_ingest::IngestSettings;
-use tributary_lake::LakeSettings;
+use tributary_lake::{LakeError, LakeSettings, local_folder};
 use tributary_pipeline::PipelineSettings;
 use tributary_query::{QueryError, QuerySettings};
 
@@ -169,8 +169,10 @@ impl Settings {
             );
         }
         faults.extend(self.log.check());
-        if let Err(why) = lake_folder(&self.lake.url) {
-            faults.push(format!("lake.url is {:?}; {why}", self.lake.url));
+        match local_folder(&self.lake.url) {
+            Ok(_) => {}
+            Err(LakeError::Location { url, reason }) => faults.push(format!("lake.url is {url:?}; {reason}")),
+            Err(error) => faults.push(format!("lake.url: {error}")),
         }
         if !(1..=22).contains(&self.lake.zstd_level) {
             faults.push(format!("lake.zstd_level is {}; give 1 to 22, best 3", self.lake.zstd_level));
@@ -198,16 +200,6 @@ impl Settings {
         }
         faults
     }
-}
-
-/// The folder a lake lies in, by its `lake.url`: a path, or a `file://` URL.
-pub(crate) fn lake_folder(url: &str) -> Result<PathBuf, &'static str> {
-    if !url.contains("://") {
-        return Ok(PathBuf::from(url));
-    }
-    let parsed = reqwest::Url::parse(url).ok().filter(|url| url.scheme() == "file");
-    let parsed = parsed.ok_or("only a folder or a file:// URL is supported yet")?;
-    parsed.to_file_path().map_err(|()| "a file:// URL needs an absolute path: file:///data/lake")
 }
 
 /// Whether a fault's text speaks of the knob at `key`: by its whole name or, in the faults of its own section, by the

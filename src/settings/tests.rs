@@ -190,9 +190,9 @@ async fn the_rules_here_are_those_of_log_and_lake() {
     let as_url = reqwest::Url::from_directory_path(&lake).unwrap().to_string();
     for url in [lake.to_str().unwrap(), &as_url, "s3://bucket/lake", "file://host/lake", "http://x/y"] {
         let opened = tributary_lake::Lake::open(LakeSettings { url: url.to_owned(), ..LakeSettings::default() }).await;
-        assert_eq!(lake_folder(url).is_ok(), opened.is_ok(), "{url}");
+        assert_eq!(local_folder(url).is_ok(), opened.is_ok(), "{url}");
     }
-    assert_eq!(lake_folder(&as_url).unwrap(), lake);
+    assert_eq!(local_folder(&as_url).unwrap(), lake);
 }
 
 #[test]

@@ -14,14 +14,14 @@ use arrow::datatypes::{DataType, Field, Schema};
 use futures::TryStreamExt;
 use serde_json::Value;
 use serde_json::value::RawValue;
-use tributary_lake::Lake;
+use tributary_lake::{Lake, local_folder};
 use tributary_query::{Answer, Engine, QueryError, render};
 use tributary_schemas::Table;
 
 use super::Format;
 use crate::cli::UserError;
 use crate::http;
-use crate::settings::{Settings, lake_folder};
+use crate::settings::Settings;
 
 pub(crate) enum Asker {
     Folder(Box<Engine>),
@@ -49,7 +49,7 @@ impl Asker {
         let url = &settings.lake.url;
         // Opening a lake makes the tables that are missing: a slip in the path must not make them just anywhere.
         let is_lake =
-            lake_folder(url).is_ok_and(|folder| folder.join(Table::Events.name()).join("_delta_log").is_dir());
+            local_folder(url).is_ok_and(|folder| folder.join(Table::Events.name()).join("_delta_log").is_dir());
         if !is_lake {
             return Err(UserError(format!(
                 "there is no lake in {url}; name its data folder with --data DIR, ask a server with --url, or make \

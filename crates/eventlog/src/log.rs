@@ -123,23 +123,27 @@ pub trait LogReader: Send {
     async fn poll(&mut self, bytes_max: usize, wait: Duration) -> Result<Polled, LogError>;
 }
 
-/// Kafka's rule for names, and short enough for a file name with a suffix.
+impl TopicSpec {
+    /// Whether a log can hold it; if not, what to give instead.
+    pub fn check(&self) -> Result<(), &'static str> {
+        /// Kafka's rule is 249; a file name needs room for a suffix.
+        const NAME_BYTES_MAX: usize = 200;
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+        let name = self.name.as_str();
+        if !(1..=NAME_BYTES_MAX).contains(&name.len())
+            || !name.bytes().all(plain)
+            || name.starts_with('.')
+            || name.ends_with(".unfinished")
+        {
+            return Err("write 1 to 200 characters of a-z A-Z 0-9 . _ -, not beginning with a dot and not ending in \
+                        .unfinished");
+        }
+        if self.partitions == 0 { Err("give it 1 partition or more") } else { Ok(()) }
+    }
+}
+
 pub(crate) fn check_spec(spec: &TopicSpec) -> Result<(), LogError> {
-    const NAME_BYTES_MAX: usize = 200;
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
-    let name = spec.name.as_str();
-    if name.is_empty() || NAME_BYTES_MAX < name.len() || !name.bytes().all(plain) || name.starts_with('.') {
-        return Err(LogError::Invalid(format!(
-            "topic name {name:?}: 1 to {NAME_BYTES_MAX} bytes of a-z A-Z 0-9 . _ -, not beginning with a dot"
-        )));
-    }
-    if name.ends_with(".unfinished") {
-        return Err(LogError::Invalid("a topic name must not end in .unfinished".into()));
-    }
-    if spec.partitions == 0 {
-        return Err(LogError::Invalid(format!("topic {name} needs at least one partition")));
-    }
-    Ok(())
+    spec.check().map_err(|advice| LogError::Invalid(format!("topic {:?}: {advice}", spec.name)))
 }
 
 /// Ascending by partition; at least one, none twice.

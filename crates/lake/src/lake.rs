@@ -158,7 +158,8 @@ impl std::fmt::Debug for Lake {
     }
 }
 
-fn local_folder(url: &str) -> Result<PathBuf, LakeError> {
+/// The folder a lake lies in, by its `lake.url`: a path, or a `file://` URL.
+pub fn local_folder(url: &str) -> Result<PathBuf, LakeError> {
     let fault = |reason: &str| LakeError::Location { url: url.to_owned(), reason: reason.to_owned() };
     if url.is_empty() {
         return Err(fault("give a folder or a file:// URL"));

@@ -35,7 +35,7 @@ mod durable_store;
 mod error;
 
 pub use error::{Advice, LakeError};
-pub use lake::Lake;
+pub use lake::{Lake, local_folder};
 pub use settings::LakeSettings;
 pub use snapshot::{DataFile, Snapshot};
 pub use statistics::{Bound, ColumnStatistics};

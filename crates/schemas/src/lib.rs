@@ -19,6 +19,6 @@ pub use clock::{Clock, ManualClock, SystemClock};
 pub use columns::{Column, ColumnKind, Personal, Purpose};
 pub use event::{DeadLetter, Event, Exposure};
 pub use ids::{IdError, SourceId, is_junk_id};
-pub use money::{Money, MoneyError};
+pub use money::{Money, MoneyError, currency};
 pub use tables::Table;
 pub use vocabulary::{ClockQuality, Consent, DeadReason, EngagementClass, EventFlags, EventKind};

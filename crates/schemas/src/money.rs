@@ -8,6 +8,12 @@
 pub const PRECISION: u8 = 18;
 pub const SCALE: i8 = 6;
 
+/// The code of a currency as the lake writes it, three capital letters; `None` if `text` is no code.
+pub fn currency(text: &str) -> Option<String> {
+    let is_code = text.len() == 3 && text.bytes().all(|byte| byte.is_ascii_alphabetic());
+    is_code.then(|| text.to_ascii_uppercase())
+}
+
 /// An amount in millionths of its currency's unit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Money {

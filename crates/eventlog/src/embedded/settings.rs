@@ -3,8 +3,6 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::LogError;
-
 /// Begin with [`EmbeddedSettings::in_dir`] and change what you must.
 #[derive(Clone)]
 pub struct EmbeddedSettings {
@@ -50,8 +48,8 @@ impl EmbeddedSettings {
         }
     }
 
-    /// All faults together.
-    pub(crate) fn check(&self) -> Result<(), LogError> {
+    /// Every fault, each beginning with its setting; empty when all is well.
+    pub fn check(&self) -> Vec<String> {
         let mut faults = Vec::new();
         if self.dir.as_os_str().is_empty() {
             faults.push("dir is empty".to_owned());
@@ -72,7 +70,7 @@ impl EmbeddedSettings {
         if self.segment_bytes_max == 0 {
             faults.push("segment_bytes_max is 0".to_owned());
         }
-        if faults.is_empty() { Ok(()) } else { Err(LogError::Invalid(faults.join("; "))) }
+        faults
     }
 }
 

@@ -63,7 +63,10 @@ struct TopicFile {
 
 impl Store {
     pub(crate) fn open(disk: Arc<dyn Disk>, settings: EmbeddedSettings) -> Result<Self, LogError> {
-        settings.check()?;
+        let faults = settings.check();
+        if !faults.is_empty() {
+            return Err(LogError::Invalid(faults.join("; ")));
+        }
         let settings = Arc::new(settings);
         let dir = settings.dir.clone();
         let topics_dir = dir.join(TOPICS_DIR);
@@ -272,7 +275,7 @@ impl Store {
 
 /// False for topics half made, and for what others leave in folders: `lost+found`, `.DS_Store`.
 fn may_be_topic(name: &str) -> bool {
-    crate::log::check_spec(&TopicSpec { name: name.to_owned(), partitions: 1 }).is_ok()
+    TopicSpec { name: name.to_owned(), partitions: 1 }.check().is_ok()
 }
 
 /// Blocks for file operations.

@@ -8,7 +8,7 @@
 //! ours alone: `context.tributary.kind`, and the properties `channel`, `ad_id`, `creative_id`, `message_id`,
 //! `decision_id`, `exposures`, `country`, `region`.
 
-use tributary_schemas::{Consent, Event, EventKind, Exposure, Money};
+use tributary_schemas::{Consent, Event, EventKind, Exposure, Money, currency};
 
 use super::map::Reading;
 use crate::dialect::{Refused, Sender};
@@ -95,9 +95,9 @@ impl<'a> Properties<'a> {
     pub(super) fn fill(&self, event: &mut Event, reading: &mut Reading) {
         event.value = ["revenue", "total", "value"].into_iter().find_map(|name| money(name, self.get(name)?, reading));
         event.currency = reading.text("currency", self.get("currency"), CODE_BYTES_MAX).and_then(|code| {
-            let plain = code.len() == 3 && code.bytes().all(|byte| byte.is_ascii_alphabetic());
-            reading.unread_value |= !plain;
-            plain.then(|| code.to_ascii_uppercase())
+            let code = currency(&code);
+            reading.unread_value |= code.is_none();
+            code
         });
         for (name, column, bytes_max) in [
             ("channel", &mut event.channel, CODE_BYTES_MAX),

@@ -12,11 +12,12 @@ use std::sync::Arc;
 use tributary_analytics::session::{Observed, Sessionizer};
 use tributary_eventlog::Delivered;
 use tributary_schemas::wire::{BATCH_ROWS_MAX, Shape, WireDecoder};
-use tributary_schemas::{DeadReason, EventFlags, EventKind, Exposure, Table};
+use tributary_schemas::{DeadReason, EventFlags, Exposure, Table};
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::columns::{array, day_of, in_calendar, int, int_at, keep_rows, money, text, text_at};
 use crate::dedup::{RecentIds, Verdict, derived_id, id_hash};
+use crate::identity_rows::identities_of;
 use crate::pending::Pending;
 use crate::session_rows;
 
@@ -383,42 +384,6 @@ impl<'b> ContentText<'b> {
     fn of(texts: &'b StringArray) -> Self {
         if texts.null_count() == texts.len() { Self::Empty } else { Self::Some(texts) }
     }
-}
-
-/// The links that identify and alias events state.
-fn identities_of(batch: &RecordBatch) -> Option<RecordBatch> {
-    let kinds = text(batch, "event_kind");
-    let (anonymous, previous, users) =
-        (text(batch, "anonymous_id"), text(batch, "previous_id"), text(batch, "user_id"));
-    let links: Vec<(usize, &str, &str)> = (0..batch.num_rows())
-        .filter_map(|row| {
-            let other = match EventKind::parse(kinds.value(row))? {
-                EventKind::Identify => text_at(anonymous, row)?,
-                EventKind::Alias => text_at(previous, row).or_else(|| text_at(anonymous, row))?,
-                _ => return None,
-            };
-            let user = text_at(users, row)?;
-            (other != user).then_some((row, other, user))
-        })
-        .collect();
-    if links.is_empty() {
-        return None;
-    }
-    let taken = |name: &str| {
-        let indices = Int64Array::from_iter_values(links.iter().map(|(row, _, _)| row.cast_signed() as i64));
-        arrow::compute::take(array(batch, name), &indices, None).expect("rows of this very batch")
-    };
-    let columns: Vec<ArrayRef> = vec![
-        taken("source"),
-        Arc::new(links.iter().map(|(_, other, _)| Some(*other)).collect::<StringArray>()),
-        Arc::new(links.iter().map(|(_, _, user)| Some(*user)).collect::<StringArray>()),
-        Arc::new(links.iter().map(|_| Some("link")).collect::<StringArray>()),
-        taken("event_id"),
-        taken("event_time_us"),
-        taken("log_partition"),
-        taken("log_offset"),
-    ];
-    Some(RecordBatch::try_new(Table::Identities.arrow_schema(), columns).expect("the columns of `identities`"))
 }
 
 /// A row of `dead_letters` that the pipeline itself makes.

@@ -15,6 +15,7 @@ mod commit;
 mod dedup;
 mod error;
 mod fold;
+mod identity_rows;
 mod job;
 mod pending;
 mod recover;

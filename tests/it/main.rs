@@ -21,6 +21,7 @@ mod bad_input;
 mod door;
 mod graceful;
 mod other_engine;
+mod persons;
 mod sdk;
 
 // The line under fire.

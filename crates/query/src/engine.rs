@@ -19,7 +19,7 @@ use datafusion::execution::memory_pool::{FairSpillPool, TrackConsumersPool};
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
 use datafusion::execution::{FunctionRegistry, SendableRecordBatchStream};
-use datafusion::logical_expr::LogicalPlan;
+use datafusion::logical_expr::{LogicalPlan, ScalarUDF};
 use datafusion::physical_plan::execute_stream;
 use datafusion::prelude::SessionConfig;
 use tokio::sync::Semaphore;
@@ -29,6 +29,7 @@ use tributary_schemas::Table;
 
 use crate::answer::{Answer, AnswerStream, Started, Tally};
 use crate::error::QueryError;
+use crate::identity::{Identities, PersonOf, asks_for_persons};
 use crate::lake_table::LAKE_URL;
 use crate::settings::QuerySettings;
 use crate::stop::{self, Stop};
@@ -49,6 +50,7 @@ struct Planner {
     lake: Lake,
     /// Settings and functions, without tables: a copy is made for each question.
     base: SessionState,
+    identities: Arc<Identities>,
 }
 
 /// Named in an error when memory runs out.
@@ -62,7 +64,8 @@ impl Engine {
         let base = base_session(&settings, runtime).map_err(broke)?;
         let turns = Arc::new(Semaphore::new(settings.queries_max));
         let workers = Workers::start().map_err(|error| QueryError::Engine(Box::new(error.into())))?;
-        let planner = Planner { settings: Arc::new(settings), lake, base };
+        let identities = Arc::new(Identities::new(&settings));
+        let planner = Planner { settings: Arc::new(settings), lake, base, identities };
         Ok(Self { planner: Arc::new(planner), turns, workers: Arc::new(workers) })
     }
 
@@ -142,7 +145,11 @@ impl Planner {
         let wrong = |error| QueryError::from_datafusion(error, self.settings.memory_bytes_max);
         let snapshots = catalog::pin(&self.lake).await?;
         let versions = snapshots.iter().map(|snapshot| (snapshot.table(), snapshot.version())).collect();
-        let context = catalog::session(&self.base, snapshots).map_err(wrong)?;
+        let links = snapshots.iter().find(|snapshot| snapshot.table() == Table::Identities).cloned();
+        let person_of = PersonOf::new();
+        let mut base = self.base.clone();
+        base.register_udf(Arc::new(ScalarUDF::from(person_of.clone()))).map_err(wrong)?;
+        let context = catalog::session(&base, snapshots, &self.identities).map_err(wrong)?;
         let pool = Arc::clone(&context.runtime_env().memory_pool);
         context.register_udf(attribution::credit_function(stop.flag(), pool));
         let state = context.state();
@@ -156,6 +163,10 @@ impl Planner {
         read_only.verify_plan(&plan).map_err(wrong)?;
         each_column_has_its_own_name(&plan)?;
         let plan = state.optimize(&plan).and_then(|plan| stop.ask_in_joins(plan)).map_err(wrong)?;
+        // Only now it is known whether a person is asked for: the optimiser drops columns nobody wants.
+        if let Some(links) = links.filter(|_| asks_for_persons(&plan).unwrap_or(true)) {
+            person_of.give(self.identities.at(&links).await.map_err(wrong)?);
+        }
         let plan = state.query_planner().create_physical_plan(&plan, &state).await.map_err(wrong)?;
         let plan = stop::pause_in_joins(plan).map_err(wrong)?;
         let plan = execute_stream(plan, context.task_ctx()).map_err(wrong)?;

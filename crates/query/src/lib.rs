@@ -18,6 +18,7 @@ mod bounded;
 mod catalog;
 mod complexity;
 mod engine;
+mod identity;
 mod lake_table;
 mod statement;
 mod stop;

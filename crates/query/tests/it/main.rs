@@ -6,6 +6,7 @@ mod experiments;
 mod http;
 mod limits;
 mod people;
+mod persons;
 mod plans;
 mod random_funnels;
 mod slt;

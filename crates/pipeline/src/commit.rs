@@ -142,11 +142,13 @@ impl Writers {
 }
 
 /// What one round wrote.
-#[derive(Debug, Default, Clone, Copy)]
+#[derive(Debug, Default)]
 pub(crate) struct Round {
     pub(crate) rows: u64,
     pub(crate) bytes: u64,
     pub(crate) commits: u64,
+    /// The rows of `sessions`, one batch a partition: whoever pinned before may ask for them (`live`).
+    pub(crate) sessions: Vec<RecordBatch>,
 }
 
 #[derive(Debug)]
@@ -271,6 +273,7 @@ pub(crate) async fn commit_sessions(
 ) -> Result<(), CommitError> {
     let topic_id = apps.0.to_owned();
     let (batches, advances) = aside(events, move |events| drain_sessions(&AppIds(&topic_id), events)).await;
+    round.sessions.clone_from(&batches);
     append(&mut writers.sessions, Table::Sessions, batches, advances, round).await
 }
 

@@ -20,6 +20,7 @@ use crate::catch_up::catch_up;
 use crate::commit::{CommitError, Owned, OwnedDead, Round, Writers, commit};
 use crate::error::{Advice, PipelineError};
 use crate::fold::Counts;
+use crate::live::{Kept, LiveDesk, answer};
 use crate::recover::{recover, recover_dead};
 use crate::settings::PipelineSettings;
 
@@ -73,6 +74,16 @@ pub const GROUP: &str = "tributary-pipeline";
 /// meanwhile, and the job begins again where the tables stand. Only what a person must look at ends it, and a stop
 /// that comes while it cannot commit.
 pub async fn run(settings: PipelineSettings, parts: Parts, stop: CancellationToken) -> Result<Summary, PipelineError> {
+    run_live(settings, parts, LiveDesk::of_nobody(), stop).await
+}
+
+/// The same, answering what is asked at the desk (`live`).
+pub async fn run_live(
+    settings: PipelineSettings,
+    parts: Parts,
+    mut desk: LiveDesk,
+    stop: CancellationToken,
+) -> Result<Summary, PipelineError> {
     let faults = settings.check();
     if !faults.is_empty() {
         return Err(PipelineError::Settings { faults });
@@ -84,7 +95,7 @@ pub async fn run(settings: PipelineSettings, parts: Parts, stop: CancellationTok
         let is_last_try = stop.is_cancelled();
         let commits_before = summary.commits;
         let ended = match Job::open(&settings, &parts).await {
-            Ok(mut job) => job.work(&stop, &mut summary).await,
+            Ok(mut job) => job.work(&stop, &mut summary, &mut desk).await,
             Err(error) => Err(error),
         };
         let came_on = summary.commits > commits_before;
@@ -147,6 +158,7 @@ struct Job<'p> {
     dead_reader: Box<dyn LogReader>,
     /// When the rows now pending must be committed; `None` while there are none.
     due: Option<Instant>,
+    kept: Kept,
 }
 
 impl<'p> Job<'p> {
@@ -175,14 +187,20 @@ impl<'p> Job<'p> {
             elapsed_ms = begun.elapsed().as_millis(),
             "the stream job stands where the tables stand"
         );
-        let mut job = Self { settings, parts, writers, events, dead, events_reader, dead_reader, due: None };
+        let kept = Kept::default();
+        let mut job = Self { settings, parts, writers, events, dead, events_reader, dead_reader, due: None, kept };
         // Rows that a crash left out of `sessions` are folded already and wait for a commit.
         job.due = Some(Instant::now());
         job.tell(&Summary::default());
         Ok(job)
     }
 
-    async fn work(&mut self, stop: &CancellationToken, summary: &mut Summary) -> Result<(), CommitError> {
+    async fn work(
+        &mut self,
+        stop: &CancellationToken,
+        summary: &mut Summary,
+        desk: &mut LiveDesk,
+    ) -> Result<(), CommitError> {
         loop {
             if self.is_due() {
                 self.commit(summary).await?;
@@ -191,6 +209,11 @@ impl<'p> Job<'p> {
             tokio::select! {
                 () = stop.cancelled() => break,
                 () = tokio::time::sleep_until(due), if self.due.is_some() => {}
+                // The poll that is dropped for it loses nothing.
+                ask = desk.next() => {
+                    let topic = &self.parts.events;
+                    answer(ask, &topic.topic_id, topic.partitions, &mut self.events, &mut self.kept).await;
+                }
                 polled = self.events_reader.poll(self.settings.poll_bytes_max, POLL_WAIT), if !self.events.is_empty() => {
                     let polled = polled.map_err(|error| self.events_failed(error))?;
                     self.take_events(polled).await;
@@ -306,8 +329,12 @@ impl<'p> Job<'p> {
     async fn commit(&mut self, summary: &mut Summary) -> Result<(), CommitError> {
         self.due = None;
         let (events_topic, dead_topic) = (&self.parts.events, &self.parts.dead_letters);
+        let before = self.kept.before(&self.events);
         let round: Round =
             commit(&mut self.writers, events_topic, dead_topic, &mut self.events, &mut self.dead).await?;
+        if let Some(before) = before {
+            self.kept.keep(before, round.sessions, self.settings.live_bytes_max);
+        }
         let mut counts = Counts::default();
         for owned in &mut self.events {
             counts.add(std::mem::take(&mut owned.fold.counts));

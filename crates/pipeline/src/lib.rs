@@ -17,11 +17,13 @@ mod error;
 mod fold;
 mod identity_rows;
 mod job;
+mod live;
 mod pending;
 mod recover;
 mod session_rows;
 pub mod settings;
 
 pub use error::{Advice, PipelineError};
-pub use job::{GROUP, Parts, Progress, Summary, run};
+pub use job::{GROUP, Parts, Progress, Summary, run, run_live};
+pub use live::{LiveDesk, LiveTail, Tail, TailAsked, TailError, live};
 pub use settings::PipelineSettings;

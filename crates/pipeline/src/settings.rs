@@ -29,6 +29,8 @@ pub struct PipelineSettings {
     /// p % worker_count == worker_ordinal.
     pub worker_ordinal: u32,
     pub worker_count: u32,
+    /// Memory for rows of the last commits, for askers of the live tables who pinned before them.
+    pub live_bytes_max: usize,
 }
 
 impl Default for PipelineSettings {
@@ -46,6 +48,7 @@ impl Default for PipelineSettings {
             dedup_window_ms: 7 * 24 * 3_600 * 1_000,
             worker_ordinal: 0,
             worker_count: 1,
+            live_bytes_max: 64 << 20,
         }
     }
 }

@@ -17,7 +17,7 @@ use super::sessionizer::{SessionChange, Tombstone};
 use super::summary::summarize;
 
 /// Events and sessions of one key that can still change. Not empty between two calls.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Line {
     source: Arc<str>,
     session_key: Arc<str>,
@@ -34,7 +34,7 @@ pub(super) struct Line {
     pub(super) touched: bool,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Cut {
     /// Index of its first event.
     start: usize,

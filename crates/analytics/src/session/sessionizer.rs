@@ -170,6 +170,21 @@ impl Sessionizer {
         changes
     }
 
+    /// What `drain` would say now, without being told: the next `drain` says it all the same.
+    pub fn peek(&self) -> Vec<SessionChange> {
+        let mut changes = Vec::new();
+        for source in self.sources.values() {
+            for session_key in &source.touched {
+                // A line holds a day of one key's events at most, and only those of lines with news are copied.
+                let mut line =
+                    source.lines.get(session_key).expect("a touched line is kept until it is reported").clone();
+                line.report(&self.rule, &self.rule_text, &mut changes);
+            }
+        }
+        changes.sort_unstable_by_key(|change| (change.first_offset(), change.session_id()));
+        changes
+    }
+
     fn evict(&mut self) {
         for source in self.sources.values_mut() {
             let Some(watermark_us) = source.watermark_us else { continue };

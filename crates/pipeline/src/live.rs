@@ -1,0 +1,261 @@
+//! The tail: what is folded and not yet in the tables an asker has pinned.
+//!
+//! In:      questions, each with the positions of the asker's snapshots (`LiveTail::ask`, from any task).
+//! Out:     the rows of `events` and versions of `sessions` beyond those positions, up to where the job has read.
+//! Promise: table and tail together are the log's prefix `Tail::positions`, each record once: an answer begins exactly at
+//!          the asker's positions, or the asker is told to pin anew. The job alone touches its state, and answers between
+//!          two polls. A question waits for a bounded time; what is kept for askers who pinned before the last commits is
+//!          bounded in bytes, and nothing is kept while nobody asks.
+//! Not here: how the two are put together (`query`), and the way from another process (`src`).
+//!
+//! A crash loses no more here than a question that goes unanswered: the rows are those the log gives again.
+
+use arrow::array::RecordBatch;
+use std::collections::{HashMap, VecDeque};
+use std::time::Duration;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
+
+use crate::aside::aside;
+use crate::columns::{int, small_int};
+use crate::commit::{AppIds, Owned};
+use crate::session_rows;
+
+/// What the asker has: the positions stored with its snapshots, by app id, of whatever topics there are.
+#[derive(Debug, Clone, Default)]
+pub struct TailAsked {
+    pub events: HashMap<String, i64>,
+    pub sessions: HashMap<String, i64>,
+    /// Working out the open sessions costs more than handing out rows.
+    pub wants_sessions: bool,
+}
+
+/// What the asker lacks.
+#[derive(Debug, Clone, Default)]
+pub struct Tail {
+    /// (partition, next offset): with these rows the asker has everything before it. Only of the partitions of this job.
+    pub positions: Vec<(u32, u64)>,
+    /// How many partitions the topic has, this job's or not.
+    pub partitions: u32,
+    /// With the columns of the table `events`.
+    pub events: Vec<RecordBatch>,
+    /// Rows of the table `sessions`, of versions the asker does not have.
+    pub sessions: Vec<RecordBatch>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum TailError {
+    #[error("the snapshots asked with are not those this job goes on from; pin the newest and ask again")]
+    PinAnew,
+    #[error(
+        "the stream job did not answer within {waited_ms} ms: it is starting, committing much, or waiting for the lake"
+    )]
+    TimedOut { waited_ms: u64 },
+    #[error("the stream job has stopped")]
+    Stopped,
+}
+
+/// Asks a job for its tail. Clones ask the same job, whatever it has gone through meanwhile.
+#[derive(Debug, Clone)]
+pub struct LiveTail {
+    asks: mpsc::Sender<Ask>,
+    wait_max: Duration,
+}
+
+/// The job's end, for `run_live`.
+#[derive(Debug)]
+pub struct LiveDesk(mpsc::Receiver<Ask>);
+
+#[derive(Debug)]
+pub(crate) struct Ask {
+    asked: TailAsked,
+    answer: oneshot::Sender<Result<Tail, TailError>>,
+}
+
+/// Questions that may wait at a time; whoever finds no room waits to ask.
+const ASKS_WAITING_MAX: usize = 16;
+/// So long after the last question batches of commits are still kept.
+const WANTED_FOR: Duration = Duration::from_secs(60);
+/// Of the last so many commits. An asker pins and asks within milliseconds; a commit comes every few hundred at the
+/// quickest.
+const COMMITS_KEPT_MAX: usize = 8;
+
+/// * `wait_max`: how long a question waits for its answer.
+pub fn live(wait_max: Duration) -> (LiveTail, LiveDesk) {
+    let (asks, desk) = mpsc::channel(ASKS_WAITING_MAX);
+    (LiveTail { asks, wait_max }, LiveDesk(desk))
+}
+
+impl LiveTail {
+    pub async fn ask(&self, asked: TailAsked) -> Result<Tail, TailError> {
+        let (answer, answered) = oneshot::channel();
+        let asking = async {
+            self.asks.send(Ask { asked, answer }).await.map_err(|_| TailError::Stopped)?;
+            // A job that is dropped with the question in hand begins again from the tables, and so should the asker.
+            answered.await.unwrap_or(Err(TailError::PinAnew))
+        };
+        let waited_ms = u64::try_from(self.wait_max.as_millis()).unwrap_or(u64::MAX);
+        tokio::time::timeout(self.wait_max, asking).await.unwrap_or(Err(TailError::TimedOut { waited_ms }))
+    }
+}
+
+impl LiveDesk {
+    /// For a job that nobody asks.
+    pub(crate) fn of_nobody() -> Self {
+        live(Duration::ZERO).1
+    }
+
+    /// The next question; waits for ever once nobody can ask any more. Cancel-safe.
+    pub(crate) async fn next(&mut self) -> Ask {
+        match self.0.recv().await {
+            Some(ask) => ask,
+            None => std::future::pending().await,
+        }
+    }
+}
+
+/// What a commit wrote, for askers who pinned before it.
+struct KeptCommit {
+    events: Vec<Committed>,
+    sessions: Vec<Committed>,
+    bytes: usize,
+}
+
+struct Committed {
+    partition: u32,
+    /// The position before.
+    from: i64,
+    batches: Vec<RecordBatch>,
+}
+
+/// The batches of the last commits of this life of the job.
+#[derive(Default)]
+pub(crate) struct Kept {
+    commits: VecDeque<KeptCommit>,
+    bytes: usize,
+    last_asked: Option<Instant>,
+}
+
+/// The rows about to be committed, and where they begin.
+pub(crate) struct BeforeCommit {
+    events: Vec<Committed>,
+    sessions_from: HashMap<u32, i64>,
+}
+
+impl Kept {
+    /// Call it right before a commit; `None` while nobody asks, and then what was kept is let go.
+    pub(crate) fn before(&mut self, events: &[Owned]) -> Option<BeforeCommit> {
+        if self.last_asked.is_none_or(|asked| WANTED_FOR < asked.elapsed()) {
+            self.commits.clear();
+            self.bytes = 0;
+            return None;
+        }
+        let committed = |owned: &Owned| Committed {
+            partition: owned.fold.partition,
+            from: owned.at.events.unwrap_or(0),
+            batches: owned.fold.events.batches().to_vec(),
+        };
+        let sessions_from = events.iter().map(|owned| (owned.fold.partition, owned.at.sessions.unwrap_or(0)));
+        Some(BeforeCommit { events: events.iter().map(committed).collect(), sessions_from: sessions_from.collect() })
+    }
+
+    /// The commit went through.
+    ///
+    /// * `sessions`: what it wrote there, one batch a partition.
+    pub(crate) fn keep(&mut self, before: BeforeCommit, sessions: Vec<RecordBatch>, bytes_max: usize) {
+        let of_partition = |batch: RecordBatch| {
+            let partition = small_int(&batch, "log_partition").values().first()?.cast_unsigned();
+            Some(Committed { partition, from: *before.sessions_from.get(&partition)?, batches: vec![batch] })
+        };
+        let sessions: Vec<Committed> = sessions.into_iter().filter_map(of_partition).collect();
+        let all = before.events.iter().chain(&sessions).flat_map(|committed| &committed.batches);
+        let bytes = all.map(RecordBatch::get_array_memory_size).sum();
+        self.commits.push_back(KeptCommit { events: before.events, sessions, bytes });
+        self.bytes += bytes;
+        while COMMITS_KEPT_MAX < self.commits.len() || bytes_max < self.bytes {
+            let Some(oldest) = self.commits.pop_front() else { break };
+            self.bytes -= oldest.bytes;
+        }
+    }
+
+    /// The batches of a partition from `from` on, as far as they are committed; `None` if they are kept no more.
+    fn since<'k>(
+        &'k self,
+        of: impl Fn(&'k KeptCommit) -> &'k [Committed],
+        partition: u32,
+        from: i64,
+        now: i64,
+    ) -> Option<Vec<&'k RecordBatch>> {
+        let of_partition = || self.commits.iter().flat_map(&of).filter(|committed| committed.partition == partition);
+        let first = of_partition().next().map_or(now, |committed| committed.from);
+        (first <= from).then(|| of_partition().flat_map(|committed| &committed.batches).collect())
+    }
+}
+
+/// Answers from memory. The job's partitions move aside for it when sessions are wanted: that is work.
+pub(crate) async fn answer(ask: Ask, topic_id: &str, partitions: u32, events: &mut Vec<Owned>, kept: &mut Kept) {
+    kept.last_asked = Some(Instant::now());
+    let Ask { asked, answer } = ask;
+    if answer.is_closed() {
+        return;
+    }
+    let mut tail = match tail(&asked, topic_id, events, kept) {
+        Ok(tail) => Tail { partitions, ..tail },
+        Err(error) => {
+            // Whoever asked may have given up.
+            drop(answer.send(Err(error)));
+            return;
+        }
+    };
+    if asked.wants_sessions {
+        let open = aside(events, |events| events.iter().filter_map(open_sessions).collect::<Vec<_>>()).await;
+        tail.sessions.extend(open);
+    }
+    drop(answer.send(Ok(tail)));
+}
+
+/// All but the sessions that no commit has told yet.
+fn tail(asked: &TailAsked, topic_id: &str, events: &[Owned], kept: &Kept) -> Result<Tail, TailError> {
+    let apps = AppIds(topic_id);
+    let mut tail = Tail::default();
+    for Owned { fold, at } in events {
+        let partition = fold.partition;
+        let position = fold.position.cast_signed();
+        let from = asked.events.get(&apps.events(partition)).copied().unwrap_or(0);
+        let committed = at.events.unwrap_or(0);
+        if position < from {
+            // Another worker has gone past this one, which will notice at its next commit.
+            return Err(TailError::PinAnew);
+        }
+        let before = kept.since(|commit| &commit.events, partition, from, committed).ok_or(TailError::PinAnew)?;
+        let batches = before.into_iter().chain(fold.events.batches());
+        tail.events.extend(batches.filter_map(|batch| from_offset(batch, from)));
+        tail.positions.push((partition, fold.position));
+
+        if asked.wants_sessions {
+            let from = asked.sessions.get(&apps.sessions(partition)).copied().unwrap_or(0);
+            let committed = at.sessions.unwrap_or(0);
+            if committed < from {
+                return Err(TailError::PinAnew);
+            }
+            let before = kept.since(|commit| &commit.sessions, partition, from, committed);
+            let before = before.ok_or(TailError::PinAnew)?;
+            let is_news = |batch: &&RecordBatch| int(batch, "version").values().first().is_some_and(|at| from < *at);
+            tail.sessions.extend(before.into_iter().filter(is_news).cloned());
+        }
+    }
+    Ok(tail)
+}
+
+/// The rows at or after an offset; offsets ascend within a batch.
+fn from_offset(batch: &RecordBatch, from: i64) -> Option<RecordBatch> {
+    let first = int(batch, "log_offset").values().partition_point(|offset| *offset < from);
+    (first < batch.num_rows()).then(|| batch.slice(first, batch.num_rows() - first))
+}
+
+/// What a commit at this very moment would write into `sessions`.
+fn open_sessions(owned: &Owned) -> Option<RecordBatch> {
+    let changes = owned.fold.sessions.peek();
+    let (partition, version) = (owned.fold.partition, owned.fold.position.cast_signed());
+    (!changes.is_empty()).then(|| session_rows::to_batch(&changes, partition, version))
+}

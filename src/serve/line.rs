@@ -23,9 +23,11 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tributary_pipeline::{PipelineError, Progress, Summary};
 use tributary_query::Engine;
+use tributary_query::live::{LiveSource, LiveSources};
 use tributary_schemas::{Clock, SystemClock};
 
 use super::http;
+use super::live::{OtherProcess, OwnJob};
 use super::parts::{LogParts, open_lake, open_log};
 use crate::cli::UserError;
 use crate::settings::{Role, Settings};
@@ -106,10 +108,18 @@ impl Line {
             // The door brings these two; without it the process still must say how it is.
             _ => router.merge(health(unready.clone())),
         };
+        let (tail, desk) = tributary_pipeline::live(Duration::from_millis(settings.query.live_wait_ms_max));
+        let own = has(Role::Pipeline).then(|| Arc::new(OwnJob(tail)) as Arc<dyn LiveSource>);
+        let others =
+            OtherProcess::all(&settings.query)?.into_iter().map(|other| Arc::new(other) as Arc<dyn LiveSource>);
+        let live = LiveSources { own, others: others.collect() };
         let engine = match &lake {
-            Some(lake) => Some(Arc::new(Engine::new(settings.query.clone(), lake.clone())?)),
+            Some(lake) => Some(Arc::new(Engine::with_live(settings.query.clone(), lake.clone(), live)?)),
             None => None,
         };
+        if let Some(engine) = engine.as_ref().filter(|_| has(Role::Pipeline)) {
+            router = router.merge(tributary_query::live_router(engine.clone()));
+        }
         if let Some(engine) = engine.as_ref().filter(|_| has(Role::Query)) {
             router = router.merge(tributary_query::router(engine.clone()));
         }
@@ -132,7 +142,7 @@ impl Line {
                     dead_letters: log.dead_letters.clone(),
                     progress: progress_in,
                 };
-                let job = tributary_pipeline::run(settings.pipeline.clone(), parts, pipeline_stop.clone());
+                let job = tributary_pipeline::run_live(settings.pipeline.clone(), parts, desk, pipeline_stop.clone());
                 Some(tokio::spawn(job))
             }
             _ => None,

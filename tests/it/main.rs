@@ -20,6 +20,7 @@ mod server;
 mod bad_input;
 mod door;
 mod graceful;
+mod live;
 mod other_engine;
 mod persons;
 mod sdk;

@@ -22,6 +22,7 @@ use tributary_schemas::Table;
 
 use crate::identity::{Identities, IdentityMapTable};
 use crate::lake_table::LakeTable;
+use crate::live::{Live, LiveTable};
 use crate::views;
 
 pub(crate) const CATALOG: &str = "tributary";
@@ -32,6 +33,15 @@ fn sql_name(table: Table) -> &'static str {
     match table {
         Table::Sessions => "session_history",
         other => other.name(),
+    }
+}
+
+/// What it is called with the log's tail, if it is one that has it.
+fn live_name(table: Table) -> Option<&'static str> {
+    match table {
+        Table::Events => Some("events_live"),
+        Table::Sessions => Some("session_history_live"),
+        _ => None,
     }
 }
 
@@ -47,6 +57,7 @@ pub(crate) fn session(
     base: &SessionState,
     snapshots: Vec<Snapshot>,
     identities: &Arc<Identities>,
+    live: &Live,
 ) -> Result<SessionContext> {
     let mut tables = Tables::new();
     for snapshot in snapshots {
@@ -54,7 +65,12 @@ pub(crate) fn session(
             let map = IdentityMapTable::new(snapshot.clone(), Arc::clone(identities));
             tables.insert("identity_map", Arc::new(map));
         }
-        tables.insert(sql_name(snapshot.table()), Arc::new(LakeTable::new(snapshot)));
+        let table = snapshot.table();
+        let committed = Arc::new(LakeTable::new(snapshot));
+        if let Some(name) = live_name(table) {
+            tables.insert(name, Arc::new(LiveTable::new(table, Arc::clone(&committed), live.clone())));
+        }
+        tables.insert(sql_name(table), committed);
     }
     // The views are planned in a session that knows the tables only.
     let tables_alone = with_schema(base, Arc::new(LakeSchema { tables: tables.clone(), views: None }))?;

@@ -67,6 +67,9 @@ pub enum QueryError {
     )]
     TooManyLinks { links: u64, links_max: u64 },
 
+    #[error("a live table cannot be read now: {reason}")]
+    Live { reason: String },
+
     #[error("the lake cannot be read: {0}")]
     Lake(#[from] LakeError),
 
@@ -85,7 +88,7 @@ impl QueryError {
             }
             Self::Question(_) => Advice::FixInput,
             Self::TimedOut { .. } | Self::OutOfMemory { .. } | Self::TooManyLinks { .. } => Advice::AskLess,
-            Self::Busy { .. } => Advice::Retry,
+            Self::Busy { .. } | Self::Live { .. } => Advice::Retry,
             Self::Lake(error) => match error.advice() {
                 tributary_lake::Advice::Retry => Advice::Retry,
                 _ => Advice::Stop,

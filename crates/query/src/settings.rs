@@ -37,6 +37,12 @@ pub struct QuerySettings {
     pub identity_aliases_max: usize,
     /// Links a map of persons may be made of.
     pub identity_links_max: u64,
+    /// Other processes with stream jobs, to be asked for what they have read and not committed.
+    pub live_urls: Vec<String>,
+    /// How long a stream job may take to answer.
+    pub live_wait_ms_max: u64,
+    /// Bytes of one such answer from another process.
+    pub live_bytes_max: usize,
 }
 
 impl Default for QuerySettings {
@@ -57,6 +63,9 @@ impl Default for QuerySettings {
             identity_devices_per_user_max: 500,
             identity_aliases_max: 10,
             identity_links_max: 2_000_000,
+            live_urls: Vec::new(),
+            live_wait_ms_max: 5_000,
+            live_bytes_max: 256 << 20,
         }
     }
 }
@@ -83,6 +92,8 @@ impl QuerySettings {
             ("identity_devices_per_user_max", self.identity_devices_per_user_max == 0),
             ("identity_aliases_max", self.identity_aliases_max == 0),
             ("identity_links_max", self.identity_links_max == 0),
+            ("live_wait_ms_max", self.live_wait_ms_max == 0),
+            ("live_bytes_max", self.live_bytes_max == 0),
         ];
         for (name, _) in above_zero.iter().filter(|(_, is_zero)| *is_zero) {
             faults.push(format!("{name} is 0: no question could be answered; give at least 1"));

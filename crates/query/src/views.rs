@@ -1,4 +1,4 @@
-//! The views: `sessions`, `person_events`, `person_sessions`, `persons`, in SQL.
+//! The views: `sessions`, `person_events`, `person_sessions`, `persons`, and the live ones, in SQL.
 //!
 //! In:       the tables of the lake, `identity_map`, the function `person_of`.
 //! Out:      one name and one query each.
@@ -9,7 +9,7 @@ pub(crate) struct View {
     pub(crate) sql: &'static str,
 }
 
-pub(crate) const ALL: &[View] = &[SESSIONS, PERSON_EVENTS, PERSON_SESSIONS, PERSONS];
+pub(crate) const ALL: &[View] = &[SESSIONS, SESSIONS_LIVE, PERSON_EVENTS, PERSON_EVENTS_LIVE, PERSON_SESSIONS, PERSONS];
 
 /// The latest version of each session, without those merged away.
 ///
@@ -55,7 +55,12 @@ FROM ",
 
 const SESSIONS: View = View { name: "sessions", sql: latest_of!("session_history") };
 
+const SESSIONS_LIVE: View = View { name: "sessions_live", sql: latest_of!("session_history_live") };
+
 const PERSON_EVENTS: View = View { name: "person_events", sql: with_person!("events") };
+
+/// The links are those that are committed: who logged in this second is known by the user id on the events since.
+const PERSON_EVENTS_LIVE: View = View { name: "person_events_live", sql: with_person!("events_live") };
 
 /// Sessions with whose they are: the user a session names, else whose its device was when it began. A session nobody is
 /// known of is called by its key, as its events are.

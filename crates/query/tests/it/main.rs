@@ -5,6 +5,7 @@
 mod experiments;
 mod http;
 mod limits;
+mod live;
 mod people;
 mod persons;
 mod plans;

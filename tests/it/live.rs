@@ -16,7 +16,7 @@ fn seldom() -> Home {
     Home::embedded().with("pipeline.commit_interval_ms", "30000")
 }
 
-async fn post(server: &Server<'_>, number: usize) {
+async fn post(server: &Server<'_>, number: i64) {
     let event = json!({"event": "Order Completed", "anonymousId": "d1", "messageId": format!("m{number}")});
     let (status, answer) = server.post("/v1/track", WRITE_KEY, event.to_string()).await;
     assert_eq!(status, 200, "{answer}");
@@ -42,9 +42,9 @@ async fn an_acknowledged_event_is_in_the_live_tables_within_a_second() {
     // The first question of a process is the slowest: footers, code, the catalog.
     until(&server, "SELECT count(*) FROM events_live", 0).await;
     let mut quickest = Duration::MAX;
-    for number in 1..=5_usize {
+    for number in 1..=5 {
         post(&server, number).await;
-        let took = until(&server, "SELECT count(*) FROM events_live", number as i64).await;
+        let took = until(&server, "SELECT count(*) FROM events_live", number).await;
         quickest = quickest.min(took);
         assert_eq!(server.number("SELECT count(*) FROM events").await, 0, "no commit came yet");
     }

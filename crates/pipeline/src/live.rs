@@ -148,6 +148,7 @@ impl Kept {
         if self.last_asked.is_none_or(|asked| WANTED_FOR < asked.elapsed()) {
             self.commits.clear();
             self.bytes = 0;
+            metrics::gauge!("tributary_live_kept_bytes").set(0.0);
             return None;
         }
         let committed = |owned: &Owned| Committed {
@@ -176,6 +177,7 @@ impl Kept {
             let Some(oldest) = self.commits.pop_front() else { break };
             self.bytes -= oldest.bytes;
         }
+        metrics::gauge!("tributary_live_kept_bytes").set(self.bytes as f64);
     }
 
     /// The batches of a partition from `from` on, as far as they are committed; `None` if they are kept no more.
@@ -202,11 +204,13 @@ pub(crate) async fn answer(ask: Ask, topic_id: &str, partitions: u32, events: &m
     let mut tail = match tail(&asked, topic_id, events, kept) {
         Ok(tail) => Tail { partitions, ..tail },
         Err(error) => {
+            metrics::counter!("tributary_live_answers_total", "outcome" => "pin_anew").increment(1);
             // Whoever asked may have given up.
             drop(answer.send(Err(error)));
             return;
         }
     };
+    metrics::counter!("tributary_live_answers_total", "outcome" => "answered").increment(1);
     if asked.wants_sessions {
         let open = aside(events, |events| events.iter().filter_map(open_sessions).collect::<Vec<_>>()).await;
         tail.sessions.extend(open);

@@ -6,6 +6,7 @@
 //!          what the log still holds (for a bounded time), then commits. A start and a commit are seen through.
 
 use std::collections::{BTreeMap, HashMap};
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -20,7 +21,7 @@ use crate::catch_up::catch_up;
 use crate::commit::{CommitError, Owned, OwnedDead, Round, Writers, commit};
 use crate::error::{Advice, PipelineError};
 use crate::fold::Counts;
-use crate::live::{Kept, LiveDesk, answer};
+use crate::live::{ASKS_WAITING_MAX, Kept, LiveDesk, answer, answer_meanwhile};
 use crate::recover::{recover, recover_dead};
 use crate::settings::PipelineSettings;
 
@@ -203,7 +204,7 @@ impl<'p> Job<'p> {
     ) -> Result<(), CommitError> {
         loop {
             if self.is_due() {
-                self.commit(summary).await?;
+                self.commit(summary, desk).await?;
             }
             let due = self.due.unwrap_or_else(|| Instant::now() + POLL_WAIT);
             tokio::select! {
@@ -211,8 +212,7 @@ impl<'p> Job<'p> {
                 () = tokio::time::sleep_until(due), if self.due.is_some() => {}
                 // The poll that is dropped for it loses nothing.
                 ask = desk.next() => {
-                    let topic = &self.parts.events;
-                    answer(ask, &topic.topic_id, topic.partitions, &mut self.events, &mut self.kept).await;
+                    answer(ask, &self.parts.events, &mut self.events, &mut self.kept).await;
                 }
                 polled = self.events_reader.poll(self.settings.poll_bytes_max, POLL_WAIT), if !self.events.is_empty() => {
                     let polled = polled.map_err(|error| self.events_failed(error))?;
@@ -224,11 +224,11 @@ impl<'p> Job<'p> {
                 }
             }
         }
-        self.drain(summary).await
+        self.drain(summary, desk).await
     }
 
     /// Takes in what the log still holds, so that what the door accepted before it closed is in the lake.
-    async fn drain(&mut self, summary: &mut Summary) -> Result<(), CommitError> {
+    async fn drain(&mut self, summary: &mut Summary, desk: &mut LiveDesk) -> Result<(), CommitError> {
         let begun = Instant::now();
         let wait = Duration::from_millis(10);
         // Nothing new comes while we drain: a topic once read to its end needs no second look. The log says where that
@@ -261,13 +261,13 @@ impl<'p> Job<'p> {
                 dead_done = folds.all(|fold| is_read(&at_end, &dead_end, fold.partition, fold.position));
             }
             if self.is_full() {
-                self.commit(summary).await?;
+                self.commit(summary, desk).await?;
             }
         }
         if !(events_done && dead_done) {
             tracing::warn!("the log still holds records that are not in the lake; the next start goes on with them");
         }
-        self.commit(summary).await
+        self.commit(summary, desk).await
     }
 
     async fn take_events(&mut self, polled: Polled) {
@@ -326,14 +326,28 @@ impl<'p> Job<'p> {
         events + self.dead.iter().map(|owned| owned.fold.rows.rows()).sum::<usize>()
     }
 
-    async fn commit(&mut self, summary: &mut Summary) -> Result<(), CommitError> {
+    async fn commit(&mut self, summary: &mut Summary, desk: &mut LiveDesk) -> Result<(), CommitError> {
         self.due = None;
         let (events_topic, dead_topic) = (&self.parts.events, &self.parts.dead_letters);
-        let before = self.kept.before(&self.events);
-        let round: Round =
-            commit(&mut self.writers, events_topic, dead_topic, &mut self.events, &mut self.dead).await?;
+        let before = self.kept.before(&mut self.events).await;
+        let mut asked_meanwhile = Vec::new();
+        let round: Round = {
+            let committing = commit(&mut self.writers, events_topic, dead_topic, &mut self.events, &mut self.dead);
+            let mut committing = pin!(committing);
+            loop {
+                tokio::select! {
+                    round = &mut committing => break round?,
+                    ask = desk.next(), if asked_meanwhile.len() < ASKS_WAITING_MAX => {
+                        asked_meanwhile.extend(answer_meanwhile(ask, events_topic, before.as_ref(), &mut self.kept));
+                    }
+                }
+            }
+        };
         if let Some(before) = before {
             self.kept.keep(before, round.sessions, self.settings.live_bytes_max);
+        }
+        for ask in asked_meanwhile {
+            answer(ask, events_topic, &mut self.events, &mut self.kept).await;
         }
         let mut counts = Counts::default();
         for owned in &mut self.events {

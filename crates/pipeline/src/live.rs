@@ -3,8 +3,8 @@
 //! In:      questions, each with the positions of the asker's snapshots (`LiveTail::ask`, from any task).
 //! Out:     the rows of `events` and versions of `sessions` beyond those positions, up to where the job has read.
 //! Promise: table and tail together are the log's prefix `Tail::positions`, each record once: an answer begins exactly at
-//!          the asker's positions, or the asker is told to pin anew. The job alone touches its state, and answers between
-//!          two polls. A question waits for a bounded time; what is kept for askers who pinned before the last commits is
+//!          the asker's positions, or the asker is told to pin anew. The job alone touches its state; it answers between two
+//!          polls, and while it commits from what stood before. A question waits for a bounded time; what is kept for askers who pinned before the last commits is
 //!          bounded in bytes, and nothing is kept while nobody asks.
 //! Not here: how the two are put together (`query`), and the way from another process (`src`).
 //!
@@ -15,6 +15,7 @@ use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
+use tributary_eventlog::TopicInfo;
 
 use crate::aside::aside;
 use crate::columns::{int, small_int};
@@ -73,7 +74,7 @@ pub(crate) struct Ask {
 }
 
 /// Questions that may wait at a time; whoever finds no room waits to ask.
-const ASKS_WAITING_MAX: usize = 16;
+pub(crate) const ASKS_WAITING_MAX: usize = 16;
 /// So long after the last question batches of commits are still kept.
 const WANTED_FOR: Duration = Duration::from_secs(60);
 /// Of the last so many commits. An asker pins and asks within milliseconds; a commit comes every few hundred at the
@@ -114,6 +115,15 @@ impl LiveDesk {
     }
 }
 
+/// Where one partition stands, and the rows of `events` that no commit has taken yet.
+struct Standing {
+    partition: u32,
+    position: i64,
+    events_at: i64,
+    sessions_at: i64,
+    pending: Vec<RecordBatch>,
+}
+
 /// What a commit wrote, for askers who pinned before it.
 struct KeptCommit {
     events: Vec<Committed>,
@@ -134,30 +144,32 @@ pub(crate) struct Kept {
     commits: VecDeque<KeptCommit>,
     bytes: usize,
     last_asked: Option<Instant>,
+    sessions_last_asked: Option<Instant>,
 }
 
-/// The rows about to be committed, and where they begin.
+/// The job as it stands while it commits. Nothing is read meanwhile, so this answers as the job would.
 pub(crate) struct BeforeCommit {
-    events: Vec<Committed>,
-    sessions_from: HashMap<u32, i64>,
+    standings: Vec<Standing>,
+    /// `None` while nobody asks for sessions.
+    open_sessions: Option<Vec<RecordBatch>>,
 }
 
 impl Kept {
     /// Call it right before a commit; `None` while nobody asks, and then what was kept is let go.
-    pub(crate) fn before(&mut self, events: &[Owned]) -> Option<BeforeCommit> {
-        if self.last_asked.is_none_or(|asked| WANTED_FOR < asked.elapsed()) {
+    pub(crate) async fn before(&mut self, events: &mut Vec<Owned>) -> Option<BeforeCommit> {
+        let is_recent = |asked: Option<Instant>| asked.is_some_and(|asked| asked.elapsed() <= WANTED_FOR);
+        if !is_recent(self.last_asked) {
             self.commits.clear();
             self.bytes = 0;
             metrics::gauge!("tributary_live_kept_bytes").set(0.0);
             return None;
         }
-        let committed = |owned: &Owned| Committed {
-            partition: owned.fold.partition,
-            from: owned.at.events.unwrap_or(0),
-            batches: owned.fold.events.batches().to_vec(),
+        let standings = events.iter().map(Standing::of).collect();
+        let open_sessions = match is_recent(self.sessions_last_asked) {
+            true => Some(open_sessions(events).await),
+            false => None,
         };
-        let sessions_from = events.iter().map(|owned| (owned.fold.partition, owned.at.sessions.unwrap_or(0)));
-        Some(BeforeCommit { events: events.iter().map(committed).collect(), sessions_from: sessions_from.collect() })
+        Some(BeforeCommit { standings, open_sessions })
     }
 
     /// The commit went through.
@@ -165,13 +177,19 @@ impl Kept {
     /// * `sessions`: what it wrote there, one batch a partition.
     pub(crate) fn keep(&mut self, before: BeforeCommit, sessions: Vec<RecordBatch>, bytes_max: usize) {
         let of_partition = |batch: RecordBatch| {
-            let partition = small_int(&batch, "log_partition").values().first()?.cast_unsigned();
-            Some(Committed { partition, from: *before.sessions_from.get(&partition)?, batches: vec![batch] })
+            let partition = partition_of(&batch)?;
+            let standing = before.standings.iter().find(|standing| standing.partition == partition)?;
+            Some(Committed { partition, from: standing.sessions_at, batches: vec![batch] })
         };
         let sessions: Vec<Committed> = sessions.into_iter().filter_map(of_partition).collect();
-        let all = before.events.iter().chain(&sessions).flat_map(|committed| &committed.batches);
+        let committed = |standing: Standing| {
+            let Standing { partition, events_at, pending, .. } = standing;
+            Committed { partition, from: events_at, batches: pending }
+        };
+        let events: Vec<Committed> = before.standings.into_iter().map(committed).collect();
+        let all = events.iter().chain(&sessions).flat_map(|committed| &committed.batches);
         let bytes = all.map(RecordBatch::get_array_memory_size).sum();
-        self.commits.push_back(KeptCommit { events: before.events, sessions, bytes });
+        self.commits.push_back(KeptCommit { events, sessions, bytes });
         self.bytes += bytes;
         while COMMITS_KEPT_MAX < self.commits.len() || bytes_max < self.bytes {
             let Some(oldest) = self.commits.pop_front() else { break };
@@ -192,60 +210,97 @@ impl Kept {
         let first = of_partition().next().map_or(now, |committed| committed.from);
         (first <= from).then(|| of_partition().flat_map(|committed| &committed.batches).collect())
     }
+
+    fn is_asked(&mut self, asked: &TailAsked) {
+        let now = Some(Instant::now());
+        self.last_asked = now;
+        if asked.wants_sessions {
+            self.sessions_last_asked = now;
+        }
+    }
 }
 
-/// Answers from memory. The job's partitions move aside for it when sessions are wanted: that is work.
-pub(crate) async fn answer(ask: Ask, topic_id: &str, partitions: u32, events: &mut Vec<Owned>, kept: &mut Kept) {
-    kept.last_asked = Some(Instant::now());
-    let Ask { asked, answer } = ask;
-    if answer.is_closed() {
+impl Standing {
+    fn of(owned: &Owned) -> Self {
+        Self {
+            partition: owned.fold.partition,
+            position: owned.fold.position.cast_signed(),
+            events_at: owned.at.events.unwrap_or(0),
+            sessions_at: owned.at.sessions.unwrap_or(0),
+            pending: owned.fold.events.batches().to_vec(),
+        }
+    }
+}
+
+/// Answers between two polls.
+pub(crate) async fn answer(ask: Ask, topic: &TopicInfo, events: &mut Vec<Owned>, kept: &mut Kept) {
+    kept.is_asked(&ask.asked);
+    // Whoever has given up meanwhile is not worked for.
+    if ask.answer.is_closed() {
         return;
     }
-    let mut tail = match tail(&asked, topic_id, events, kept) {
-        Ok(tail) => Tail { partitions, ..tail },
-        Err(error) => {
-            metrics::counter!("tributary_live_answers_total", "outcome" => "pin_anew").increment(1);
-            // Whoever asked may have given up.
-            drop(answer.send(Err(error)));
-            return;
-        }
-    };
-    metrics::counter!("tributary_live_answers_total", "outcome" => "answered").increment(1);
-    if asked.wants_sessions {
-        let open = aside(events, |events| events.iter().filter_map(open_sessions).collect::<Vec<_>>()).await;
-        tail.sessions.extend(open);
-    }
-    drop(answer.send(Ok(tail)));
+    let open = if ask.asked.wants_sessions { open_sessions(events).await } else { Vec::new() };
+    let standings: Vec<Standing> = events.iter().map(Standing::of).collect();
+    send(ask, |asked| tail(asked, topic, &standings, &open, kept));
 }
 
-/// All but the sessions that no commit has told yet.
-fn tail(asked: &TailAsked, topic_id: &str, events: &[Owned], kept: &Kept) -> Result<Tail, TailError> {
-    let apps = AppIds(topic_id);
-    let mut tail = Tail::default();
-    for Owned { fold, at } in events {
-        let partition = fold.partition;
-        let position = fold.position.cast_signed();
-        let from = asked.events.get(&apps.events(partition)).copied().unwrap_or(0);
-        let committed = at.events.unwrap_or(0);
-        if position < from {
+/// Answers while a commit is under way. Gives the question back if only the job itself can answer it.
+pub(crate) fn answer_meanwhile(
+    ask: Ask,
+    topic: &TopicInfo,
+    before: Option<&BeforeCommit>,
+    kept: &mut Kept,
+) -> Option<Ask> {
+    kept.is_asked(&ask.asked);
+    let Some(before) = before else { return Some(ask) };
+    let open = match &before.open_sessions {
+        Some(open) => open.as_slice(),
+        None if ask.asked.wants_sessions => return Some(ask),
+        None => &[],
+    };
+    send(ask, |asked| tail(asked, topic, &before.standings, open, kept));
+    None
+}
+
+fn send(ask: Ask, find: impl FnOnce(&TailAsked) -> Result<Tail, TailError>) {
+    let Ask { asked, answer } = ask;
+    let found = find(&asked);
+    let outcome = if found.is_ok() { "answered" } else { "pin_anew" };
+    metrics::counter!("tributary_live_answers_total", "outcome" => outcome).increment(1);
+    // Whoever asked may have given up.
+    drop(answer.send(found));
+}
+
+/// * `open`: what a commit would write into `sessions` at these positions.
+fn tail(
+    asked: &TailAsked,
+    topic: &TopicInfo,
+    standings: &[Standing],
+    open: &[RecordBatch],
+    kept: &Kept,
+) -> Result<Tail, TailError> {
+    let apps = AppIds(&topic.topic_id);
+    let mut tail = Tail { partitions: topic.partitions, ..Tail::default() };
+    for Standing { partition, position, events_at, sessions_at, pending } in standings {
+        let from = asked.events.get(&apps.events(*partition)).copied().unwrap_or(0);
+        if *position < from {
             // Another worker has gone past this one, which will notice at its next commit.
             return Err(TailError::PinAnew);
         }
-        let before = kept.since(|commit| &commit.events, partition, from, committed).ok_or(TailError::PinAnew)?;
-        let batches = before.into_iter().chain(fold.events.batches());
-        tail.events.extend(batches.filter_map(|batch| from_offset(batch, from)));
-        tail.positions.push((partition, fold.position));
+        let before = kept.since(|commit| &commit.events, *partition, from, *events_at).ok_or(TailError::PinAnew)?;
+        tail.events.extend(before.into_iter().chain(pending).filter_map(|batch| from_offset(batch, from)));
+        tail.positions.push((*partition, position.cast_unsigned()));
 
         if asked.wants_sessions {
-            let from = asked.sessions.get(&apps.sessions(partition)).copied().unwrap_or(0);
-            let committed = at.sessions.unwrap_or(0);
-            if committed < from {
+            let from = asked.sessions.get(&apps.sessions(*partition)).copied().unwrap_or(0);
+            if *position < from {
                 return Err(TailError::PinAnew);
             }
-            let before = kept.since(|commit| &commit.sessions, partition, from, committed);
-            let before = before.ok_or(TailError::PinAnew)?;
+            let before = kept.since(|commit| &commit.sessions, *partition, from, *sessions_at);
+            let open = open.iter().filter(|batch| partition_of(batch) == Some(*partition));
+            // A batch is of one version. While a commit is under way the asker may have what it writes already.
             let is_news = |batch: &&RecordBatch| int(batch, "version").values().first().is_some_and(|at| from < *at);
-            tail.sessions.extend(before.into_iter().filter(is_news).cloned());
+            tail.sessions.extend(before.ok_or(TailError::PinAnew)?.into_iter().chain(open).filter(is_news).cloned());
         }
     }
     Ok(tail)
@@ -257,9 +312,18 @@ fn from_offset(batch: &RecordBatch, from: i64) -> Option<RecordBatch> {
     (first < batch.num_rows()).then(|| batch.slice(first, batch.num_rows() - first))
 }
 
-/// What a commit at this very moment would write into `sessions`.
-fn open_sessions(owned: &Owned) -> Option<RecordBatch> {
-    let changes = owned.fold.sessions.peek();
-    let (partition, version) = (owned.fold.partition, owned.fold.position.cast_signed());
-    (!changes.is_empty()).then(|| session_rows::to_batch(&changes, partition, version))
+/// Of a batch that is all of one partition.
+fn partition_of(batch: &RecordBatch) -> Option<u32> {
+    small_int(batch, "log_partition").values().first().map(|partition| partition.cast_unsigned())
+}
+
+/// What a commit at this very moment would write into `sessions`, one batch a partition. The job's partitions move
+/// aside for it: it is work.
+async fn open_sessions(events: &mut Vec<Owned>) -> Vec<RecordBatch> {
+    let of_partition = |owned: &Owned| {
+        let changes = owned.fold.sessions.peek();
+        let (partition, version) = (owned.fold.partition, owned.fold.position.cast_signed());
+        (!changes.is_empty()).then(|| session_rows::to_batch(&changes, partition, version))
+    };
+    aside(events, move |events| events.iter().filter_map(of_partition).collect()).await
 }

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::{Int32Type, Int64Type};
 use futures::TryStreamExt;
+use object_store::ObjectStore;
 use object_store::memory::InMemory;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -20,6 +21,7 @@ use tributary_pipeline::{
 use tributary_schemas::{SystemClock, Table};
 
 use crate::oracle::expect;
+use crate::power_cut::PowerCut;
 use crate::world::{self, Seeded, Written};
 
 const PARTITIONS: u32 = 3;
@@ -59,16 +61,26 @@ impl House {
     }
 
     async fn lake(&self) -> Lake {
-        let settings = LakeSettings { url: "memory:///lake".to_owned(), ..LakeSettings::default() };
-        Lake::with_store(settings, self.disk.clone(), Arc::new(SystemClock)).await.unwrap()
+        self.lake_in(self.disk.clone()).await
+    }
+
+    async fn lake_in(&self, store: Arc<dyn ObjectStore>) -> Lake {
+        // Where the store is away, a commit goes on trying.
+        let settings =
+            LakeSettings { url: "memory:///lake".to_owned(), storage_tries_max: 1_000, ..LakeSettings::default() };
+        Lake::with_store(settings, store, Arc::new(SystemClock)).await.unwrap()
     }
 
     async fn start(&self, settings: PipelineSettings) -> Job {
+        self.start_with(settings, self.lake().await)
+    }
+
+    fn start_with(&self, settings: PipelineSettings, lake: Lake) -> Job {
         let (tail, desk) = live(PATIENCE);
         let stop = CancellationToken::new();
         let parts = Parts {
             log: self.log.clone(),
-            lake: self.lake().await,
+            lake,
             events: self.events.clone(),
             dead_letters: self.dead_letters.clone(),
             progress: watch::channel(Progress::default()).0,
@@ -251,6 +263,32 @@ async fn table_and_tail_are_a_prefix_of_the_log_whatever_is_committed_and_restar
             until_all_is_seen(&job, &lake, &all[..written], &mut old, &mut random).await;
         }
         job.stop().await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_commit_that_does_not_come_to_its_end_keeps_no_answer_back() {
+    for (writes, lands) in (0..8).flat_map(|writes| [(writes, false), (writes, true)]) {
+        let house = House::new().await;
+        let lake = house.lake().await;
+        let store = Arc::new(PowerCut::after(house.disk.clone(), writes, lands));
+        let cut = store.cut.clone();
+        let job = house.start_with(settings(20, 64 << 20), house.lake_in(store).await);
+        assert!(everything(&job, &pin(&lake).await).await.is_some(), "nobody has written yet");
+        let all = world::events(7, 60);
+        world::write(house.log.as_ref(), &house.events, &all).await;
+        tokio::time::timeout(PATIENCE, cut.cancelled()).await.expect("60 events make more writes than that");
+        // From here on only what stood before the commit can answer; what landed may be pinned all the same.
+        let begun = Instant::now();
+        loop {
+            if let Some((tail, events, sessions)) = everything(&job, &pin(&lake).await).await {
+                assert!(tail.positions.iter().any(|(_, position)| 0 < *position), "{writes} writes, landing: {lands}");
+                check(&all, &tail, &events, &sessions);
+                break;
+            }
+            assert!(begun.elapsed() < PATIENCE, "no answer after {writes} writes, landing: {lands}");
+        }
+        job.kill().await;
     }
 }
 

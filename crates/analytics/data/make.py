@@ -16,6 +16,11 @@ from urllib.parse import unquote
 
 import yaml
 
+try:
+    from re import _parser as sre_parser
+except ImportError:  # Python before 3.11
+    import sre_parse as sre_parser
+
 HERE = Path(__file__).resolve().parent
 TESTS = HERE.parent / "tests" / "data"
 
@@ -36,16 +41,117 @@ def line(*cells):
     return "\t".join(cells).rstrip("\t") + "\n"
 
 
+def ascii_classes(regex):
+    """The expression with classes as its authors mean them, of ASCII alone, and without bounds of hundreds: both cost a
+    regular-expression engine that knows Unicode dearly, and no user agent tells them apart."""
+    out, at, in_class = "", 0, False
+    plain = {"d": "0-9", "w": "A-Za-z0-9_"}
+    while at < len(regex):
+        char = regex[at]
+        if char == "\\":
+            letter = regex[at + 1]
+            at += 2
+            if letter in plain:
+                out += plain[letter] if in_class else f"[{plain[letter]}]"
+            elif letter == "b" and not in_class:
+                out += "(?-u:\\b)"
+            elif letter in "/-" and not in_class:
+                out += letter
+            else:
+                out += "\\" + letter
+            continue
+        bound = re.match(r"\{([01]),\d{3,}\}", regex[at:]) if not in_class else None
+        if bound:
+            out += "*" if bound[1] == "0" else "+"
+            at += bound.end()
+            continue
+        if char == "[" and in_class:
+            char = "\\["
+        elif char == "[":
+            in_class = True
+            if regex[at + 1 : at + 2] == "]":
+                char, at = "[\\]", at + 1
+        elif char == "]":
+            in_class = False
+        out += char
+        at += 1
+    return out
+
+
+SETS_MAX = 16
+
+
+def texts_of(parsed):
+    """(all texts a piece can be, if they are few; texts of which one is in whatever it matches)."""
+    current, candidates, is_exact = {""}, [], True
+    for kind, value in parsed:
+        name = str(kind)
+        exact, needed = None, None
+        if name == "LITERAL":
+            exact = {chr(value)}
+        elif name == "AT":
+            exact = {""}
+        elif name == "IN":
+            if all(str(item) == "LITERAL" for item, _ in value) and len(value) <= 4:
+                exact = {chr(letter) for _, letter in value}
+        elif name == "SUBPATTERN":
+            exact, needed = texts_of(value[-1])
+        elif name == "BRANCH":
+            branches = [texts_of(branch) for branch in value[1]]
+            if all(branch[0] is not None for branch in branches):
+                exact = set().union(*(branch[0] for branch in branches))
+                exact = exact if len(exact) <= SETS_MAX else None
+            bests = [best([branch[0], branch[1]]) for branch in branches]
+            if all(bests):
+                needed = set().union(*bests)
+        elif name in ("MAX_REPEAT", "MIN_REPEAT"):
+            least, most, inner = value
+            inner_exact, inner_needed = texts_of(inner)
+            if (least, most) == (1, 1):
+                exact, needed = inner_exact, inner_needed
+            elif (least, most) == (0, 1) and inner_exact is not None:
+                exact = inner_exact | {""}
+            elif least >= 1:
+                needed = best([inner_exact, inner_needed])
+        if exact is not None and len(exact) * len(current) <= SETS_MAX:
+            current = {before + text for before in current for text in exact}
+        else:
+            candidates.append(current)
+            candidates.append(needed)
+            current = exact if exact is not None and len(exact) <= SETS_MAX else {""}
+            is_exact = False
+        if needed is not None and exact is not None:
+            candidates.append(needed)
+    candidates.append(current)
+    return (current if is_exact else None), best(candidates)
+
+
+def best(sets):
+    """The set whose shortest text is longest; `None` if that is shorter than two letters: it would be found everywhere."""
+    sets = [texts for texts in sets if texts and min(map(len, texts)) >= 2 and len(texts) <= 300]
+    return max(sets, key=lambda texts: (min(min(map(len, texts)), 6), -len(texts)), default=None)
+
+
+def needed_texts(regex):
+    _, needed = texts_of(sre_parser.parse(regex))
+    return sorted(needed or [])
+
+
 def agents(folder):
     regexes = yaml.load((folder / "ua_uap_core" / "regexes.yaml").read_text(), Loader=yaml.BaseLoader)
     lines = []
     for parser in regexes["user_agent_parsers"]:
         words = ["family_replacement", "v1_replacement", "v2_replacement", "v3_replacement"]
-        lines.append(line("browser", parser["regex"], *(parser.get(word) for word in words)))
+        lines.append(expression("browser", parser, words))
     for parser in regexes["os_parsers"]:
         words = ["os_replacement", "os_v1_replacement", "os_v2_replacement", "os_v3_replacement"]
-        lines.append(line("os", parser["regex"], *(parser.get(word) for word in words)))
+        lines.append(expression("os", parser, words))
     (HERE / "agents.tsv").write_text("".join(lines))
+
+
+def expression(kind, parser, words):
+    words = [parser.get(word) for word in words]
+    return line(kind, ascii_classes(parser["regex"]), *words, *needed_texts(parser["regex"]))
 
 
 def crawlers(folder):

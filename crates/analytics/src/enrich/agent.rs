@@ -3,21 +3,19 @@
 //! In:      the user agent as it came.
 //! Out:     families as uap-core names them, versions, and one word for the device.
 //! Promise: as uap-core's reference cases say (all 483 of test_os.yaml agree); what is longer than 512 bytes is read to there.
-//! Not here: whether a machine is behind it (`machine`); remembering answers (`cache`).
+//! Not here: how an expression is found (`expressions`); whether a machine is behind it (`machine`); remembering answers (`cache`).
 //!
-//! Why `ua-parser` and not `woothee`, measured on the 952 browsers of ua_browsers_weighted and the 483 systems of
-//! test_os.yaml (release, one core of a shared machine): woothee takes 1.1 µs an agent and 0.5 ms to start, and finds the
-//! reference's family in 157 of 483 cases; ua-parser takes 3 to 7 µs, 45 ms to start and some MB, and finds family and
-//! version in all 483. Behind a cache of a few thousand agents the microseconds vanish, and wrong answers would not. Its
-//! regexes run in time linear in the text, so the worst a hostile agent of 512 bytes costs is some 5 µs (13 µs when cold).
-//! The 633 expressions for brand and model of devices are left out: they would cost 2.5 times the start and twice the time,
-//! and no column wants them.
+//! Why uap-core's expressions and no crate, measured on the 952 browsers of ua_browsers_weighted and the 483 systems of
+//! test_os.yaml (release, one core of a shared machine): `woothee` takes 1.1 µs an agent and 0.5 ms to start, and finds the
+//! reference's family in 157 of the 483. `ua-parser` finds family and version in all 483, takes 3 to 7 µs, and 45 ms to
+//! compile all expressions; and the features it asks of `aho-corasick` would have everything built anew that uses regexes,
+//! DataFusion among it. What it does is little once the texts each expression needs stand in the list (`expressions`), and so
+//! each is compiled when an agent first may match it. The answers are the same (3,558 agents compared once).
+//! The 633 expressions for brand and model of devices are left out: no column wants them.
 
-use std::borrow::Cow;
+use super::expressions::Expressions;
 
-use ua_parser::{os, user_agent};
-
-/// Expressions of uap-core: kind, expression, replacements for family, major, minor, patch.
+/// Expressions of uap-core: kind, expression, the words of family, major, minor and patch, and the texts it needs.
 pub(super) const LIST: &str = include_str!("../../data/agents.tsv");
 
 /// What the door keeps of an agent, and what is read here of one that came another way.
@@ -45,58 +43,24 @@ pub const BOT: &str = "bot";
 pub const OTHER: &str = "other";
 
 pub struct AgentRules {
-    browsers: user_agent::Extractor<'static>,
-    systems: os::Extractor<'static>,
+    browsers: Expressions,
+    systems: Expressions,
 }
 
 impl AgentRules {
     pub(super) fn built_in() -> Self {
-        let (mut browsers, mut systems) = (user_agent::Builder::new(), os::Builder::new());
-        for line in LIST.lines() {
-            let mut cells = line.split('\t');
-            let kind = cells.next();
-            let regex = Cow::Borrowed(cells.next().unwrap_or_default());
-            let mut word = || cells.next().filter(|cell| !cell.is_empty()).map(Cow::Borrowed);
-            let words = [word(), word(), word(), word()];
-            let checked = "agents.tsv is part of the program, and a test reads all of it";
-            if kind == Some("browser") {
-                let [family_replacement, v1_replacement, v2_replacement, v3_replacement] = words;
-                let parser = user_agent::Parser {
-                    regex,
-                    family_replacement,
-                    v1_replacement,
-                    v2_replacement,
-                    v3_replacement,
-                    v4_replacement: None,
-                };
-                browsers = browsers.push(parser).expect(checked);
-            } else {
-                let [os_replacement, os_v1_replacement, os_v2_replacement, os_v3_replacement] = words;
-                let parser = os::Parser {
-                    regex,
-                    os_replacement,
-                    os_v1_replacement,
-                    os_v2_replacement,
-                    os_v3_replacement,
-                    os_v4_replacement: None,
-                };
-                systems = systems.push(parser).expect(checked);
-            }
-        }
-        let fits = "the prefilter of these expressions has been built before: a test does";
-        Self { browsers: browsers.build().expect(fits), systems: systems.build().expect(fits) }
+        let of = |kind: &'static str| Expressions::new(LIST.lines().filter_map(|line| line.strip_prefix(kind)));
+        Self { browsers: of("browser\t"), systems: of("os\t") }
     }
 
     pub fn read(&self, agent: &str) -> Agent {
         let agent = cut(agent);
         let mut read = Agent { device: OTHER, ..Agent::default() };
-        if let Some(browser) = self.browsers.extract(agent) {
-            read.browser_version = version([browser.major, browser.minor, browser.patch]);
-            read.browser = family(&browser.family);
+        if let Some([family, version @ ..]) = self.browsers.find(agent) {
+            (read.browser, read.browser_version) = (named(family), joined(version));
         }
-        if let Some(system) = self.systems.extract(agent) {
-            read.os_version = version([&system.major, &system.minor, &system.patch].map(Option::as_deref));
-            read.os = family(&system.os);
+        if let Some([family, version @ ..]) = self.systems.find(agent) {
+            (read.os, read.os_version) = (named(family), joined(version));
         }
         read.device = device_of(&agent.to_ascii_lowercase(), read.os.as_deref());
         read
@@ -108,15 +72,13 @@ pub fn cut(agent: &str) -> &str {
     &agent[..agent.floor_char_boundary(AGENT_BYTES_MAX)]
 }
 
-fn family(name: &str) -> Option<Box<str>> {
-    let name = name.trim();
-    (!name.is_empty() && name != "Other").then(|| name.into())
+fn named(family: Option<String>) -> Option<Box<str>> {
+    family.filter(|family| family != "Other").map(String::into_boxed_str)
 }
 
 /// "10.15.7" of its parts; a part that is missing ends it.
-fn version(parts: [Option<&str>; 3]) -> Option<Box<str>> {
-    let said = parts.into_iter().map_while(|part| part.filter(|part| !part.is_empty()));
-    let text = said.collect::<Vec<_>>().join(".");
+fn joined(parts: [Option<String>; 3]) -> Option<Box<str>> {
+    let text = parts.into_iter().map_while(|part| part).collect::<Vec<_>>().join(".");
     (!text.is_empty()).then(|| text.into())
 }
 

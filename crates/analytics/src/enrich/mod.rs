@@ -13,6 +13,7 @@ pub mod burst;
 pub mod cache;
 pub mod channel_rules;
 pub mod currency;
+mod expressions;
 pub mod machine;
 pub mod referrer;
 mod source;
@@ -32,7 +33,7 @@ use referrer::Referrers;
 /// Raised when code, not a list, changes what enrichment answers.
 const CODE_VERSION: u32 = 1;
 
-/// The lists compiled in. Made when first asked for: some 50 ms and 10 MB, which a process that folds nothing saves.
+/// The lists compiled in. Made when first asked for: a process that folds nothing saves it.
 pub struct BuiltIn {
     pub agents: AgentRules,
     pub crawlers: Crawlers,

@@ -30,8 +30,8 @@ fn mail_traffic(seed: u64, count: usize) -> Vec<Written> {
             now_us += i64::try_from(random.below(600)).unwrap() * SECOND_US;
         }
         let mut event = Event::new("web", "redirect", &format!("e{number}"), "x", now_us);
-        event.event_kind =
-            [EventKind::Send, EventKind::Open, EventKind::Click, EventKind::Click, EventKind::Page][random.below(5) as usize];
+        event.event_kind = [EventKind::Send, EventKind::Open, EventKind::Click, EventKind::Click, EventKind::Page]
+            [random.below(5) as usize];
         event.engagement_class = EngagementClass::Human;
         event.user_id = Some(format!("u{}", random.below(3)));
         if event.event_kind != EventKind::Page {

@@ -16,7 +16,7 @@ use std::path::PathBuf;
 use serde::Deserialize;
 use tributary_ingest::IngestSettings;
 use tributary_lake::{LakeError, LakeSettings, local_folder};
-use tributary_pipeline::PipelineSettings;
+use tributary_pipeline::{FileText, PipelineSettings};
 use tributary_query::{QueryError, QuerySettings};
 
 pub(crate) use keys::{FIRST_SOURCES, Keys, add_missing_keys};
@@ -137,7 +137,13 @@ impl Settings {
             fsync: lake.fsync,
         };
         query.spill_dir = query.spill_dir.filter(|dir| !dir.as_os_str().is_empty());
-        let (ingest, pipeline) = (merged.section("ingest"), merged.section("pipeline"));
+        let ingest = merged.section("ingest");
+        let mut pipeline: PipelineSettings = merged.section("pipeline");
+        pipeline.channel_rules_text = match pipeline.channel_rules.as_str() {
+            "tributary" | "ga4" => None,
+            path => file_text(path),
+        };
+        pipeline.currency_rates_text = file_text(&pipeline.currency_rates_file);
         Self { serve, log, ingest, pipeline, lake, query, telemetry: merged.section("telemetry") }
     }
 
@@ -200,6 +206,11 @@ impl Settings {
         }
         faults
     }
+}
+
+/// The text of a file a setting names; that it cannot be read is told with the other faults.
+fn file_text(path: &str) -> FileText {
+    (!path.is_empty()).then(|| std::fs::read_to_string(path).map_err(|error| error.to_string()))
 }
 
 /// Whether a fault's text speaks of the knob at `key`: by its whole name or, in the faults of its own section, by the

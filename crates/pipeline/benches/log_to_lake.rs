@@ -60,8 +60,16 @@ fn events(count: usize) -> impl Iterator<Item = Event> {
         let received_us = BEGIN_US + i64::try_from(number).unwrap() * 100_000;
         let late_us = if dice.below(50) == 0 { dice.below(600_000_000).cast_signed() } else { 0 };
         let (a, b) = (dice.roll(), dice.roll());
-        let id = format!("{:08x}-{:04x}-4{:03x}-a{:03x}-{:012x}", a >> 32, a >> 16 & 0xFFFF, a & 0xFFF, b >> 52, b & 0xFFFF_FFFF_FFFF);
-        let kind = [EventKind::Page, EventKind::Page, EventKind::Page, EventKind::Click, EventKind::Conversion][dice.below(5) as usize];
+        let id = format!(
+            "{:08x}-{:04x}-4{:03x}-a{:03x}-{:012x}",
+            a >> 32,
+            a >> 16 & 0xFFFF,
+            a & 0xFFF,
+            b >> 52,
+            b & 0xFFFF_FFFF_FFFF
+        );
+        let kind = [EventKind::Page, EventKind::Page, EventKind::Page, EventKind::Click, EventKind::Conversion]
+            [dice.below(5) as usize];
         let name = match kind {
             EventKind::Page => "page",
             EventKind::Click => "click",
@@ -84,7 +92,8 @@ fn events(count: usize) -> impl Iterator<Item = Event> {
         }
         event.url_host = Some("shop.example".to_owned());
         event.url_path = Some(format!("/product/{}", dice.below(5_000)));
-        event.url_query = (dice.below(4) == 0).then(|| "utm_source=google&utm_medium=cpc&utm_campaign=brand".to_owned());
+        event.url_query =
+            (dice.below(4) == 0).then(|| "utm_source=google&utm_medium=cpc&utm_campaign=brand".to_owned());
         if event.url_query.is_some() {
             event.utm_source = Some("google".to_owned());
             event.utm_medium = Some("cpc".to_owned());
@@ -114,8 +123,15 @@ fn events(count: usize) -> impl Iterator<Item = Event> {
 /// User and system time of this process so far. Source: proc(5), fields 14 and 15, in ticks of 10 ms.
 fn cpu() -> Duration {
     let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
-    let fields: Vec<u64> =
-        stat.rsplit_once(')').unwrap().1.split_whitespace().skip(11).take(2).map(|field| field.parse().unwrap()).collect();
+    let fields: Vec<u64> = stat
+        .rsplit_once(')')
+        .unwrap()
+        .1
+        .split_whitespace()
+        .skip(11)
+        .take(2)
+        .map(|field| field.parse().unwrap())
+        .collect();
     Duration::from_millis((fields[0] + fields[1]) * 10)
 }
 
@@ -155,7 +171,11 @@ async fn main() {
     let (begun, cpu_before) = (Instant::now(), cpu());
     let mut decoder = WireDecoder::new(Shape::Event);
     let rows: usize = some.chunks(8_192).map(|run| decoder.decode(run).batch.num_rows()).sum();
-    println!("decoding alone: {:.0} events/s, {:.2} us each", rows as f64 / begun.elapsed().as_secs_f64(), (cpu() - cpu_before).as_secs_f64() * 1e6 / rows as f64);
+    println!(
+        "decoding alone: {:.0} events/s, {:.2} us each",
+        rows as f64 / begun.elapsed().as_secs_f64(),
+        (cpu() - cpu_before).as_secs_f64() * 1e6 / rows as f64
+    );
     drop(some);
 
     let mut ends = Vec::new();

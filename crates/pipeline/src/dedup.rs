@@ -321,8 +321,7 @@ mod tests {
             }
             for backwards in [false, true] {
                 let mut rebuilt = RecentIds::since(window_us, running.newest_us().unwrap());
-                let mut remember =
-                    |(id, content, time_us): &(u64, i64, i64)| rebuilt.remember(*id, *content, *time_us);
+                let mut remember = |(id, content, time_us): &(u64, i64, i64)| rebuilt.remember(*id, *content, *time_us);
                 match backwards {
                     false => rows.iter().for_each(&mut remember),
                     true => rows.iter().rev().for_each(&mut remember),

@@ -17,6 +17,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use crate::columns::{array, day_of, in_calendar, int, int_at, keep_rows, money, text, text_at};
 use crate::dedup::{RecentIds, Verdict, derived_id, id_hash};
+use crate::enrich::{self, Enrichment};
 use crate::pending::Pending;
 use crate::session_rows;
 
@@ -49,6 +50,7 @@ pub(crate) struct EventsPartition {
     decoder: WireDecoder,
     pub(crate) ids: RecentIds,
     pub(crate) sessions: Sessionizer,
+    pub(crate) enrich: Enrichment,
     /// The log position after everything folded in so far.
     pub(crate) position: u64,
     pub(crate) events: Pending,
@@ -65,6 +67,7 @@ impl EventsPartition {
             decoder: WireDecoder::new(Shape::Event),
             ids,
             sessions,
+            enrich: Enrichment::new(Arc::default()),
             position,
             events: Pending::default(),
             identities: Pending::default(),
@@ -183,7 +186,8 @@ impl EventsPartition {
         }
         let completed = complete(batch, offsets, &hashes, &renamed, self.partition);
         let kept = if keep.iter().all(|kept| *kept) { completed } else { keep_rows(&completed, &keep) };
-        self.sessionize(kept)
+        let enriched = self.enrich.apply(&kept);
+        self.sessionize(enriched)
     }
 
     /// Puts each row into its session, and marks those that came too late for one.
@@ -230,7 +234,6 @@ fn complete(
     let mut columns: Vec<ArrayRef> = batch.columns().to_vec();
     let index_of = |name: &str| batch.schema().index_of(name).expect("a column of our own schema");
 
-    columns[index_of("channel")] = session_rows::channels(batch);
     if !renamed.is_empty() {
         let (ids, clients) = (text(batch, "event_id"), text(batch, "client_event_id"));
         let mut new_ids: Vec<String> = (0..rows).map(|row| ids.value(row).to_owned()).collect();
@@ -258,6 +261,7 @@ fn complete(
     columns.push(Arc::new(Int64Array::from(hashes.to_vec())));
     columns.push(Arc::new(Int32Array::from(vec![partition.cast_signed(); rows])));
     columns.push(Arc::new(Int64Array::from_iter_values(offsets.iter().map(|offset| offset.cast_signed()))));
+    columns.extend(enrich::empty_columns(rows));
     columns.push(Arc::new(Date32Array::from_iter_values(times.values().iter().map(|time| day_of(*time)))));
     RecordBatch::try_new(Table::Events.arrow_schema(), columns).expect("the columns of `events`, in order")
 }

@@ -11,6 +11,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use tributary_analytics::enrich::Rules;
 use tributary_analytics::session::{GapCloses, SessionRule};
 use tributary_eventlog::{Delivered, EventLog, LogError, LogReader, Polled, TopicInfo};
 use tributary_lake::Lake;
@@ -18,8 +19,10 @@ use tributary_lake::Lake;
 use crate::aside::aside;
 use crate::catch_up::catch_up;
 use crate::commit::{CommitError, Owned, OwnedDead, Round, Writers, commit};
+use crate::enrich::Enrichment;
 use crate::error::{Advice, PipelineError};
 use crate::fold::Counts;
+use crate::messages;
 use crate::recover::{recover, recover_dead};
 use crate::settings::PipelineSettings;
 
@@ -77,13 +80,15 @@ pub async fn run(settings: PipelineSettings, parts: Parts, stop: CancellationTok
     if !faults.is_empty() {
         return Err(PipelineError::Settings { faults });
     }
+    let rules = settings.rules().map_err(|faults| PipelineError::Settings { faults })?;
+    let rules = Arc::new(rules);
     let mut summary = Summary::default();
     let mut fenced_times = 0;
     let mut pause = PAUSE_FIRST;
     loop {
         let is_last_try = stop.is_cancelled();
         let commits_before = summary.commits;
-        let ended = match Job::open(&settings, &parts).await {
+        let ended = match Job::open(&settings, &parts, &rules).await {
             Ok(mut job) => job.work(&stop, &mut summary).await,
             Err(error) => Err(error),
         };
@@ -150,7 +155,7 @@ struct Job<'p> {
 }
 
 impl<'p> Job<'p> {
-    async fn open(settings: &'p PipelineSettings, parts: &'p Parts) -> Result<Self, CommitError> {
+    async fn open(settings: &'p PipelineSettings, parts: &'p Parts, rules: &Arc<Rules>) -> Result<Self, CommitError> {
         let begun = Instant::now();
         let owned = |topic: &TopicInfo| -> Vec<u32> {
             (0..topic.partitions).filter(|partition| settings.owns(*partition)).collect()
@@ -161,6 +166,10 @@ impl<'p> Job<'p> {
         let window_us = i64::try_from(settings.dedup_window_ms * 1_000).expect("checked: at most a year");
         let rule = rule_of(settings);
         let mut events = recover(&snapshots, log, &parts.events, &owned(&parts.events), &rule, window_us).await?;
+        for owned in &mut events {
+            owned.fold.enrich = Enrichment::new(rules.clone());
+        }
+        messages::restore(&snapshots, &mut events).await?;
         let dead = recover_dead(&snapshots, log, &parts.dead_letters, &owned(&parts.dead_letters)).await?;
         catch_up(&mut writers, &snapshots.events, &parts.events, &mut events, settings.commit_rows_max).await?;
 

@@ -13,9 +13,12 @@ mod catch_up;
 mod columns;
 mod commit;
 mod dedup;
+mod enrich;
+mod enrich_rules;
 mod error;
 mod fold;
 mod job;
+mod messages;
 mod pending;
 mod recover;
 mod session_rows;
@@ -23,4 +26,4 @@ pub mod settings;
 
 pub use error::{Advice, PipelineError};
 pub use job::{GROUP, Parts, Progress, Summary, run};
-pub use settings::PipelineSettings;
+pub use settings::{FileText, PipelineSettings};

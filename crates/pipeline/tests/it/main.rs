@@ -1,6 +1,7 @@
 //! The stream job against a real embedded log and real Delta tables.
 #![allow(clippy::unwrap_used)]
 
+mod enrich;
 mod oracle;
 mod power_cut;
 mod replay;

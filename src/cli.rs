@@ -11,7 +11,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::settings::{Layers, LogKind, Role, Settings, SettingsError, process_environment};
-use crate::{bench, demo, import, link, serve, sql, telemetry};
+use crate::{bench, demo, import, lake, link, serve, sql, telemetry};
 
 #[derive(Parser)]
 #[command(
@@ -38,6 +38,8 @@ enum Command {
     Import(Box<import::ImportArgs>),
     /// Ask questions in SQL: one on the command line, or a shell
     Sql(sql::SqlArgs),
+    /// See how the lake stands, compact it, sweep it, check it
+    Lake(lake::LakeArgs),
     /// Make a signed link and pixel for a message
     Link(link::LinkArgs),
     /// Measure this machine
@@ -112,6 +114,10 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Sql(args) => {
             telemetry::start_quiet();
             sql::command(args, |data| Settings::load(layers(data_flag(data)))).await
+        }
+        Command::Lake(args) => {
+            telemetry::start_quiet();
+            lake::command(args, |data| Settings::load(layers(data_flag(data)))).await
         }
         Command::Link(args) => link::command(args, |data| Settings::load(layers(data_flag(data)))),
         Command::Bench(args) => {

@@ -13,6 +13,7 @@ mod http;
 mod serve;
 
 mod import;
+mod lake;
 mod link;
 mod sql;
 

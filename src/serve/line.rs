@@ -27,6 +27,7 @@ use tributary_schemas::{Clock, SystemClock};
 
 use super::http;
 use super::parts::{LogParts, open_lake, open_log};
+use super::upkeep;
 use crate::cli::UserError;
 use crate::settings::{Role, Settings};
 
@@ -45,6 +46,8 @@ pub(crate) struct Line {
     server: Option<JoinHandle<()>>,
     pipeline: Option<JoinHandle<Result<Summary, PipelineError>>>,
     upkeep: JoinHandle<()>,
+    /// Of the lake, where this process writes it.
+    lake_upkeep: Option<JoinHandle<()>>,
 }
 
 /// What others may see of a running line, for as long as they like.
@@ -123,6 +126,10 @@ impl Line {
 
         let (progress_in, progress) = watch::channel(Progress::default());
         let pipeline_stop = CancellationToken::new();
+        let lake_upkeep = lake
+            .as_ref()
+            .filter(|_| has(Role::Pipeline))
+            .map(|lake| upkeep::spawn(lake.clone(), settings, pipeline_stop.clone()));
         let pipeline = match (&log, lake) {
             (Some(log), Some(lake)) if has(Role::Pipeline) => {
                 let parts = tributary_pipeline::Parts {
@@ -163,6 +170,7 @@ impl Line {
             server: Some(server),
             pipeline,
             upkeep,
+            lake_upkeep,
         })
     }
 
@@ -237,8 +245,14 @@ impl Line {
         if tokio::time::timeout(self.drain_max, self.late_appends.wait()).await.is_err() {
             tracing::warn!("some pixels and redirects were not logged in time");
         }
-        // 3. The pipeline takes in what the log holds, and commits as its last act. Its drain is bounded by itself.
+        // 3. The pipeline takes in what the log holds, and commits as its last act. Its drain is bounded by itself. The
+        // lake's upkeep is broken off: whatever it was at, the next one begins anew.
         self.pipeline_stop.cancel();
+        if let Some(lake_upkeep) = self.lake_upkeep.take()
+            && let Err(error) = lake_upkeep.await
+        {
+            keep(anyhow::Error::new(error).context("the upkeep of the lake broke off"));
+        }
         if let Some(pipeline) = self.pipeline.take() {
             match pipeline.await {
                 Ok(Ok(summary)) => {

@@ -10,6 +10,7 @@ mod http;
 mod line;
 mod parts;
 mod stop;
+mod upkeep;
 
 use std::io::Write;
 

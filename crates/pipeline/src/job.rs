@@ -131,7 +131,7 @@ fn told(error: &PipelineError) -> String {
     causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
-fn rule_of(settings: &PipelineSettings) -> SessionRule {
+pub(crate) fn rule_of(settings: &PipelineSettings) -> SessionRule {
     let us = |ms: u64| i64::try_from(ms * 1_000).expect("checked: at most a year");
     SessionRule {
         gap_us: us(settings.session_gap_ms),

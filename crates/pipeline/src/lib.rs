@@ -19,6 +19,7 @@ mod error;
 mod fold;
 mod job;
 mod messages;
+mod needed;
 mod pending;
 mod recover;
 mod session_rows;
@@ -26,4 +27,5 @@ pub mod settings;
 
 pub use error::{Advice, PipelineError};
 pub use job::{GROUP, Parts, Progress, Summary, run};
+pub use needed::needed;
 pub use settings::{FileText, PipelineSettings};

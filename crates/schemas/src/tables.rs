@@ -283,6 +283,17 @@ impl Table {
         }
     }
 
+    /// The order of rows in a compacted file: all of one person together, in time. Each is a statistics column and never
+    /// null, so that readers can tell which files follow one another.
+    pub fn sort_columns(self) -> &'static [&'static str] {
+        match self {
+            Self::Events => &["session_key", "event_time_us", "log_partition", "log_offset"],
+            Self::Sessions => &["session_key", "start_time_us", "version"],
+            Self::Identities => &["anonymous_id", "log_partition", "log_offset"],
+            Self::DeadLetters => &["ingest_time_us", "log_partition", "log_offset"],
+        }
+    }
+
     /// Whether rows may only be added: Delta then refuses deletes.
     pub const fn append_only(self) -> bool {
         !matches!(self, Self::Sessions)
@@ -295,4 +306,24 @@ impl Table {
 
 pub fn arrow_schema(columns: &[Column]) -> SchemaRef {
     Arc::new(Schema::new(columns.iter().map(Column::field).collect::<Vec<Field>>()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_can_be_told_apart_by_what_they_are_sorted_by() {
+        for table in Table::ALL {
+            let columns = table.columns();
+            for name in table.sort_columns() {
+                assert!(table.statistics_columns().contains(name), "{}: {name} has no statistics", table.name());
+                assert!(
+                    columns.iter().any(|column| column.name == *name && !column.nullable),
+                    "{}: {name}",
+                    table.name()
+                );
+            }
+        }
+    }
 }

@@ -20,6 +20,7 @@ use crate::catch_up::catch_up;
 use crate::commit::{CommitError, Owned, OwnedDead, Round, Writers, commit};
 use crate::error::{Advice, PipelineError};
 use crate::fold::Counts;
+use crate::observe;
 use crate::recover::{recover, recover_dead};
 use crate::settings::PipelineSettings;
 
@@ -126,7 +127,7 @@ fn told(error: &PipelineError) -> String {
     causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
-fn rule_of(settings: &PipelineSettings) -> SessionRule {
+pub(crate) fn rule_of(settings: &PipelineSettings) -> SessionRule {
     let us = |ms: u64| i64::try_from(ms * 1_000).expect("checked: at most a year");
     SessionRule {
         gap_us: us(settings.session_gap_ms),
@@ -338,9 +339,7 @@ impl<'p> Job<'p> {
 
     fn tell(&self, summary: &Summary) {
         let open_sessions = self.events.iter().map(|owned| owned.fold.sessions.open_sessions()).sum();
-        metrics::gauge!("tributary_open_sessions").set(open_sessions as f64);
-        let remembered: usize = self.events.iter().map(|owned| owned.fold.ids.len()).sum();
-        metrics::gauge!("tributary_remembered_event_ids").set(remembered as f64);
+        observe::publish(&self.events);
         self.parts.progress.send_modify(|progress| {
             // Only a committed position is progress: this is called right after a commit or a recovery.
             progress.events = self

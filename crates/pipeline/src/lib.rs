@@ -16,6 +16,7 @@ mod dedup;
 mod error;
 mod fold;
 mod job;
+mod observe;
 mod pending;
 mod recover;
 mod session_rows;
@@ -23,4 +24,5 @@ pub mod settings;
 
 pub use error::{Advice, PipelineError};
 pub use job::{GROUP, Parts, Progress, Summary, run};
+pub use observe::{PartitionStanding, Standing, Tables, describe_metrics, rule_fingerprint};
 pub use settings::PipelineSettings;

@@ -3,6 +3,7 @@
 
 mod oracle;
 mod power_cut;
+mod real_data;
 mod replay;
 mod slow_log;
 mod world;

@@ -19,7 +19,7 @@ use tributary_lake::{LakeError, LakeSettings, local_folder};
 use tributary_pipeline::PipelineSettings;
 use tributary_query::{QueryError, QuerySettings};
 
-pub(crate) use keys::{FIRST_SOURCES, Keys, add_missing_keys};
+pub(crate) use keys::{FIRST_SOURCES, Keys, add_missing_keys, keys_file};
 pub(crate) use layers::{DEFAULTS, Fault, Layers};
 pub(crate) use log::{LogKind, LogSettings};
 
@@ -67,6 +67,8 @@ pub(crate) enum TelemetryFormat {
 pub(crate) struct TelemetrySettings {
     pub(crate) format: TelemetryFormat,
     pub(crate) filter: String,
+    pub(crate) observe_interval_ms: u64,
+    pub(crate) books_interval_ms: u64,
 }
 
 #[derive(Deserialize)]
@@ -176,6 +178,9 @@ impl Settings {
         }
         if !(1..=22).contains(&self.lake.zstd_level) {
             faults.push(format!("lake.zstd_level is {}; give 1 to 22, best 3", self.lake.zstd_level));
+        }
+        if self.telemetry.observe_interval_ms == 0 {
+            faults.push("telemetry.observe_interval_ms is 0; give at least 1, best 5000".to_owned());
         }
         if let Err(error) = tracing_subscriber::EnvFilter::try_new(&self.telemetry.filter) {
             faults.push(format!("telemetry.filter cannot be read: {error}; write for example info"));

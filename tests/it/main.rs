@@ -31,5 +31,6 @@ mod replay;
 mod cli;
 mod demo;
 mod import;
+mod ops;
 mod settings;
 mod shell;

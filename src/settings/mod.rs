@@ -21,7 +21,7 @@ use tributary_lake::{LakeSettings, StoreOptions};
 use tributary_pipeline::{FileText, PipelineSettings};
 use tributary_query::{QueryError, QuerySettings};
 
-pub(crate) use keys::{FIRST_SOURCES, Keys, add_missing_keys};
+pub(crate) use keys::{FIRST_SOURCES, Keys, add_missing_keys, keys_file};
 pub(crate) use layers::{DEFAULTS, Fault, Layers};
 pub(crate) use log::{LogKind, LogSettings};
 
@@ -69,6 +69,8 @@ pub(crate) enum TelemetryFormat {
 pub(crate) struct TelemetrySettings {
     pub(crate) format: TelemetryFormat,
     pub(crate) filter: String,
+    pub(crate) observe_interval_ms: u64,
+    pub(crate) books_interval_ms: u64,
 }
 
 #[derive(Deserialize)]
@@ -218,6 +220,9 @@ impl Settings {
         }
         faults.extend(self.log.check());
         faults.extend(self.lake.check());
+        if self.telemetry.observe_interval_ms == 0 {
+            faults.push("telemetry.observe_interval_ms is 0; give at least 1, best 5000".to_owned());
+        }
         if let Err(error) = tracing_subscriber::EnvFilter::try_new(&self.telemetry.filter) {
             faults.push(format!("telemetry.filter cannot be read: {error}; write for example info"));
         }

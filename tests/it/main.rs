@@ -32,5 +32,6 @@ mod cli;
 mod demo;
 mod import;
 mod lake;
+mod ops;
 mod settings;
 mod shell;

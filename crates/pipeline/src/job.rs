@@ -23,6 +23,7 @@ use crate::enrich::Enrichment;
 use crate::error::{Advice, PipelineError};
 use crate::fold::Counts;
 use crate::messages;
+use crate::observe;
 use crate::recover::{recover, recover_dead};
 use crate::settings::PipelineSettings;
 
@@ -347,9 +348,7 @@ impl<'p> Job<'p> {
 
     fn tell(&self, summary: &Summary) {
         let open_sessions = self.events.iter().map(|owned| owned.fold.sessions.open_sessions()).sum();
-        metrics::gauge!("tributary_open_sessions").set(open_sessions as f64);
-        let remembered: usize = self.events.iter().map(|owned| owned.fold.ids.len()).sum();
-        metrics::gauge!("tributary_remembered_event_ids").set(remembered as f64);
+        observe::publish(&self.events);
         self.parts.progress.send_modify(|progress| {
             // Only a committed position is progress: this is called right after a commit or a recovery.
             progress.events = self

@@ -4,6 +4,7 @@
 mod enrich;
 mod oracle;
 mod power_cut;
+mod real_data;
 mod replay;
 mod slow_log;
 mod world;

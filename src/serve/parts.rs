@@ -114,7 +114,7 @@ pub(crate) async fn existing_lake(settings: &Settings) -> anyhow::Result<Option<
 
 /// The folder the lake lies in, where it is one on this machine.
 pub(crate) fn lake_folder(settings: &Settings) -> Option<PathBuf> {
-    local_folder(&settings.lake.url).ok()
+    local_folder(&settings.lake.url).ok().flatten()
 }
 
 /// What a person must mend, as a user's fault: the log's own words say how.

@@ -11,7 +11,6 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tributary_analytics::session::{GapCloses, SessionRule};
 use tributary_eventlog::{Delivered, EventLog, LogError, LogReader, Polled, TopicInfo};
 use tributary_lake::Lake;
 
@@ -126,17 +125,6 @@ fn told(error: &PipelineError) -> String {
     causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
-fn rule_of(settings: &PipelineSettings) -> SessionRule {
-    let us = |ms: u64| i64::try_from(ms * 1_000).expect("checked: at most a year");
-    SessionRule {
-        gap_us: us(settings.session_gap_ms),
-        boundary: if settings.session_gap_closes_at { GapCloses::AtLeast } else { GapCloses::Over },
-        duration_us_max: us(settings.session_duration_ms_max),
-        lateness_us: us(settings.allowed_lateness_ms),
-        watermark_delay_us: us(settings.watermark_delay_ms),
-    }
-}
-
 struct Job<'p> {
     settings: &'p PipelineSettings,
     parts: &'p Parts,
@@ -159,7 +147,7 @@ impl<'p> Job<'p> {
         let mut writers = Writers::open(&parts.lake).await?;
         let snapshots = writers.snapshots();
         let window_us = i64::try_from(settings.dedup_window_ms * 1_000).expect("checked: at most a year");
-        let rule = rule_of(settings);
+        let rule = settings.session_rule().map_err(|faults| PipelineError::Settings { faults })?;
         let mut events = recover(&snapshots, log, &parts.events, &owned(&parts.events), &rule, window_us).await?;
         let dead = recover_dead(&snapshots, log, &parts.dead_letters, &owned(&parts.dead_letters)).await?;
         catch_up(&mut writers, &snapshots.events, &parts.events, &mut events, settings.commit_rows_max).await?;

@@ -24,6 +24,8 @@ const CHECKPOINT_EACH: u32 = 256;
 /// A scan that holds more variants and currencies than this is not written down again and again.
 const CHECKPOINT_HEAP_BYTES_MAX: usize = 4_096;
 
+const _: () = assert!(size_of::<Line>() <= 64, "a million of them are open");
+
 /// Facts of one key that can still change a session.
 #[derive(Debug, Clone)]
 pub(super) struct Line {

@@ -520,3 +520,207 @@ fn a_restore_that_disagrees_with_the_tables_says_so() {
     without_watermark.event(ANNA, &first);
     assert_eq!(without_watermark.finish().unwrap_err(), RestoreError::NoWatermark { source_name: web });
 }
+
+#[test]
+fn midnight_is_that_of_the_zones_own_calendar() {
+    // Summer time ended in Berlin on 29 October 2023: midnight lies at 22:00 UTC before, at 23:00 after.
+    let berlin = Midnight::in_zone("Europe/Berlin").unwrap();
+    let us = |text: &str| text.parse::<jiff::Timestamp>().unwrap().as_microsecond();
+    for (before, after, parted) in [
+        ("2023-10-28T21:59:59.999999Z", "2023-10-28T22:00:00Z", true),
+        ("2023-10-29T21:59:59Z", "2023-10-29T22:00:01Z", false),
+        ("2023-10-29T22:59:59.999999Z", "2023-10-29T23:00:00Z", true),
+        // The hour that comes twice is one day.
+        ("2023-10-29T00:30:00Z", "2023-10-29T01:30:00Z", false),
+        ("1915-06-01T22:59:59Z", "1915-06-01T23:00:00Z", true),
+        ("2099-07-01T21:59:59Z", "2099-07-01T22:00:00Z", true),
+    ] {
+        assert_eq!(berlin.parts(us(before), us(after)), parted, "{before} {after}");
+    }
+    // Samoa crossed the date line and has no 30 December 2011.
+    let apia = Midnight::in_zone("Pacific/Apia").unwrap();
+    assert!(apia.parts(us("2011-12-30T09:59:59Z"), us("2011-12-30T10:00:00Z")));
+    assert_eq!(Midnight::in_zone("Mars/Olympus"), None);
+    let _: [bool; 2] = [(i64::MIN, 0), (0, i64::MAX)].map(|(a, b)| berlin.parts(a, b));
+}
+
+#[test]
+fn a_direct_visit_is_not_cut_by_a_campaign_it_does_not_name() {
+    let rule = SessionRule { campaign_splits: true, ..SessionRule::ga4() };
+    let by = |campaign_id, minute, offset| SessionEvent {
+        touch: Touch { campaign_id, channel: Some("any"), ..Touch::default() },
+        ..page(minute, offset)
+    };
+    let starts = |events: &[SessionEvent<'_>]| {
+        let mut sessionizer = Sessionizer::new(rule.clone());
+        events.iter().for_each(|event| _ = sessionizer.observe(ANNA, event));
+        told(&sessionizer.drain()).into_iter().map(|change| change.0).collect::<Vec<_>>()
+    };
+    let (spring, summer) = (Some("spring"), Some("summer"));
+    assert_eq!(starts(&[by(spring, 0, 1), by(None, 1, 2), by(spring, 2, 3), by(None, 3, 4)]), [0]);
+    assert_eq!(starts(&[by(spring, 0, 1), by(None, 1, 2), by(summer, 2, 3), by(None, 3, 4)]), [0, 2]);
+    assert_eq!(starts(&[by(None, 0, 1), by(spring, 1, 2)]), [0, 1], "it began direct");
+    assert_eq!(starts(&[by(spring, 0, 1), by(summer, 0, 2)]), [0], "what happens at one moment is one session");
+}
+
+#[test]
+fn who_logs_in_stays_in_his_session_and_who_comes_after_him_does_not() {
+    let rule = SessionRule { user_switch_splits: true, ..SessionRule::ga4() };
+    let mut sessionizer = Sessionizer::new(rule);
+    let users = [None, Some("u1"), None, Some("u1"), Some("u2"), None, Some("anna")];
+    for (minute, user_id) in (0..).zip(users) {
+        sessionizer.observe(ANNA, &SessionEvent { user_id, ..page(minute, minute) });
+    }
+    assert_eq!(told(&sessionizer.drain()).iter().map(|change| change.1).collect::<Vec<_>>(), [4, 2, 1]);
+}
+
+#[test]
+fn a_clock_of_next_year_makes_nobody_late_and_gathers_nothing() {
+    let rule = SessionRule::ga4();
+    let mut sessionizer = Sessionizer::new(rule.clone());
+    let of_next_year = SessionEvent { time_us: BASE_US + 365 * 24 * HOUR_US, ..page(0, 0) };
+    assert_eq!(sessionizer.observe(ANNA, &of_next_year), Observed::Counted);
+    let ahead_us = SessionRule::FUTURE_US_MAX - rule.watermark_delay_us;
+    assert_eq!(sessionizer.watermark_us("web"), Some(BASE_US + ahead_us));
+    for day in 0..30 {
+        for minute in 0..20 {
+            let time_us = BASE_US + day * 24 * HOUR_US + minute * MINUTE_US;
+            let event = SessionEvent { time_us, ingest_time_us: time_us, ..page(0, 1 + day * 20 + minute) };
+            assert_eq!(sessionizer.observe(ANNA, &event), Observed::Counted, "day {day}");
+        }
+        sessionizer.drain();
+        assert!(sessionizer.open_sessions() <= 3, "{} on day {day}", sessionizer.open_sessions());
+    }
+}
+
+#[test]
+fn a_silent_source_is_advanced_like_one_that_speaks() {
+    let rule = SessionRule::ga4();
+    let mut sessionizer = Sessionizer::new(rule.clone());
+    observe_pages(&mut sessionizer, &[(0, 1)]);
+    sessionizer.drain();
+    let later_us = BASE_US + 3 * HOUR_US;
+    sessionizer.advance("app", later_us);
+    assert_eq!(sessionizer.watermark_us("app"), None, "who was never heard of has no sessions");
+    sessionizer.advance("web", later_us);
+    sessionizer.advance("web", BASE_US);
+    assert_eq!(sessionizer.watermark_us("web"), Some(later_us), "it never moves back");
+    assert_eq!(sessionizer.open_sessions(), 1);
+    assert!(sessionizer.drain().is_empty(), "the session was told already");
+    assert_eq!((sessionizer.open_sessions(), sessionizer.low_offset()), (0, None));
+    assert_eq!(sessionizer.observe(ANNA, &page(2 * 60 - 1, 2)), Observed::Late);
+    assert_eq!(sessionizer.observe(ANNA, &page(2 * 60, 3)), Observed::Counted);
+    sessionizer.advance("web", later_us + 2 * HOUR_US);
+    let is_final = sessionizer.drain().iter().next().and_then(Change::session).map(|session| session.is_final());
+    assert_eq!(is_final, Some(true));
+}
+
+#[test]
+fn a_snapshot_that_is_not_whole_or_not_ours_is_refused() {
+    let rule = SessionRule::ga4();
+    let mut sessionizer = Sessionizer::new(rule.clone());
+    let user = SessionEvent { user_id: Some("someone"), currency: Some("EUR"), ..page(1, 2) };
+    sessionizer.observe(ANNA, &page(0, 1));
+    sessionizer.observe(ANNA, &user);
+    sessionizer.observe(SessionKey { source: "app", session_key: "bert" }, &page(3, 3));
+    sessionizer.drain();
+    let mut bytes = Vec::new();
+    sessionizer.write_snapshot(&mut bytes);
+    let read = |bytes: &[u8]| Sessionizer::read_snapshot(rule.clone(), bytes).map(|_| ());
+    assert_eq!(read(&bytes), Ok(()));
+    for length in 0..bytes.len() {
+        assert!(read(&bytes[..length]).is_err(), "{length} of {} bytes", bytes.len());
+    }
+    for index in 0..bytes.len() {
+        let mut damaged = bytes.clone();
+        damaged[index] ^= 1 << (index % 8);
+        assert!(read(&damaged).is_err(), "byte {index}");
+    }
+    assert_eq!(read(&[bytes.clone(), vec![0]].concat()), Err(SnapshotError::Damaged));
+    assert_eq!(read(b""), Err(SnapshotError::NoSnapshot { bytes: 0 }));
+    let mut newer = bytes.clone();
+    newer[4] += 1;
+    assert!(matches!(read(&newer), Err(SnapshotError::OtherVersion { .. })));
+    let other = SessionRule { lateness_us: 1, ..rule.clone() };
+    assert_eq!(Sessionizer::read_snapshot(other, &bytes).map(|_| ()), Err(SnapshotError::OtherRule));
+}
+
+#[test]
+fn memory_follows_the_open_sessions_and_not_the_log() {
+    let mut sessionizer = Sessionizer::new(SessionRule::ga4());
+    let mut bytes_after = Vec::new();
+    for hour in 0..24 {
+        for number in 0..3_000_i64 {
+            let time_us = BASE_US + hour * HOUR_US + number * SECOND_US;
+            let (device, user) = (format!("device-{hour}-{number}"), format!("user-{hour}-{number}"));
+            let event = SessionEvent {
+                user_id: Some(&user),
+                url_path: Some(&device),
+                ingest_time_us: time_us,
+                ..SessionEvent::plain(time_us, hour * 3_000 + number, "e", EventKind::Page)
+            };
+            let key = SessionKey { source: "web", session_key: &device };
+            assert_eq!(sessionizer.observe(key, &event), Observed::Counted);
+            if number % 500 == 499 {
+                let changes = sessionizer.drain();
+                let paths: Vec<_> = changes.iter().map(|change| change.session().unwrap().exit_path()).collect();
+                assert!(changes.iter().zip(paths).all(|(change, path)| path == Some(change.key().session_key)));
+            }
+        }
+        bytes_after.push(sessionizer.state_bytes());
+    }
+    // Six thousand sessions are open after any hour, of which each has a path and a user of its own.
+    assert!(sessionizer.open_sessions() < 6_500, "{}", sessionizer.open_sessions());
+    let (early, last) = (bytes_after[..6].iter().max().unwrap(), bytes_after[23]);
+    assert!(last <= early + early / 4, "{bytes_after:?}");
+}
+
+#[test]
+fn a_robots_late_events_cost_what_its_early_ones_did() {
+    const COUNT: i64 = 400_000;
+    let mut sessionizer = Sessionizer::new(SessionRule::ga4());
+    let mut spent = Vec::new();
+    for part in 0..8 {
+        let begun = std::time::Instant::now();
+        for number in part * COUNT / 8..(part + 1) * COUNT / 8 {
+            // A little out of order.
+            let time_us = BASE_US + (number ^ 3) * 100_000;
+            sessionizer.observe(ANNA, &SessionEvent { time_us, ingest_time_us: time_us, ..page(0, number) });
+            if number % 500 == 499 {
+                sessionizer.drain();
+            }
+        }
+        spent.push(begun.elapsed());
+    }
+    assert_eq!(sessionizer.open_sessions(), 1);
+    // Reading all of it at each report would make the last part fifteen times as dear as the first, and both slow.
+    assert!(spent[7] < 8 * spent[0], "{spent:?}");
+}
+
+#[test]
+fn a_repair_without_whole_sessions_is_refused() {
+    let stands = Standing {
+        session_id: id_of(&page(0, 1)),
+        start_time_us: BASE_US,
+        end_time_us: BASE_US,
+        first_offset: 1,
+        last_offset: 1,
+        event_count: 1,
+        late_event_count: 0,
+    };
+    let late = SessionEvent { is_late: true, ..page(50, 2) };
+    let repair = |events: &[SessionEvent<'_>]| {
+        let events = events.iter().copied();
+        resession(&SessionRule::ga4(), ANNA, events, &[stands], BASE_US, |changes| told(changes))
+    };
+    assert_eq!(repair(&[late]), Err(RepairError { session_id: stands.session_id }));
+    assert_eq!(repair(&[late, page(0, 1)]), Ok(vec![(50, 1, id_of(&page(50, 2)))]));
+    let near = SessionEvent { is_late: true, ..page(-10, 2) };
+    assert_eq!(repair(&[page(0, 1), near]), Ok(vec![(-10, 2, id_of(&near)), (0, 0, stands.session_id)]));
+    let spans = affected(
+        &SessionRule::ga4(),
+        &[(0, 5 * MINUTE_US), (90 * MINUTE_US, 95 * MINUTE_US)],
+        &[30 * MINUTE_US, 58 * MINUTE_US, 200 * MINUTE_US],
+    );
+    assert_eq!(spans, [(0, 58 * MINUTE_US), (200 * MINUTE_US, 200 * MINUTE_US)]);
+}

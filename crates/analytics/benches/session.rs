@@ -61,6 +61,13 @@ impl Dice {
         count.powf(even) as u64
     }
 
+    /// From 0 to `count`, small numbers more often, with exponent 1/2: of two million devices a thousand make one visit in
+    /// fifty.
+    fn often(&mut self, count: f64) -> u64 {
+        let even = self.roll(1 << 32) as f64 / f64::from(u32::MAX);
+        (count * even * even) as u64
+    }
+
     fn id(&mut self) -> String {
         let (high, low) = (self.roll(u64::MAX), self.roll(u64::MAX));
         format!(
@@ -97,9 +104,9 @@ fn log(event_count: usize, seats: u64, step_us: i64, disorder_percent: u64) -> V
     }
     let mut dice = Dice(7);
     let begin = |dice: &mut Dice| {
-        let device = dice.zipf(DEVICE_COUNT);
+        let device = dice.often(DEVICE_COUNT);
         let user = Dice(device ^ 0xabcd).id();
-        let user = (device % 5 == 0).then_some(user);
+        let user = device.is_multiple_of(5).then_some(user);
         Visit { device, left: 1 + dice.roll(2 * EVENTS_PER_VISIT - 1), is_new: true, user }
     };
     let mut visits: Vec<Visit> = (0..seats).map(|_| begin(&mut dice)).collect();

@@ -339,6 +339,12 @@ impl<'b> Reader<'b> {
         *self.bytes[..self.at].last_chunk().expect("eight bytes have been read")
     }
 
+    /// Not part of a fact: written beside it.
+    pub(super) fn four(&mut self) -> u32 {
+        self.at += 4;
+        u32::from_le_bytes(*self.bytes[..self.at].last_chunk().expect("four bytes have been read"))
+    }
+
     #[inline]
     fn number(&mut self) -> u64 {
         let mut number = 0;

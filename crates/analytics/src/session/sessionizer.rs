@@ -54,6 +54,7 @@ pub struct Sessionizer {
     pub(super) texts: Texts,
     waiting: Waiting,
     work: Work,
+    pile: Pile,
     /// The last report: its room is used again.
     told: Told,
     /// As of the last report.
@@ -93,6 +94,7 @@ impl Sessionizer {
             texts: Texts::default(),
             waiting: Waiting::default(),
             work: Work::default(),
+            pile: Pile::new(),
             told: Told::default(),
             session_count: 0,
             line_bytes: 0,
@@ -154,11 +156,11 @@ impl Sessionizer {
             let touched = self.waiting.touched[index];
             let line = self.lines.get_mut(touched.line);
             let source = &mut self.sources[line.source as usize];
-            self.waiting.gather(std::mem::take(&mut line.waiting), &mut self.work.fresh);
+            self.waiting.gather(std::mem::take(&mut line.waiting), &mut self.work.fresh, &mut self.pile);
             self.line_bytes -= line.heap_bytes();
             let watermark_us = source.watermark_us.unwrap_or(i64::MIN);
             let mut told = self.told.of_line(&self.rule, (line.source, &source.name), touched.key, watermark_us);
-            let opened = line.take_in(&self.rule, &mut self.work, &mut self.waiting.pile, &mut told);
+            let opened = line.take_in(&self.rule, &mut self.work, &mut self.pile, &mut told);
             self.line_bytes += line.heap_bytes();
             self.session_count =
                 self.session_count.checked_add_signed(opened).expect("each line counts its own sessions");
@@ -195,11 +197,11 @@ impl Sessionizer {
         let mut told = Box::new(Told::default());
         told.begin(&mut self.waiting.keys.clone());
         let mut work = Work::default();
-        let mut pile = self.waiting.pile.clone();
+        let mut pile = Pile::new();
         for touched in &self.waiting.touched {
             let mut line = self.lines.get(touched.line).clone();
             let source = &self.sources[line.source as usize];
-            self.waiting.gather(line.waiting, &mut work.fresh);
+            self.waiting.gather(line.waiting, &mut work.fresh, &mut pile);
             let watermark_us = source.watermark_us.unwrap_or(i64::MIN);
             let mut told = told.of_line(&self.rule, (line.source, &source.name), touched.key, watermark_us);
             line.take_in(&self.rule, &mut work, &mut pile, &mut told);
@@ -326,7 +328,7 @@ impl Sessionizer {
         if line.waiting == 0 {
             self.waiting.touch(number, session_key);
         }
-        line.waiting = self.waiting.push(fact, line.waiting);
+        line.waiting = self.waiting.push(&fact, line.waiting);
     }
 
     pub(super) fn source_number(&mut self, name: &str) -> u32 {

@@ -711,7 +711,7 @@ fn a_repair_without_whole_sessions_is_refused() {
     let late = SessionEvent { is_late: true, ..page(50, 2) };
     let repair = |events: &[SessionEvent<'_>]| {
         let events = events.iter().copied();
-        resession(&SessionRule::ga4(), ANNA, events, &[stands], BASE_US, |changes| told(changes))
+        resession(&SessionRule::ga4(), ANNA, events, &[stands], BASE_US, told)
     };
     assert_eq!(repair(&[late]), Err(RepairError { session_id: stands.session_id }));
     assert_eq!(repair(&[late, page(0, 1)]), Ok(vec![(50, 1, id_of(&page(50, 2)))]));

@@ -6,14 +6,16 @@
 //! Not here: whether an event is in time (`sessionizer.rs`).
 
 use super::event::{SessionEvent, Touch};
-use super::fact::{Exposed, Fact, Pile, count_of};
+use super::fact::{Exposed, Fact, Pile, Reader, context, count_of, touch};
 use super::id::tie_key;
 use super::texts::{Text, Texts};
 
 #[derive(Debug, Default)]
 pub(super) struct Waiting {
-    /// With the number, counted from 1, of the one that came before it for the same line.
-    facts: Vec<(Fact, u32)>,
+    /// Each written by itself, behind the number of the one that came before it for the same line. They lie apart when a
+    /// line gathers them, so the fewer bytes the better: a third of what they take to compute with.
+    facts: Vec<u8>,
+    /// Of the fact that is being made.
     pub(super) pile: Pile,
     pub(super) touched: Vec<Touched>,
     /// The keys of the touched lines, one after the other.
@@ -34,17 +36,20 @@ pub(super) struct Touched {
 #[derive(Debug, Default)]
 struct Last {
     host: Text,
-    context: [Text; super::fact::context::COUNT],
+    context: [Text; context::COUNT],
 }
 
 impl Waiting {
-    /// Returns the fact's number, counted from 1.
+    /// Returns the fact's number: where it stands, counted from 1.
     ///
-    /// * `before`: of the fact that came before it for the same line.
-    pub(super) fn push(&mut self, fact: Fact, before: u32) -> u32 {
+    /// * `before`: of the fact that came before it for the same line; 0 where there is none.
+    pub(super) fn push(&mut self, fact: &Fact, before: u32) -> u32 {
         self.low_offset = Some(self.low_offset.map_or(fact.offset, |low| low.min(fact.offset)));
-        self.facts.push((fact, before));
-        u32::try_from(self.facts.len()).expect("a report comes long before 2^32 events")
+        let number = self.facts.len() + 1;
+        self.facts.extend_from_slice(&before.to_le_bytes());
+        fact.pack(&Fact::NONE, &self.pile, &mut self.facts);
+        self.pile.clear();
+        u32::try_from(number).expect("a report comes long before 4 GiB of events")
     }
 
     pub(super) fn touch(&mut self, line: u32, key: &str) {
@@ -53,13 +58,16 @@ impl Waiting {
         self.touched.push(Touched { line, key: (start, self.keys.len()) });
     }
 
-    /// The facts that end with this number, in their order.
-    pub(super) fn gather(&self, mut number: u32, fresh: &mut Vec<Fact>) {
+    /// The facts that end with this number, in their order. The pile holds their exposures and nothing else.
+    pub(super) fn gather(&self, mut number: u32, fresh: &mut Vec<Fact>, pile: &mut Pile) {
         fresh.clear();
+        pile.clear();
         while number != 0 {
-            let (fact, before) = self.facts[number as usize - 1];
+            let mut reader = Reader::new(&self.facts, number as usize - 1);
+            number = reader.four();
+            let mut fact = Fact::NONE;
+            fact.unpack(&mut reader, pile);
             fresh.push(fact);
-            number = before;
         }
         fresh.reverse();
         if !fresh.is_sorted_by_key(Fact::place) {
@@ -88,7 +96,7 @@ impl Waiting {
             }
             *last
         };
-        let mut context = [event.device_class, event.browser, event.os, event.country, event.region]
+        let mut seen = [event.device_class, event.browser, event.os, event.country, event.region]
             .into_iter()
             .zip(&mut self.last.context);
         Fact {
@@ -100,9 +108,7 @@ impl Waiting {
             host: again(event.url_host, &mut self.last.host, texts),
             path: said(event.url_path, texts),
             ids: [event.anonymous_id, event.user_id, event.account_id].map(|text| id(text, texts)),
-            context: std::array::from_fn(|_| {
-                context.next().map_or(Text::NONE, |(text, last)| again(text, last, texts))
-            }),
+            context: std::array::from_fn(|_| seen.next().map_or(Text::NONE, |(text, last)| again(text, last, texts))),
             touch: touch_of(&event.touch, texts),
             exposures,
             kind: event.kind,
@@ -126,14 +132,14 @@ impl Waiting {
     }
 
     pub(super) fn heap_bytes(&self) -> usize {
-        self.facts.capacity() * size_of::<(Fact, u32)>()
+        self.facts.capacity()
             + self.pile.capacity() * size_of::<Exposed>()
             + self.touched.capacity() * size_of::<Touched>()
             + self.keys.capacity()
     }
 }
 
-fn touch_of(touch: &Touch<'_>, texts: &mut Texts) -> [Text; super::fact::touch::COUNT] {
+fn touch_of(touch: &Touch<'_>, texts: &mut Texts) -> [Text; touch::COUNT] {
     if *touch == Touch::default() {
         return Default::default();
     }

@@ -432,7 +432,7 @@ fn oracle_rule(rule: &SessionRule) -> oracle::Rule {
         gap_us: rule.gap_us,
         gap_itself_closes: rule.boundary == GapCloses::AtLeast,
         duration_us_max: rule.duration_us_max,
-        events_max: rule.events_max.map(i64::from),
+        events_max: rule.events_max.map(|max| usize::try_from(max).unwrap()),
         day_of: rule.midnight.as_ref().map(|midnight| match midnight.zone() {
             "UTC" => (|time_us: i64| date_in("UTC", time_us)) as fn(i64) -> i64,
             "America/New_York" => |time_us: i64| date_in("America/New_York", time_us),

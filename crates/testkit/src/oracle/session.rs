@@ -15,7 +15,7 @@ pub struct Rule {
     /// Whether a quiet time of exactly the gap closes; otherwise only a longer one does.
     pub gap_itself_closes: bool,
     pub duration_us_max: i64,
-    pub events_max: Option<i64>,
+    pub events_max: Option<usize>,
     /// Which day a time is on, where a session ends with the day.
     pub day_of: Option<fn(i64) -> i64>,
     pub campaign_splits: bool,
@@ -220,7 +220,7 @@ fn is_new_session(rule: &Rule, session: &[&Event], event: &Event) -> bool {
     let quiet_us = event.time_us - last.time_us;
     let long_quiet = quiet_us > rule.gap_us || (rule.gap_itself_closes && quiet_us == rule.gap_us);
     let too_long = event.time_us - first.time_us > rule.duration_us_max;
-    let too_many = rule.events_max.is_some_and(|max| session.len() as i64 >= max);
+    let too_many = rule.events_max.is_some_and(|max| session.len() >= max);
     let another_day = rule.day_of.is_some_and(|day_of| day_of(last.time_us) != day_of(event.time_us));
 
     let campaign = |event: &Event| (event.campaign_id.clone(), event.utm_source.clone());

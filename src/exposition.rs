@@ -30,8 +30,9 @@ impl Metrics {
 
     /// The sum of all samples of that name which bear these labels; `None` when there is none.
     pub(crate) fn sum(&self, name: &str, labels: &[(&str, &str)]) -> Option<f64> {
-        let bears =
-            |sample: &&Sample| labels.iter().all(|(label, value)| sample.labels.get(*label).is_some_and(|v| v == value));
+        let bears = |sample: &&Sample| {
+            labels.iter().all(|(label, value)| sample.labels.get(*label).is_some_and(|v| v == value))
+        };
         let mut found = self.of(name).filter(bears).peekable();
         found.peek()?;
         Some(found.map(|sample| sample.value).sum())

@@ -158,7 +158,11 @@ impl Books {
             known.dead_letters += more.dead_letters;
         }
         let newest = self.minutes.last_key_value().map_or(i64::MIN, |((minute, _), _)| *minute);
-        while self.minutes.first_key_value().is_some_and(|((minute, _), _)| *minute < newest.saturating_sub(MINUTES_MAX)) {
+        while self
+            .minutes
+            .first_key_value()
+            .is_some_and(|((minute, _), _)| *minute < newest.saturating_sub(MINUTES_MAX))
+        {
             self.minutes.pop_first();
         }
     }
@@ -170,7 +174,8 @@ impl Books {
         let is_settled = |minute: i64| (minute + 1) * MINUTE_US + IN_THE_DOOR_US <= settled_us;
         let mut unsettled: BTreeSet<&str> = BTreeSet::new();
         for (minute, source, taken) in door {
-            let report = sources.entry(source).or_insert_with(|| SourceReport { source: source.clone(), ..Default::default() });
+            let report =
+                sources.entry(source).or_insert_with(|| SourceReport { source: source.clone(), ..Default::default() });
             if !is_settled(*minute) {
                 report.in_flight += taken.events + taken.dead_letters;
                 unsettled.insert(source);
@@ -259,7 +264,9 @@ async fn read_dead_letters(
             if marks.get_mut(&(topic, partition)).is_some_and(|marks| marks.add(offset)) {
                 let minute = rows.in_minute(row, minutes);
                 match topic {
-                    Topic::Events => minute.duplicates += u64::from(reasons.value(row) == DeadReason::Duplicate.as_str()),
+                    Topic::Events => {
+                        minute.duplicates += u64::from(reasons.value(row) == DeadReason::Duplicate.as_str())
+                    }
                     Topic::DeadLetters => minute.dead_letters += 1,
                 }
             }

@@ -70,7 +70,8 @@ async fn topic(
     let mut partitions = Vec::new();
     for partition in 0..topic.partitions {
         let bounds = log.log.bounds(&topic.topic, partition).await;
-        let bounds = bounds.with_context(|| format!("partition {partition} of topic {} cannot be asked", topic.topic))?;
+        let bounds =
+            bounds.with_context(|| format!("partition {partition} of topic {} cannot be asked", topic.topic))?;
         let committed = committed(partition);
         partitions.push(PartitionReport {
             partition,

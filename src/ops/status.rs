@@ -59,7 +59,10 @@ pub(crate) async fn command(
                     .into());
                 }
                 Some(url) => (ask(&url).await?, url),
-                None => (read(&settings, args.full).await?, format!("{} (no server runs)", settings.serve.data_dir.display())),
+                None => (
+                    read(&settings, args.full).await?,
+                    format!("{} (no server runs)", settings.serve.data_dir.display()),
+                ),
             }
         }
     };
@@ -165,7 +168,10 @@ fn page(report: &Report, from: &str) -> String {
         page.push('\n');
     };
     for topic in &report.topics {
-        line(format!("\n{}\n{:>10} {:>14} {:>14} {:>14} {:>12} {:>9}", topic.topic, "partition", "earliest", "next", "in the lake", "waiting", "for s"));
+        line(format!(
+            "\n{}\n{:>10} {:>14} {:>14} {:>14} {:>12} {:>9}",
+            topic.topic, "partition", "earliest", "next", "in the lake", "waiting", "for s"
+        ));
         for partition in &topic.partitions {
             let known = |value: Option<u64>| value.map_or_else(|| "-".to_owned(), grouped);
             line(format!(
@@ -185,7 +191,10 @@ fn page(report: &Report, from: &str) -> String {
         }
     }
     if !report.tables.is_empty() {
-        line(format!("\n{:<14} {:>9} {:>8} {:>8} {:>12} {:>14}  {}", "table", "version", "files", "small", "MB", "rows", "last file"));
+        line(format!(
+            "\n{:<14} {:>9} {:>8} {:>8} {:>12} {:>14}  {}",
+            "table", "version", "files", "small", "MB", "rows", "last file"
+        ));
     }
     for table in &report.tables {
         line(format!(
@@ -211,8 +220,12 @@ fn page(report: &Report, from: &str) -> String {
         ));
         let commits: Vec<_> = job.commit_ms.iter().map(|(table, ms)| format!("{table} {ms:.0}")).collect();
         line(format!("  mean commit, ms: {}", if commits.is_empty() { "-".to_owned() } else { commits.join(", ") }));
-        let events: Vec<_> = job.events.iter().map(|(outcome, count)| format!("{outcome} {}", grouped(*count))).collect();
-        line(format!("  events since the start: {}", if events.is_empty() { "-".to_owned() } else { events.join(", ") }));
+        let events: Vec<_> =
+            job.events.iter().map(|(outcome, count)| format!("{outcome} {}", grouped(*count))).collect();
+        line(format!(
+            "  events since the start: {}",
+            if events.is_empty() { "-".to_owned() } else { events.join(", ") }
+        ));
     }
     if let Some(books) = &report.books {
         line(format!(

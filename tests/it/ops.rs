@@ -51,7 +51,8 @@ async fn a_server_says_how_it_is_and_its_books_balance() {
     server.wait_until_at_least("SELECT count(*) FROM events", acknowledged).await;
 
     let output = tributary(&home, &["status", "--json"]);
-    let report: Value = serde_json::from_str(&out(&output)).unwrap_or_else(|error| panic!("{error}: {}", told(&output)));
+    let report: Value =
+        serde_json::from_str(&out(&output)).unwrap_or_else(|error| panic!("{error}: {}", told(&output)));
     assert!(output.status.success(), "{report:#}");
     assert_eq!(report["problems"], serde_json::json!([]));
     let partitions = report["topics"][0]["partitions"].as_array().unwrap();
@@ -62,7 +63,10 @@ async fn a_server_says_how_it_is_and_its_books_balance() {
     let events = report["tables"].as_array().unwrap().iter().find(|table| table["table"] == "events").unwrap();
     assert!(events["rows"].as_i64().unwrap() >= acknowledged && events["bytes"].as_u64().unwrap() > 0, "{events}");
     let job = &report["job"];
-    assert!(job["open_sessions"].as_u64().unwrap() > 0 && job["events"]["kept"].as_i64().unwrap() >= acknowledged, "{job}");
+    assert!(
+        job["open_sessions"].as_u64().unwrap() > 0 && job["events"]["kept"].as_i64().unwrap() >= acknowledged,
+        "{job}"
+    );
     assert!(job["last_commit_us"].is_i64() && job["commit_ms"]["events"].as_f64().unwrap() > 0.0, "{job}");
     assert!(report["books"]["offsets"].as_u64().unwrap() > 0 && report["books"]["difference"] == 0, "{report:#}");
     assert_eq!(report["books"]["sources"][0]["source"], "backend");
@@ -118,7 +122,7 @@ async fn a_folder_says_how_it_is_and_what_is_lost_is_found() {
     assert!(out(&output).contains("are gone") && out(&output).contains("replay --swap"), "{}", out(&output));
 
     // Another session rule, a partition more, a table less.
-    let other = Home::with_data_of(&home).with("pipeline.session_gap_ms", "60000");
+    let other = Home::with_data_of(&home).with("pipeline.session_preset", "snowplow");
     assert!(out(&tributary(&other, &["doctor"])).contains("made by another rule"));
     let other = Home::with_data_of(&home).with("log.partitions", "5");
     assert!(out(&tributary(&other, &["doctor"])).contains("partitions"));

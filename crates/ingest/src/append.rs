@@ -70,10 +70,9 @@ async fn append_all(door: &Door, accepted: Accepted) -> Result<Durable, Refusal>
         telling::accepted(&first.source, &first.dialect, event_count as u64);
     }
     // All of one request has one source and one time of receipt.
-    let of_request = events
-        .first()
-        .map(|event| (event.source.as_str(), event.ingest_time_us))
-        .or_else(|| letters.first().map(|letter| (letter.source.as_deref().unwrap_or_default(), letter.ingest_time_us)));
+    let of_request = events.first().map(|event| (event.source.as_str(), event.ingest_time_us)).or_else(|| {
+        letters.first().map(|letter| (letter.source.as_deref().unwrap_or_default(), letter.ingest_time_us))
+    });
     if let Some((source, ingest_time_us)) = of_request {
         let taken = Taken { events: event_count as u64, dead_letters: letters.len() as u64 };
         door.parts.ledger.add(source, ingest_time_us, taken);

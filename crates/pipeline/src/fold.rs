@@ -198,7 +198,7 @@ impl EventsPartition {
             if !reader.is_activity(row) {
                 continue;
             }
-            if self.sessions.observe(reader.key(row), reader.event(row)) == Observed::Late {
+            if self.sessions.observe(reader.key(row), &reader.event(row)) == Observed::Late {
                 self.counts.late += 1;
                 let flags = flags.get_or_insert_with(|| int(&batch, "flags").values().to_vec());
                 flags[row] |= EventFlags::LATE.0;
@@ -216,7 +216,7 @@ impl EventsPartition {
         let reader = session_rows::EventReader::new(rows);
         for row in 0..rows.num_rows() {
             if reader.is_activity(row) {
-                self.sessions.observe(reader.key(row), reader.event(row));
+                self.sessions.observe(reader.key(row), &reader.event(row));
             }
         }
     }

@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tributary_analytics::enrich::Rules;
-use tributary_analytics::session::{GapCloses, SessionRule};
+use tributary_analytics::session::SessionRule;
 use tributary_eventlog::{Delivered, EventLog, LogError, LogReader, Polled, TopicInfo};
 use tributary_lake::Lake;
 
@@ -132,15 +132,9 @@ fn told(error: &PipelineError) -> String {
     causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
+/// The session rule of settings that `check` found no fault with.
 pub(crate) fn rule_of(settings: &PipelineSettings) -> SessionRule {
-    let us = |ms: u64| i64::try_from(ms * 1_000).expect("checked: at most a year");
-    SessionRule {
-        gap_us: us(settings.session_gap_ms),
-        boundary: if settings.session_gap_closes_at { GapCloses::AtLeast } else { GapCloses::Over },
-        duration_us_max: us(settings.session_duration_ms_max),
-        lateness_us: us(settings.allowed_lateness_ms),
-        watermark_delay_us: us(settings.watermark_delay_ms),
-    }
+    settings.session_rule().expect("settings are checked at start")
 }
 
 struct Job<'p> {

@@ -26,7 +26,10 @@ const EVENTS: &str = "tributary_pipeline_events_total";
 pub fn describe_metrics() {
     metrics::describe_gauge!(OPEN_SESSIONS, "Sessions that an event can still change.");
     metrics::describe_gauge!(REMEMBERED_IDS, "Event ids remembered for deduplication.");
-    metrics::describe_gauge!(WATERMARK, "How far event time has come, by partition and source; seconds since 1970, UTC.");
+    metrics::describe_gauge!(
+        WATERMARK,
+        "How far event time has come, by partition and source; seconds since 1970, UTC."
+    );
     metrics::describe_counter!(FAULTS, "Times the job had to stop and begin again where the tables stand.");
     metrics::describe_counter!(EVENTS, "Records taken from the log, by what became of them.");
     metrics::describe_histogram!(

@@ -154,8 +154,7 @@ pub(crate) async fn command(args: JobArgs) -> anyhow::Result<()> {
         settings.dedup_window_ms = window_ms;
     }
     let (progress_in, mut progress) = watch::channel(Progress::default());
-    let parts =
-        Parts { log: log.clone(), lake, events: topic.clone(), dead_letters, progress: progress_in };
+    let parts = Parts { log: log.clone(), lake, events: topic.clone(), dead_letters, progress: progress_in };
     let stop = CancellationToken::new();
     let commit_rows_max = settings.commit_rows_max as u64;
     let mut job = tokio::spawn(tributary_pipeline::run(settings, parts, stop.clone()));

@@ -117,9 +117,7 @@ pub(crate) async fn command(args: StreamArgs) -> anyhow::Result<()> {
     sizes.sort_unstable();
     let inputs: Vec<Input> = match sizes.as_slice() {
         [] => vec![Input::new(args.ndjson.as_deref(), None)?],
-        sizes => {
-            sizes.iter().map(|size| Input::new(args.ndjson.as_deref(), Some(*size))).collect::<Result<_, _>>()?
-        }
+        sizes => sizes.iter().map(|size| Input::new(args.ndjson.as_deref(), Some(*size))).collect::<Result<_, _>>()?,
     };
     let mut report = Report { cores, sizes: Vec::new(), ceilings: Vec::new() };
     let last = inputs.len() - 1;

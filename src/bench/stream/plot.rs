@@ -23,7 +23,11 @@ pub(super) fn plot(title: &str, unit: &str, points: &[(f64, f64)]) -> String {
     let mut text = format!("{title}, {unit}\n");
     for line in (0..LINES).rev() {
         let floor = top * line as f64 / LINES as f64;
-        let label = if line == LINES - 1 { format!("{top:9.1}") } else { format!("{:9.1}", top * (line + 1) as f64 / LINES as f64) };
+        let label = if line == LINES - 1 {
+            format!("{top:9.1}")
+        } else {
+            format!("{:9.1}", top * (line + 1) as f64 / LINES as f64)
+        };
         let bars: String = means
             .iter()
             .map(|mean| match mean {
@@ -45,7 +49,8 @@ mod tests {
     fn a_ramp_rises_from_left_to_right() {
         let points: Vec<(f64, f64)> = (0..200).map(|x| (f64::from(x), f64::from(x))).collect();
         let text = plot("memory", "MB", &points);
-        let bars: Vec<usize> = text.lines().filter(|line| line.contains('|')).map(|line| line.matches('#').count()).collect();
+        let bars: Vec<usize> =
+            text.lines().filter(|line| line.contains('|')).map(|line| line.matches('#').count()).collect();
         assert_eq!(bars.len(), LINES);
         assert!(bars.is_sorted() && bars[0] > 0, "{text}");
         assert_eq!(plot("x", "y", &[]), "x: no points\n");

@@ -37,12 +37,16 @@ pub(super) async fn examine(settings: &Settings, log: &Log, full: bool, findings
     }
     let lake = match existing_lake(settings).await {
         Ok(Some(lake)) => lake,
-        Ok(None) => return findings.ok("lake", format!("{} is not there yet; the first start makes it", settings.lake.url)),
+        Ok(None) => {
+            return findings.ok("lake", format!("{} is not there yet; the first start makes it", settings.lake.url));
+        }
         Err(error) => return findings.fault("lake", format!("{error:#}")),
     };
     let tables = match Tables::read(&lake).await {
         Ok(tables) => tables,
-        Err(error) => return findings.fault("lake", format!("its tables cannot be read: {:#}", anyhow::Error::new(error))),
+        Err(error) => {
+            return findings.fault("lake", format!("its tables cannot be read: {:#}", anyhow::Error::new(error)));
+        }
     };
     findings.ok("lake", format!("{}: all tables are there and have our columns", settings.lake.url));
     for snapshot in tables.all() {
@@ -85,7 +89,8 @@ pub(super) async fn examine(settings: &Settings, log: &Log, full: bool, findings
                 findings.ok("books", format!("the server has balanced {} offsets since its start", books.offsets));
             }
             Some(_) => {}
-            None => findings.warning("books", "the server keeps none (telemetry.books_interval_ms is 0); stop it and ask again"),
+            None => findings
+                .warning("books", "the server keeps none (telemetry.books_interval_ms is 0); stop it and ask again"),
         },
         Log::Unknown => findings.warning("books", "without the log they cannot be balanced"),
     }
@@ -196,12 +201,18 @@ fn positions(settings: &Settings, tables: &Tables, topics: &[TopicReport], findi
     if events.partitions.len() as u64 != u64::from(settings.log.partitions) {
         findings.fault(
             "log",
-            format!("it has {} partitions, the settings say {}: set log.partitions to what it has", events.partitions.len(), settings.log.partitions),
+            format!(
+                "it has {} partitions, the settings say {}: set log.partitions to what it has",
+                events.partitions.len(),
+                settings.log.partitions
+            ),
         );
     }
     other_logs(&standing, findings);
-    let at_dead = |partition: u32| standing.dead_letters.iter().find(|(at, _)| *at == partition).and_then(|(_, at)| *at);
-    let at_events = |partition: u32| standing.events.iter().find(|at| at.partition == partition).and_then(|at| at.events);
+    let at_dead =
+        |partition: u32| standing.dead_letters.iter().find(|(at, _)| *at == partition).and_then(|(_, at)| *at);
+    let at_events =
+        |partition: u32| standing.events.iter().find(|at| at.partition == partition).and_then(|at| at.events);
     let places = events.partitions.iter().map(|held| (held, events, at_events(held.partition)));
     let dead = dead_letters.partitions.iter().map(|held| (held, dead_letters, at_dead(held.partition)));
     for (held, topic, at) in places.chain(dead) {
@@ -234,7 +245,9 @@ fn positions(settings: &Settings, tables: &Tables, topics: &[TopicReport], findi
         );
     }
     let newest_us = standing.events.iter().filter_map(|at| at.newest_us).max();
-    if let Some(ahead_us) = newest_us.map(|newest_us| newest_us - SystemClock.now_us()).filter(|us| *us > CLOCK_SLACK_US) {
+    if let Some(ahead_us) =
+        newest_us.map(|newest_us| newest_us - SystemClock.now_us()).filter(|us| *us > CLOCK_SLACK_US)
+    {
         findings.warning(
             "clock",
             format!(

@@ -50,7 +50,10 @@ pub(super) async fn examine(settings: &Settings, server: Option<&str>, findings:
                 Log::Told(Box::new(report))
             }
             Err(error) => {
-                findings.fault("log", format!("the server at {url} does not tell of it: {error:#}; look at what it prints"));
+                findings.fault(
+                    "log",
+                    format!("the server at {url} does not tell of it: {error:#}; look at what it prints"),
+                );
                 Log::Unknown
             }
         };
@@ -130,7 +133,10 @@ async fn replicas(settings: &Settings, parts: &LogParts, findings: &mut Findings
                 let fewest = replicas.iter().map(|(copies, _)| *copies).min().unwrap_or_default();
                 let lagging = replicas.iter().filter(|(copies, in_sync)| in_sync < copies).count();
                 if lagging > 0 {
-                    findings.warning("log", format!("topic {topic}: {lagging} partitions have copies that are behind; see the brokers"));
+                    findings.warning(
+                        "log",
+                        format!("topic {topic}: {lagging} partitions have copies that are behind; see the brokers"),
+                    );
                 }
                 match fewest {
                     ..=1 => findings.warning(

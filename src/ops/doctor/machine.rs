@@ -18,7 +18,10 @@ pub(super) fn data_folder(settings: &Settings, findings: &mut Findings) {
             true => findings.ok("data folder", format!("{} is not there yet; the first start makes it", dir.display())),
             false => findings.fault(
                 "data folder",
-                format!("neither {} nor the folder above it is there; make it, or name another with --data", dir.display()),
+                format!(
+                    "neither {} nor the folder above it is there; make it, or name another with --data",
+                    dir.display()
+                ),
             ),
         }
         return;
@@ -42,7 +45,9 @@ pub(super) fn disk_space(settings: &Settings, findings: &mut Findings) {
     let mut places = vec![("log", settings.log.dir.clone()); usize::from(settings.log.kind == LogKind::Embedded)];
     places.extend(crate::serve::lake_folder(settings).map(|folder| ("lake", folder)));
     for (what, folder) in places {
-        let Some(there) = folder.ancestors().find(|above| above.is_dir() || above.as_os_str().is_empty()) else { continue };
+        let Some(there) = folder.ancestors().find(|above| above.is_dir() || above.as_os_str().is_empty()) else {
+            continue;
+        };
         let there = if there.as_os_str().is_empty() { Path::new(".") } else { there };
         let Some(free) = free_bytes(there) else {
             findings.ok("disk space", format!("{what}: this system does not say how much is free"));
@@ -50,7 +55,9 @@ pub(super) fn disk_space(settings: &Settings, findings: &mut Findings) {
         };
         let told = format!("{what}: {:.1} GB free at {}", free as f64 / 1e9, there.display());
         match free {
-            ..SPACE_FAULT_BYTES => findings.fault("disk space", format!("{told}: free some now, or events will be refused")),
+            ..SPACE_FAULT_BYTES => {
+                findings.fault("disk space", format!("{told}: free some now, or events will be refused"))
+            }
             ..SPACE_WARNING_BYTES => {
                 findings.warning("disk space", format!("{told}: free some, or shorten log.retention_hours_max"));
             }
@@ -98,7 +105,9 @@ pub(super) async fn port(settings: &Settings, server: Option<&str>, findings: &m
         Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => {
             let client = http::client_for(&format!("http://{listen}"), std::time::Duration::from_secs(5));
             let ours = match client {
-                Ok(client) => client.get(format!("http://{listen}/status")).send().await.is_ok_and(|a| a.status().is_success()),
+                Ok(client) => {
+                    client.get(format!("http://{listen}/status")).send().await.is_ok_and(|a| a.status().is_success())
+                }
                 Err(_) => false,
             };
             match ours {
@@ -109,7 +118,9 @@ pub(super) async fn port(settings: &Settings, server: Option<&str>, findings: &m
                 ),
             }
         }
-        Err(error) => findings.fault("port", format!("{listen} cannot be listened at: {error}; choose another with serve.listen")),
+        Err(error) => {
+            findings.fault("port", format!("{listen} cannot be listened at: {error}; choose another with serve.listen"))
+        }
     }
 }
 
@@ -133,7 +144,11 @@ pub(super) fn keys(settings: &Settings, findings: &mut Findings) {
         if mode & 0o077 != 0 {
             findings.warning(
                 "keys",
-                format!("{} is open to others (mode {mode:o}); close it with chmod 600 {}", file.display(), file.display()),
+                format!(
+                    "{} is open to others (mode {mode:o}); close it with chmod 600 {}",
+                    file.display(),
+                    file.display()
+                ),
             );
         }
     }

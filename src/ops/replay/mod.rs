@@ -58,7 +58,9 @@ pub(crate) async fn command(
         println!("{told}");
     }
     if let Some(url) = running(&settings).await.filter(|_| args.swap || settings.log.kind == LogKind::Embedded) {
-        return Err(UserError(format!("a server runs on this folder ({url}); stop it first: it writes the old lake")).into());
+        return Err(
+            UserError(format!("a server runs on this folder ({url}); stop it first: it writes the old lake")).into()
+        );
     }
     let to = target(&args, &settings)?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
@@ -90,7 +92,8 @@ fn target(args: &ReplayArgs, settings: &Settings) -> anyhow::Result<String> {
         (Some(to), _) => to.clone(),
         (None, Some(old)) => swap::beside(old, "replay").display().to_string(),
         (None, None) => {
-            let advice = format!("{} is no folder of this machine; say with --to where the new lake goes", settings.lake.url);
+            let advice =
+                format!("{} is no folder of this machine; say with --to where the new lake goes", settings.lake.url);
             return Err(UserError(advice).into());
         }
     };
@@ -104,7 +107,10 @@ fn target(args: &ReplayArgs, settings: &Settings) -> anyhow::Result<String> {
         }
     }
     if old.as_ref().is_some_and(|old| old == Path::new(&to)) || to == settings.lake.url {
-        return Err(UserError("the new lake cannot be made in the place of the old one; choose another with --to".to_owned()).into());
+        return Err(UserError(
+            "the new lake cannot be made in the place of the old one; choose another with --to".to_owned(),
+        )
+        .into());
     }
     if !to.contains("://") {
         let folder = Path::new(&to);
@@ -113,7 +119,9 @@ fn target(args: &ReplayArgs, settings: &Settings) -> anyhow::Result<String> {
         // A replay that was killed before its first table was made leaves an empty table folder at most.
         let is_begun = Table::ALL.iter().any(|table| folder.join(table.name()).is_dir());
         if !is_lake && !is_empty && !is_begun {
-            return Err(UserError(format!("{to} holds something that is no lake; choose another place with --to")).into());
+            return Err(
+                UserError(format!("{to} holds something that is no lake; choose another place with --to")).into()
+            );
         }
     }
     Ok(to)
@@ -151,7 +159,12 @@ fn what_is_gone(topics: &[TopicReport]) -> Option<String> {
         .iter()
         .flat_map(|topic| {
             topic.partitions.iter().filter(|partition| partition.earliest > 0).map(move |partition| {
-                format!("partition {} of topic {} up to offset {}", partition.partition, topic.topic, partition.earliest - 1)
+                format!(
+                    "partition {} of topic {} up to offset {}",
+                    partition.partition,
+                    topic.topic,
+                    partition.earliest - 1
+                )
             })
         })
         .collect();
@@ -224,7 +237,8 @@ async fn make(settings: &Settings, log: &LogParts, lake: &Lake, topics: &[TopicR
         };
         if let Err(error) = ended.context("the stream job broke off")? {
             told.end();
-            return Err(anyhow::Error::new(error).context("the stream job failed; mend what it says and run the same command again"));
+            return Err(anyhow::Error::new(error)
+                .context("the stream job failed; mend what it says and run the same command again"));
         }
         let at = standing_at(lake, log).await?;
         let before = told.reached();
@@ -234,7 +248,10 @@ async fn make(settings: &Settings, log: &LogParts, lake: &Lake, topics: &[TopicR
             return Ok(());
         }
         // The bounded drain of the job was too short for what was left; it goes on where it stands.
-        anyhow::ensure!(sum(&at, topics) > before, "the stream job does not come on; see what it says with RUST_LOG=info");
+        anyhow::ensure!(
+            sum(&at, topics) > before,
+            "the stream job does not come on; see what it says with RUST_LOG=info"
+        );
     }
 }
 

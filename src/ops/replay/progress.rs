@@ -70,7 +70,8 @@ impl Progress {
 
     fn draw(&mut self) {
         let Some((begun, from)) = self.begun else { return };
-        let text = words(self.reached, self.total, self.reached - from.min(self.reached), begun.elapsed(), &self.shares());
+        let text =
+            words(self.reached, self.total, self.reached - from.min(self.reached), begun.elapsed(), &self.shares());
         match &self.bar {
             Some(bar) => {
                 bar.set_position(self.reached);
@@ -121,7 +122,9 @@ fn words(reached: u64, total: u64, done: u64, took: Duration, shares: &[u64]) ->
     const SHARES_MAX: usize = 8;
     let rate = done as f64 / took.as_secs_f64().max(1e-3);
     let left = match rate {
-        rate if rate >= 1.0 => format!(", {} s left", grouped(((total - reached.min(total)) as f64 / rate).ceil() as u64)),
+        rate if rate >= 1.0 => {
+            format!(", {} s left", grouped(((total - reached.min(total)) as f64 / rate).ceil() as u64))
+        }
         _ => String::new(),
     };
     let mut text = format!("{} of {} records, {}/s{left}", grouped(reached), grouped(total), grouped(rate as u64));

@@ -85,7 +85,9 @@ pub(crate) fn finish(folder: &Path) -> anyhow::Result<Option<String>> {
     fs::remove_file(&file).with_context(|| format!("cannot remove {}", file.display()))?;
     sync_folder_of(folder)?;
     Ok(Some(match aside.exists() {
-        true => format!("{} is the new lake; the old one is {}, delete it when you like", folder.display(), aside.display()),
+        true => {
+            format!("{} is the new lake; the old one is {}, delete it when you like", folder.display(), aside.display())
+        }
         false => format!("{} is the new lake", folder.display()),
     }))
 }

@@ -127,6 +127,7 @@ async fn sessions(lines: &Lines, gap_s: i64) -> Vec<Session> {
     let (progress_in, mut progress) = watch::channel(Progress::default());
     let parts = Parts { log: log.clone(), lake: lake.clone(), events, dead_letters, progress: progress_in };
     let settings = PipelineSettings {
+        session_preset: "custom".to_owned(),
         session_gap_ms: (gap_s * 1_000).unsigned_abs(),
         // Longer than any household goes on shopping without a quiet day.
         session_duration_ms_max: 366 * DAY_S.unsigned_abs() * 1_000,

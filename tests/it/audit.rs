@@ -33,8 +33,8 @@ pub(crate) async fn all_is_well(server: &Server<'_>, ledger: &Ledger) {
 async fn event_rows(server: &Server<'_>) -> Vec<Row> {
     let rows = server
         .sql(
-            "SELECT source, session_key, event_id, event_time_us, event_kind, flags, log_partition, log_offset \
-             FROM events ORDER BY log_partition, log_offset",
+            "SELECT source, session_key, event_id, event_time_us, ingest_time_us, event_kind, flags, log_partition, \
+             log_offset FROM events ORDER BY log_partition, log_offset",
         )
         .await;
     rows.iter()
@@ -46,6 +46,7 @@ async fn event_rows(server: &Server<'_>) -> Vec<Row> {
                 int(row, "event_time_us"),
                 int(row, "log_offset"),
             );
+            event.ingest_time_us = int(row, "ingest_time_us");
             event.kind = EventKind::parse(text(row, "event_kind")).unwrap();
             let is_late = EventFlags(int(row, "flags")).has(EventFlags::LATE);
             Row { event, partition: int(row, "log_partition"), is_late }

@@ -23,3 +23,5 @@ pub mod session;
 pub mod identity;
 
 pub mod channel;
+
+pub mod enrich;

@@ -281,14 +281,14 @@ fn drain_sessions(apps: &AppIds<'_>, events: &mut [Owned]) -> (Vec<RecordBatch>,
     let mut batches = Vec::new();
     let mut advances = Vec::new();
     for Owned { fold, at } in events {
+        let (partition, next) = (fold.partition, fold.position.cast_signed());
+        let rule = fold.sessions.rule_text();
         let changes = fold.sessions.drain();
         if changes.is_empty() {
             // Nothing to say: the position may lag, a restart folds these rows again to no effect.
             continue;
         }
-        let partition = fold.partition;
-        let next = fold.position.cast_signed();
-        batches.push(session_rows::to_batch(&changes, partition, next));
+        batches.push(session_rows::to_batch(&changes, &rule, partition, next));
         advances.push(advance(apps.sessions(partition), &mut at.sessions, next));
         let low = fold.sessions.low_offset().map_or(next, |low| low.min(next));
         advances.push(advance(apps.low(partition), &mut at.low, low));

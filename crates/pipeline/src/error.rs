@@ -29,9 +29,9 @@ pub enum PipelineError {
     )]
     Fenced { times: u32 },
     #[error(
-        "partition {partition} was put into sessions by another session rule: put session_gap_ms, session_gap_closes_at, \
-         session_duration_ms_max, allowed_lateness_ms and watermark_delay_ms of [pipeline] back; or stop, delete the \
-         lake's folder (the log still holds everything, if its retention kept everything) and start again"
+        "partition {partition} was put into sessions by another session rule, or by an older version of this program: \
+         put session_preset, the other session_* knobs, allowed_lateness_ms and watermark_delay_ms of [pipeline] back; or \
+         stop, delete the lake's folder (the log still holds everything, if its retention kept everything) and start again"
     )]
     RuleChanged { partition: u32 },
     #[error(

@@ -17,6 +17,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use crate::columns::{array, day_of, in_calendar, int, int_at, keep_rows, money, text, text_at};
 use crate::dedup::{RecentIds, Verdict, derived_id, id_hash};
+use crate::enrich::{self, Enrichment};
 use crate::identity_rows::identities_of;
 use crate::pending::Pending;
 use crate::session_rows;
@@ -50,6 +51,7 @@ pub(crate) struct EventsPartition {
     decoder: WireDecoder,
     pub(crate) ids: RecentIds,
     pub(crate) sessions: Sessionizer,
+    pub(crate) enrich: Enrichment,
     /// The log position after everything folded in so far.
     pub(crate) position: u64,
     pub(crate) events: Pending,
@@ -66,6 +68,7 @@ impl EventsPartition {
             decoder: WireDecoder::new(Shape::Event),
             ids,
             sessions,
+            enrich: Enrichment::new(Arc::default()),
             position,
             events: Pending::default(),
             identities: Pending::default(),
@@ -184,7 +187,8 @@ impl EventsPartition {
         }
         let completed = complete(batch, offsets, &hashes, &renamed, self.partition);
         let kept = if keep.iter().all(|kept| *kept) { completed } else { keep_rows(&completed, &keep) };
-        self.sessionize(kept)
+        let enriched = self.enrich.apply(&kept);
+        self.sessionize(enriched)
     }
 
     /// Puts each row into its session, and marks those that came too late for one.
@@ -195,7 +199,7 @@ impl EventsPartition {
             if !reader.is_activity(row) {
                 continue;
             }
-            if self.sessions.observe(reader.key(row), reader.event(row)) == Observed::Late {
+            if self.sessions.observe(reader.key(row), &reader.event(row)) == Observed::Late {
                 self.counts.late += 1;
                 let flags = flags.get_or_insert_with(|| int(&batch, "flags").values().to_vec());
                 flags[row] |= EventFlags::LATE.0;
@@ -213,7 +217,7 @@ impl EventsPartition {
         let reader = session_rows::EventReader::new(rows);
         for row in 0..rows.num_rows() {
             if reader.is_activity(row) {
-                self.sessions.observe(reader.key(row), reader.event(row));
+                self.sessions.observe(reader.key(row), &reader.event(row));
             }
         }
     }
@@ -231,7 +235,6 @@ fn complete(
     let mut columns: Vec<ArrayRef> = batch.columns().to_vec();
     let index_of = |name: &str| batch.schema().index_of(name).expect("a column of our own schema");
 
-    columns[index_of("channel")] = session_rows::channels(batch);
     if !renamed.is_empty() {
         let (ids, clients) = (text(batch, "event_id"), text(batch, "client_event_id"));
         let mut new_ids: Vec<String> = (0..rows).map(|row| ids.value(row).to_owned()).collect();
@@ -259,6 +262,7 @@ fn complete(
     columns.push(Arc::new(Int64Array::from(hashes.to_vec())));
     columns.push(Arc::new(Int32Array::from(vec![partition.cast_signed(); rows])));
     columns.push(Arc::new(Int64Array::from_iter_values(offsets.iter().map(|offset| offset.cast_signed()))));
+    columns.extend(enrich::empty_columns(rows));
     columns.push(Arc::new(Date32Array::from_iter_values(times.values().iter().map(|time| day_of(*time)))));
     RecordBatch::try_new(Table::Events.arrow_schema(), columns).expect("the columns of `events`, in order")
 }

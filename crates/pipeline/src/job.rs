@@ -12,16 +12,20 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tributary_analytics::session::{GapCloses, SessionRule};
+use tributary_analytics::enrich::Rules;
+use tributary_analytics::session::SessionRule;
 use tributary_eventlog::{Delivered, EventLog, LogError, LogReader, Polled, TopicInfo};
 use tributary_lake::Lake;
 
 use crate::aside::aside;
 use crate::catch_up::catch_up;
 use crate::commit::{CommitError, Owned, OwnedDead, Round, Writers, commit};
+use crate::enrich::Enrichment;
 use crate::error::{Advice, PipelineError};
 use crate::fold::Counts;
 use crate::live::{ASKS_WAITING_MAX, Kept, LiveDesk, answer, answer_meanwhile};
+use crate::messages;
+use crate::observe;
 use crate::recover::{recover, recover_dead};
 use crate::settings::PipelineSettings;
 
@@ -89,13 +93,15 @@ pub async fn run_live(
     if !faults.is_empty() {
         return Err(PipelineError::Settings { faults });
     }
+    let rules = settings.rules().map_err(|faults| PipelineError::Settings { faults })?;
+    let rules = Arc::new(rules);
     let mut summary = Summary::default();
     let mut fenced_times = 0;
     let mut pause = PAUSE_FIRST;
     loop {
         let is_last_try = stop.is_cancelled();
         let commits_before = summary.commits;
-        let ended = match Job::open(&settings, &parts).await {
+        let ended = match Job::open(&settings, &parts, &rules).await {
             Ok(mut job) => job.work(&stop, &mut summary, &mut desk).await,
             Err(error) => Err(error),
         };
@@ -138,15 +144,9 @@ fn told(error: &PipelineError) -> String {
     causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
-fn rule_of(settings: &PipelineSettings) -> SessionRule {
-    let us = |ms: u64| i64::try_from(ms * 1_000).expect("checked: at most a year");
-    SessionRule {
-        gap_us: us(settings.session_gap_ms),
-        boundary: if settings.session_gap_closes_at { GapCloses::AtLeast } else { GapCloses::Over },
-        duration_us_max: us(settings.session_duration_ms_max),
-        lateness_us: us(settings.allowed_lateness_ms),
-        watermark_delay_us: us(settings.watermark_delay_ms),
-    }
+/// The session rule of settings that `check` found no fault with.
+pub(crate) fn rule_of(settings: &PipelineSettings) -> SessionRule {
+    settings.session_rule().expect("settings are checked at start")
 }
 
 struct Job<'p> {
@@ -163,7 +163,7 @@ struct Job<'p> {
 }
 
 impl<'p> Job<'p> {
-    async fn open(settings: &'p PipelineSettings, parts: &'p Parts) -> Result<Self, CommitError> {
+    async fn open(settings: &'p PipelineSettings, parts: &'p Parts, rules: &Arc<Rules>) -> Result<Self, CommitError> {
         let begun = Instant::now();
         let owned = |topic: &TopicInfo| -> Vec<u32> {
             (0..topic.partitions).filter(|partition| settings.owns(*partition)).collect()
@@ -174,6 +174,10 @@ impl<'p> Job<'p> {
         let window_us = i64::try_from(settings.dedup_window_ms * 1_000).expect("checked: at most a year");
         let rule = rule_of(settings);
         let mut events = recover(&snapshots, log, &parts.events, &owned(&parts.events), &rule, window_us).await?;
+        for owned in &mut events {
+            owned.fold.enrich = Enrichment::new(rules.clone());
+        }
+        messages::restore(&snapshots, &mut events).await?;
         let dead = recover_dead(&snapshots, log, &parts.dead_letters, &owned(&parts.dead_letters)).await?;
         catch_up(&mut writers, &snapshots.events, &parts.events, &mut events, settings.commit_rows_max).await?;
 
@@ -379,9 +383,7 @@ impl<'p> Job<'p> {
 
     fn tell(&self, summary: &Summary) {
         let open_sessions = self.events.iter().map(|owned| owned.fold.sessions.open_sessions()).sum();
-        metrics::gauge!("tributary_open_sessions").set(open_sessions as f64);
-        let remembered: usize = self.events.iter().map(|owned| owned.fold.ids.len()).sum();
-        metrics::gauge!("tributary_remembered_event_ids").set(remembered as f64);
+        observe::publish(&self.events);
         self.parts.progress.send_modify(|progress| {
             // Only a committed position is progress: this is called right after a commit or a recovery.
             progress.events = self

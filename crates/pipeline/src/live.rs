@@ -321,9 +321,10 @@ fn partition_of(batch: &RecordBatch) -> Option<u32> {
 /// aside for it: it is work.
 async fn open_sessions(events: &mut Vec<Owned>) -> Vec<RecordBatch> {
     let of_partition = |owned: &Owned| {
-        let changes = owned.fold.sessions.peek();
         let (partition, version) = (owned.fold.partition, owned.fold.position.cast_signed());
-        (!changes.is_empty()).then(|| session_rows::to_batch(&changes, partition, version))
+        let rule = owned.fold.sessions.rule_text();
+        let changes = owned.fold.sessions.peek();
+        (!changes.is_empty()).then(|| session_rows::to_batch(&changes, &rule, partition, version))
     };
     aside(events, move |events| events.iter().filter_map(of_partition).collect()).await
 }

@@ -228,7 +228,7 @@ async fn open_sessions(
                 range(at).contains(&offsets.value(row)) && !EventFlags(flags.value(row)).has(EventFlags::LATE);
             let restorer = restorers.get_mut(&partition).expect("one was made for each partition");
             if counted && reader.is_activity(row) && restorer.wants(reader.key(row), times.value(row)) {
-                restorer.event(reader.key(row), reader.event(row));
+                restorer.event(reader.key(row), &reader.event(row));
             }
         }
     }
@@ -247,7 +247,7 @@ async fn open_sessions(
 type Watermarks = BTreeMap<u32, BTreeMap<String, i64>>;
 
 /// The stored watermarks; where a former version stored none, the newest event of each source before that position says
-/// it, at the price of reading five columns of the whole table.
+/// it, at the price of reading six columns of the whole table.
 async fn watermarks(
     snapshots: &Snapshots,
     positions: &BTreeMap<u32, Positions>,
@@ -260,14 +260,15 @@ async fn watermarks(
         .filter(|(_, at)| at.watermarks.is_empty())
         .filter_map(|(partition, at)| Some((*partition, at.sessions?)))
         .collect();
-    let columns = ["source", "event_kind", "event_time_us", "log_partition", "log_offset"];
+    let columns = ["source", "event_kind", "event_time_us", "ingest_time_us", "log_partition", "log_offset"];
     let mut stream = snapshots.events.read(&columns, |file| {
         unknown
             .iter()
             .any(|(partition, end)| holds_partition(file, *partition) && reaches(file, "log_offset", i64::MIN, end - 1))
     });
     while let Some(batch) = stream.try_next().await.map_err(|error| lake_error(Table::Events, error))? {
-        let (sources, times) = (text(&batch, "source"), int(&batch, "event_time_us"));
+        let sources = text(&batch, "source");
+        let (times, ingest_times) = (int(&batch, "event_time_us"), int(&batch, "ingest_time_us"));
         let (partitions, offsets) = (small_int(&batch, "log_partition"), int(&batch, "log_offset"));
         let kinds = text(&batch, "event_kind");
         for row in 0..batch.num_rows() {
@@ -276,7 +277,7 @@ async fn watermarks(
             // As the running job does: only activity moves the watermark.
             let activity = EventKind::parse(kinds.value(row)).is_none_or(belongs_to_session);
             if activity && offsets.value(row) < *end {
-                let watermark_us = rule.watermark_of(times.value(row));
+                let watermark_us = rule.watermark_of(times.value(row), ingest_times.value(row));
                 let of_partition = watermarks.entry(partition).or_default();
                 match of_partition.get_mut(sources.value(row)) {
                     Some(known) => *known = watermark_us.max(*known),

@@ -414,7 +414,12 @@ async fn another_session_rule_is_refused_until_it_is_put_back_or_the_lake_is_mad
     let changed = [
         PipelineSettings { allowed_lateness_ms: 7_200_000, ..default.clone() },
         PipelineSettings { watermark_delay_ms: 0, ..default.clone() },
-        PipelineSettings { session_gap_closes_at: true, ..default.clone() },
+        PipelineSettings { session_preset: "snowplow".to_owned(), ..default.clone() },
+        PipelineSettings {
+            session_preset: "custom".to_owned(),
+            session_time_zone: "Asia/Tokyo".to_owned(),
+            ..default.clone()
+        },
     ];
     for settings in &changed {
         let error = house.run_by(settings.clone()).await.unwrap_err();

@@ -12,8 +12,8 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, BooleanBufferBuilder, Decimal128Array, Float64Array, Int64Array, ListArray, StringArray,
-    StructArray, new_null_array,
+    ArrayRef, BooleanBufferBuilder, Decimal128Array, Float64Array, Int64Array, ListArray, StringArray, StructArray,
+    new_null_array,
 };
 use arrow::buffer::{Buffer, NullBuffer, OffsetBuffer, ScalarBuffer};
 use arrow::datatypes::{DataType, FieldRef};
@@ -43,7 +43,8 @@ pub(super) fn read<V: AsRef<[u8]>>(shape: Shape, values: &[V]) -> Option<RecordB
     }
     let schema = shape.arrow_schema();
     let arrays = columns.into_iter().zip(schema.fields());
-    let arrays = arrays.map(|(column, field)| column.finish(field, values.len())).collect::<Result<Vec<_>, _>>().ok()?;
+    let arrays =
+        arrays.map(|(column, field)| column.finish(field, values.len())).collect::<Result<Vec<_>, _>>().ok()?;
     RecordBatch::try_new(schema, arrays).ok()
 }
 

@@ -16,12 +16,12 @@ use std::path::PathBuf;
 use serde::Deserialize;
 use tributary_ingest::IngestSettings;
 use tributary_lake::{LakeError, LakeSettings, local_folder};
-use tributary_pipeline::PipelineSettings;
+use tributary_pipeline::{Assignment, PipelineSettings};
 use tributary_query::{QueryError, QuerySettings};
 
 pub(crate) use keys::{FIRST_SOURCES, Keys, add_missing_keys};
 pub(crate) use layers::{DEFAULTS, Fault, Layers};
-pub(crate) use log::{LogKind, LogSettings};
+pub(crate) use log::{LogKind, LogSettings, PartitionsGrown};
 
 #[derive(Debug, Clone)]
 pub(crate) struct Settings {
@@ -137,7 +137,8 @@ impl Settings {
             fsync: lake.fsync,
         };
         query.spill_dir = query.spill_dir.filter(|dir| !dir.as_os_str().is_empty());
-        let (ingest, pipeline) = (merged.section("ingest"), merged.section("pipeline"));
+        let (ingest, mut pipeline): (_, PipelineSettings) = (merged.section("ingest"), merged.section("pipeline"));
+        pipeline.accept_grown_partitions = log.partitions_grown == PartitionsGrown::Accept;
         Self { serve, log, ingest, pipeline, lake, query, telemetry: merged.section("telemetry") }
     }
 
@@ -165,6 +166,12 @@ impl Settings {
             faults.push(
                 "serve.roles splits ingest from pipeline, which needs log.kind = \"kafka\": the embedded log belongs \
                  to one process"
+                    .to_owned(),
+            );
+        }
+        if self.log.kind == LogKind::Embedded && self.pipeline.assignment == Assignment::Group {
+            faults.push(
+                "pipeline.assignment is \"group\", which needs log.kind = \"kafka\": the embedded log belongs to one process"
                     .to_owned(),
             );
         }

@@ -16,7 +16,7 @@ use anyhow::{Context, Result, bail};
 use crate::kafka::{KAFKA_VERSION, Kafka};
 use crate::{cache_dir, cargo, leash, sdks, words};
 
-pub(crate) fn run(cargo_arguments: &[String]) -> Result<()> {
+pub(crate) fn run(extended: bool, cargo_arguments: &[String]) -> Result<()> {
     let begun = Instant::now();
     let cache = cache_dir()?;
     let python = sdks::python(&cache)?;
@@ -31,15 +31,19 @@ pub(crate) fn run(cargo_arguments: &[String]) -> Result<()> {
     let scratch = Scratch::new("test")?;
     let kafka = Kafka::start(&jars, &scratch.path().join("kafka"))?;
     eprintln!("xtask: Kafka {KAFKA_VERSION} listens on {}", kafka.bootstrap());
-    let skipped = scratch.path().join("skipped");
+    let (skipped, came_to) = (scratch.path().join("skipped"), scratch.path().join("came_to"));
     let mut command = test_command(cargo_arguments, &["--no-fail-fast"]);
     command
         .env("TRIBUTARY_TEST_KAFKA", kafka.bootstrap())
         .env("TRIBUTARY_TEST_PYTHON", &python)
         .env("TRIBUTARY_TEST_NODE_MODULES", &node_modules)
         .env("TRIBUTARY_TEST_SKIPPED", &skipped)
+        .env("TRIBUTARY_TEST_CAME_TO", &came_to)
         .stdin(Stdio::null())
         .stdout(Stdio::piped());
+    if extended {
+        command.env("TRIBUTARY_TEST_EXTENDED", "1");
+    }
     eprintln!("xtask: {}", words(&command));
     let (mut child, leash) = leash::spawn(&mut command).context("starting cargo test")?;
     let output = child.stdout.take().expect("its output was asked for as a pipe");
@@ -63,7 +67,10 @@ pub(crate) fn run(cargo_arguments: &[String]) -> Result<()> {
     for name in &tally.failed_names {
         println!("xtask: failed: {name}");
     }
-    // The file is made by the first test that is skipped.
+    // Each file is made by the first test that has something to say.
+    for line in fs::read_to_string(&came_to).unwrap_or_default().lines() {
+        println!("xtask: {line}");
+    }
     for line in fs::read_to_string(&skipped).unwrap_or_default().lines() {
         println!("xtask: NOT RUN, though counted as passed: {line}");
     }

@@ -9,10 +9,13 @@ mod cli;
 mod settings;
 mod telemetry;
 
+mod exposition;
 mod http;
+mod ops;
 mod serve;
 
 mod import;
+mod lake;
 mod link;
 mod sql;
 

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use anyhow::{Context, anyhow};
 use axum::Router;
+use axum::http::StatusCode;
 use axum::routing::get;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::TcpListener;
@@ -26,8 +27,10 @@ use tributary_query::Engine;
 use tributary_schemas::{Clock, SystemClock};
 
 use super::http;
-use super::parts::{LogParts, open_lake, open_log};
-use crate::cli::UserError;
+use super::parts::{LogParts, lake_folder, open_lake, open_log};
+use super::upkeep;
+use crate::cli::{UserError, spelling};
+use crate::ops::{self, Observer, ObserverParts};
 use crate::settings::{Role, Settings};
 
 pub(crate) struct Line {
@@ -45,6 +48,8 @@ pub(crate) struct Line {
     server: Option<JoinHandle<()>>,
     pipeline: Option<JoinHandle<Result<Summary, PipelineError>>>,
     upkeep: JoinHandle<()>,
+    /// Of the lake, where this process writes it.
+    lake_upkeep: Option<JoinHandle<()>>,
 }
 
 /// What others may see of a running line, for as long as they like.
@@ -55,9 +60,6 @@ pub(crate) struct LineWatch {
     engine: Option<Arc<Engine>>,
     progress: watch::Receiver<Progress>,
 }
-
-/// How often samples of histograms are folded together when nobody reads `/metrics`; they would pile up else.
-const UPKEEP: Duration = Duration::from_secs(5);
 
 impl Line {
     /// Opens the parts and starts the roles. Serves requests when it returns.
@@ -80,8 +82,14 @@ impl Line {
         } else {
             None
         };
+        if let Some(folder) = lake_folder(settings)
+            && let Some(told) = ops::finish_swap(&folder)?
+        {
+            tracing::info!("a replay that was cut off is finished: {told}");
+        }
         let lake = if has(Role::Pipeline) || has(Role::Query) { Some(open_lake(settings).await?) } else { None };
 
+        let ledger: Arc<tributary_ingest::Ledger> = Arc::default();
         let (unready, late_appends) = (CancellationToken::new(), TaskTracker::new());
         let mut router = Router::new().route(
             "/metrics",
@@ -99,6 +107,7 @@ impl Line {
                     clock,
                     stop: unready.clone(),
                     tasks: late_appends.clone(),
+                    ledger: ledger.clone(),
                 };
                 let door = tributary_ingest::router(settings.ingest.clone(), parts);
                 router.merge(door.map_err(|error| UserError(error.to_string()))?)
@@ -122,7 +131,29 @@ impl Line {
         }
 
         let (progress_in, progress) = watch::channel(Progress::default());
+        let observed = ObserverParts {
+            log: log.clone(),
+            lake: lake.clone(),
+            ledger,
+            progress: progress.clone(),
+            metrics,
+            clock: Arc::new(SystemClock),
+        };
+        let roles = settings.serve.roles.iter().map(|role| spelling(role)).collect();
+        // Its books begin where the lake stands, so before anybody moves it.
+        let observer = Observer::begin(settings, roles, observed).await?;
+        router = router.route(
+            "/status",
+            get({
+                let observer = observer.clone();
+                async move || status(observer.report(true).await)
+            }),
+        );
         let pipeline_stop = CancellationToken::new();
+        let lake_upkeep = lake
+            .as_ref()
+            .filter(|_| has(Role::Pipeline))
+            .map(|lake| upkeep::spawn(lake.clone(), settings, pipeline_stop.clone()));
         let pipeline = match (&log, lake) {
             (Some(log), Some(lake)) if has(Role::Pipeline) => {
                 let parts = tributary_pipeline::Parts {
@@ -144,13 +175,7 @@ impl Line {
         };
         let door_stop = CancellationToken::new();
         let server = tokio::spawn(http::serve(listener, router, limits, door_stop.clone()));
-        let upkeep = tokio::spawn(async move {
-            let mut tick = tokio::time::interval(UPKEEP);
-            loop {
-                tick.tick().await;
-                metrics.run_upkeep();
-            }
-        });
+        let upkeep = tokio::spawn(observer.run());
         Ok(Self {
             watch: LineWatch { addr, log, engine, progress },
             addr_file,
@@ -163,6 +188,7 @@ impl Line {
             server: Some(server),
             pipeline,
             upkeep,
+            lake_upkeep,
         })
     }
 
@@ -237,8 +263,14 @@ impl Line {
         if tokio::time::timeout(self.drain_max, self.late_appends.wait()).await.is_err() {
             tracing::warn!("some pixels and redirects were not logged in time");
         }
-        // 3. The pipeline takes in what the log holds, and commits as its last act. Its drain is bounded by itself.
+        // 3. The pipeline takes in what the log holds, and commits as its last act. Its drain is bounded by itself. The
+        // lake's upkeep is broken off: whatever it was at, the next one begins anew.
         self.pipeline_stop.cancel();
+        if let Some(lake_upkeep) = self.lake_upkeep.take()
+            && let Err(error) = lake_upkeep.await
+        {
+            keep(anyhow::Error::new(error).context("the upkeep of the lake broke off"));
+        }
         if let Some(pipeline) = self.pipeline.take() {
             match pipeline.await {
                 Ok(Ok(summary)) => {
@@ -307,12 +339,19 @@ fn pipeline_fault(error: PipelineError) -> anyhow::Error {
     if users { UserError(format!("{error:#}")).into() } else { error }
 }
 
+fn status(report: anyhow::Result<ops::Report>) -> (StatusCode, String) {
+    match report.and_then(|report| Ok(serde_json::to_string_pretty(&report)?)) {
+        Ok(text) => (StatusCode::OK, text + "\n"),
+        Err(error) => (StatusCode::SERVICE_UNAVAILABLE, format!("log and lake cannot be looked at: {error:#}\n")),
+    }
+}
+
 fn health(stop: CancellationToken) -> Router {
     let ready = async move || {
         if stop.is_cancelled() {
-            (axum::http::StatusCode::SERVICE_UNAVAILABLE, "shutting down\n")
+            (StatusCode::SERVICE_UNAVAILABLE, "shutting down\n")
         } else {
-            (axum::http::StatusCode::OK, "ready\n")
+            (StatusCode::OK, "ready\n")
         }
     };
     Router::new().route("/healthz", get(async || "ok\n")).route("/readyz", get(ready))

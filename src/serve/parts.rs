@@ -4,14 +4,15 @@
 //! Out:     each part, open.
 //! Promise: what a user can mend (a port or folder in use, a disk that is full) is told as such.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::Context;
 use tokio::net::TcpListener;
 use tributary_eventlog::embedded::EmbeddedLog;
 use tributary_eventlog::{Advice, EventLog, LogError, TopicInfo, TopicSpec};
-use tributary_lake::Lake;
-use tributary_schemas::Clock;
+use tributary_lake::{Lake, local_folder};
+use tributary_schemas::{Clock, Table};
 
 use crate::cli::UserError;
 use crate::settings::{LogKind, LogSettings, PartitionsGrown, Settings};
@@ -84,6 +85,49 @@ pub(crate) async fn open_lake(settings: &Settings) -> anyhow::Result<Lake> {
     Lake::open(settings.lake.clone())
         .await
         .with_context(|| format!("the lake in {} cannot be opened", settings.lake.url))
+}
+
+/// The log and its topics, where they are there already; makes none.
+pub(crate) async fn existing_log(settings: &Settings, clock: Arc<dyn Clock>) -> anyhow::Result<Option<LogParts>> {
+    let settings = &settings.log;
+    if settings.kind == LogKind::Embedded && !settings.dir.is_dir() {
+        return Ok(None);
+    }
+    let log = open_kind(settings, clock).await?;
+    let mut found = Vec::new();
+    for (topic, partitions) in [
+        (&settings.events_topic, settings.partitions),
+        (&settings.dead_letters_topic, settings.dead_letters_partitions),
+    ] {
+        match log.bounds(topic, 0).await {
+            Ok(_) => {}
+            Err(LogError::NoSuchTopic { .. }) => {
+                log.close().await.map_err(log_fault)?;
+                return Ok(None);
+            }
+            Err(error) => return Err(log_fault(error)),
+        }
+        // It is there, so this only finds it; whoever looks may look at partitions that were added.
+        let spec = TopicSpec { name: topic.clone(), partitions };
+        found.push(ensure_topic(log.as_ref(), spec, true).await.map_err(log_fault)?);
+    }
+    let [events, dead_letters] = <[TopicInfo; 2]>::try_from(found).expect("two topics were looked for");
+    Ok(Some(LogParts { log, events, dead_letters }))
+}
+
+/// The lake, where it is there already; makes none.
+pub(crate) async fn existing_lake(settings: &Settings) -> anyhow::Result<Option<Lake>> {
+    let is_there = match lake_folder(settings) {
+        // Opening makes the tables that are missing: only a folder that has one is a lake.
+        Some(folder) => Table::ALL.iter().any(|table| folder.join(table.name()).join("_delta_log").is_dir()),
+        None => true,
+    };
+    if is_there { Ok(Some(open_lake(settings).await?)) } else { Ok(None) }
+}
+
+/// The folder the lake lies in, where it is one on this machine.
+pub(crate) fn lake_folder(settings: &Settings) -> Option<PathBuf> {
+    local_folder(&settings.lake.url).ok()
 }
 
 /// What a person must mend, as a user's fault: the log's own words say how.

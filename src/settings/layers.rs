@@ -17,7 +17,7 @@ use figment::{Figment, Metadata, Profile, Provider};
 pub(crate) const DEFAULTS: &str = include_str!("../../settings/default.toml");
 
 /// Tables whose keys are the user's own names, so that the defaults cannot list them.
-const OPEN_TABLES: &[&str] = &["log.kafka_properties", "log.kafka_topic_config"];
+const OPEN_TABLES: &[&str] = &["log.kafka_properties", "log.kafka_topic_config", "lake.object_store"];
 
 /// The one list of tables; typed in, it is `source=key` or `source=key=trusted`, comma-separated.
 const WRITE_KEYS: &str = "ingest.write_keys";

@@ -11,15 +11,17 @@ mod keys;
 mod layers;
 mod log;
 
+use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use serde::Deserialize;
 use tributary_ingest::IngestSettings;
-use tributary_lake::{LakeError, LakeSettings, local_folder};
-use tributary_pipeline::{Assignment, PipelineSettings};
+use tributary_lake::{LakeSettings, StoreOptions};
+use tributary_pipeline::{Assignment, FileText, PipelineSettings};
 use tributary_query::{QueryError, QuerySettings};
 
-pub(crate) use keys::{FIRST_SOURCES, Keys, add_missing_keys};
+pub(crate) use keys::{FIRST_SOURCES, Keys, add_missing_keys, keys_file};
 pub(crate) use layers::{DEFAULTS, Fault, Layers};
 pub(crate) use log::{LogKind, LogSettings, PartitionsGrown};
 
@@ -67,6 +69,8 @@ pub(crate) enum TelemetryFormat {
 pub(crate) struct TelemetrySettings {
     pub(crate) format: TelemetryFormat,
     pub(crate) filter: String,
+    pub(crate) observe_interval_ms: u64,
+    pub(crate) books_interval_ms: u64,
 }
 
 #[derive(Deserialize)]
@@ -80,6 +84,52 @@ struct LakeSection {
     race_tries_max: u32,
     storage_tries_max: u32,
     fsync: bool,
+    compact_minutes: u64,
+    compact_file_bytes: u64,
+    compact_files_min: usize,
+    compact_memory_bytes: usize,
+    spill_dir: PathBuf,
+    session_history_days: u64,
+    events_days_max: u64,
+    sessions_days_max: u64,
+    dead_letters_days_max: u64,
+    vacuum_hours: u64,
+    vacuum_horizon_hours: u64,
+    log_retention_hours: u64,
+    object_store: BTreeMap<String, String>,
+}
+
+impl LakeSection {
+    /// * `url`: what stands in the settings, or the folder it means when it is empty.
+    fn settings(self, url: String, environment: &[(OsString, OsString)]) -> LakeSettings {
+        let variables = environment.iter().filter_map(|(name, value)| Some((name.to_str()?, value.to_str()?)));
+        // What stands in the settings wins over what the clouds' own tools read from the environment.
+        let mut object_store = StoreOptions::from_environment(&url, variables);
+        object_store.0.extend(self.object_store);
+        LakeSettings {
+            url,
+            object_store,
+            row_group_rows_max: self.row_group_rows_max,
+            zstd_level: self.zstd_level,
+            checkpoint_interval_commits: self.checkpoint_interval_commits,
+            uploads_max: self.uploads_max,
+            race_tries_max: self.race_tries_max,
+            storage_tries_max: self.storage_tries_max,
+            fsync: self.fsync,
+            compact_minutes: self.compact_minutes,
+            compact_file_bytes: self.compact_file_bytes,
+            compact_files_min: self.compact_files_min,
+            compact_memory_bytes: self.compact_memory_bytes,
+            spill_dir: Some(self.spill_dir).filter(|dir| !dir.as_os_str().is_empty()),
+            session_history_days: self.session_history_days,
+            events_days_max: self.events_days_max,
+            sessions_days_max: self.sessions_days_max,
+            dead_letters_days_max: self.dead_letters_days_max,
+            vacuum_hours: self.vacuum_hours,
+            vacuum_horizon_hours: self.vacuum_horizon_hours,
+            log_retention_hours: self.log_retention_hours,
+        }
+    }
 }
 
 /// All faults together, one a line, with what to do first.
@@ -95,7 +145,7 @@ pub(crate) struct SettingsError {
 }
 
 /// Our own environment.
-pub(crate) fn process_environment() -> Vec<(std::ffi::OsString, std::ffi::OsString)> {
+pub(crate) fn process_environment() -> Vec<(OsString, OsString)> {
     std::env::vars_os().collect()
 }
 
@@ -108,7 +158,7 @@ impl Settings {
             layers.keys_file = Some(Keys::path(&serve.data_dir));
         }
         let mut merged = layers::merge(&layers);
-        let settings = Self::from_merged(&mut merged);
+        let settings = Self::from_merged(&mut merged, &layers.environment);
         let mut faults = merged.into_faults();
         // A rule may fail only because a faulty value was replaced by its default: that is not the user's fault.
         let spoiled: Vec<String> = faults.iter().filter_map(|fault| fault.key.clone()).collect();
@@ -117,7 +167,7 @@ impl Settings {
         if faults.is_empty() { Ok(settings) } else { Err(SettingsError { faults }) }
     }
 
-    fn from_merged(merged: &mut layers::Merged) -> Self {
+    fn from_merged(merged: &mut layers::Merged, environment: &[(OsString, OsString)]) -> Self {
         let serve: ServeSettings = merged.section("serve");
         let mut log: LogSettings = merged.section("log");
         let lake: LakeSection = merged.section("lake");
@@ -125,20 +175,20 @@ impl Settings {
         if log.dir.as_os_str().is_empty() {
             log.dir = serve.data_dir.join("log");
         }
-        let url = if lake.url.is_empty() { serve.data_dir.join("lake").display().to_string() } else { lake.url };
-        let lake = LakeSettings {
-            url,
-            row_group_rows_max: lake.row_group_rows_max,
-            zstd_level: lake.zstd_level,
-            checkpoint_interval_commits: lake.checkpoint_interval_commits,
-            uploads_max: lake.uploads_max,
-            race_tries_max: lake.race_tries_max,
-            storage_tries_max: lake.storage_tries_max,
-            fsync: lake.fsync,
+        let url = match lake.url.is_empty() {
+            true => serve.data_dir.join("lake").display().to_string(),
+            false => lake.url.clone(),
         };
+        let lake = lake.settings(url, environment);
         query.spill_dir = query.spill_dir.filter(|dir| !dir.as_os_str().is_empty());
-        let (ingest, mut pipeline): (_, PipelineSettings) = (merged.section("ingest"), merged.section("pipeline"));
+        let ingest = merged.section("ingest");
+        let mut pipeline: PipelineSettings = merged.section("pipeline");
         pipeline.accept_grown_partitions = log.partitions_grown == PartitionsGrown::Accept;
+        pipeline.channel_rules_text = match pipeline.channel_rules.as_str() {
+            "tributary" | "ga4" => None,
+            path => file_text(path),
+        };
+        pipeline.currency_rates_text = file_text(&pipeline.currency_rates_file);
         Self { serve, log, ingest, pipeline, lake, query, telemetry: merged.section("telemetry") }
     }
 
@@ -176,13 +226,9 @@ impl Settings {
             );
         }
         faults.extend(self.log.check());
-        match local_folder(&self.lake.url) {
-            Ok(_) => {}
-            Err(LakeError::Location { url, reason }) => faults.push(format!("lake.url is {url:?}; {reason}")),
-            Err(error) => faults.push(format!("lake.url: {error}")),
-        }
-        if !(1..=22).contains(&self.lake.zstd_level) {
-            faults.push(format!("lake.zstd_level is {}; give 1 to 22, best 3", self.lake.zstd_level));
+        faults.extend(self.lake.check());
+        if self.telemetry.observe_interval_ms == 0 {
+            faults.push("telemetry.observe_interval_ms is 0; give at least 1, best 5000".to_owned());
         }
         if let Err(error) = tracing_subscriber::EnvFilter::try_new(&self.telemetry.filter) {
             faults.push(format!("telemetry.filter cannot be read: {error}; write for example info"));
@@ -207,6 +253,11 @@ impl Settings {
         }
         faults
     }
+}
+
+/// The text of a file a setting names; that it cannot be read is told with the other faults.
+fn file_text(path: &str) -> FileText {
+    (!path.is_empty()).then(|| std::fs::read_to_string(path).map_err(|error| error.to_string()))
 }
 
 /// Whether a fault's text speaks of the knob at `key`: by its whole name or, in the faults of its own section, by the

@@ -106,7 +106,7 @@ fn faults_of_every_kind_are_told_in_one_round() {
         dir.path(),
         "[serve]\nroles = ['ingst']\n[log]\npartition = 3\npartitions = 5000000000\nqueue_bytes_max = 0\n\
          segment_bytes_max = 0\nevents_topic = 'a topic'\nkind = 'kafak'\n[pipeline]\ncommit_interval_ms = 0\n\
-         session_gap_ms = 'half an hour'\n[lake]\nurl = 's3://bucket/lake'\nzstd_level = 99\n[query]\nrows_max = 0\n",
+         session_gap_ms = 'half an hour'\n[lake]\nurl = 'ftp://host/lake'\nzstd_level = 99\n[query]\nrows_max = 0\n",
     );
     let broken = dir.path().join("keys.toml");
     std::fs::write(&broken, "[ingest\n").unwrap();
@@ -130,7 +130,7 @@ fn faults_of_every_kind_are_told_in_one_round() {
         "log.segment_bytes_max is 0",
         "log.events_topic is \"a topic\"",
         "pipeline.commit_interval_ms is 0",
-        "lake.url is \"s3://bucket/lake\"",
+        "lake.url is \"ftp://host/lake\"",
         "lake.zstd_level is 99",
         "query.rows_max is 0",
     ] {
@@ -188,11 +188,38 @@ async fn the_rules_here_are_those_of_log_and_lake() {
     }
     let lake = dir.path().join("a lake");
     let as_url = reqwest::Url::from_directory_path(&lake).unwrap().to_string();
-    for url in [lake.to_str().unwrap(), &as_url, "s3://bucket/lake", "file://host/lake", "http://x/y"] {
-        let opened = tributary_lake::Lake::open(LakeSettings { url: url.to_owned(), ..LakeSettings::default() }).await;
-        assert_eq!(local_folder(url).is_ok(), opened.is_ok(), "{url}");
+    for url in [lake.to_str().unwrap(), &as_url, "ftp://host/lake", "file://host/lake", "http://x/y"] {
+        let settings = LakeSettings { url: url.to_owned(), ..LakeSettings::default() };
+        let faults = settings.check();
+        assert_eq!(faults.is_empty(), tributary_lake::Lake::open(settings).await.is_ok(), "{url}: {faults:?}");
     }
-    assert_eq!(local_folder(&as_url).unwrap(), lake);
+    assert_eq!(tributary_lake::local_folder(&as_url).unwrap(), Some(lake));
+}
+
+#[test]
+fn options_of_the_bucket_come_from_settings_and_environment_and_are_checked() {
+    let dir = tempfile::tempdir().unwrap();
+    let bucket = "[lake]\nurl = 's3://bucket/lake'\n[lake.object_store]\naws_region = 'eu-west-1'\n";
+    let environment = environment(&[
+        ("AWS_REGION", "nowhere"),
+        ("AWS_ACCESS_KEY_ID", "key"),
+        ("TRIBUTARY__LAKE__OBJECT_STORE__AWS_SECRET_ACCESS_KEY", "secret"),
+        ("AZURE_CLIENT_ID", "not ours"),
+    ]);
+    let load = |text: &str| {
+        let file = Some(write(dir.path(), text));
+        Settings::load(Layers { file, environment: environment.clone(), ..layers() })
+    };
+    let settings = load(bucket).unwrap();
+    let options: Vec<(&str, &str)> =
+        settings.lake.object_store.0.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
+    assert_eq!(
+        options,
+        [("aws_access_key_id", "key"), ("aws_region", "eu-west-1"), ("aws_secret_access_key", "secret")]
+    );
+    assert!(!format!("{settings:?}").contains("secret\""), "secrets never print");
+    let error = load(&format!("{bucket}aws_regoin = 'TYPO'\n")).unwrap_err().to_string();
+    assert!(error.contains("lake.object_store.aws_regoin") && !error.contains("TYPO"), "{error}");
 }
 
 #[test]

@@ -14,9 +14,8 @@ use arrow::datatypes::{DataType, Field, Schema};
 use futures::TryStreamExt;
 use serde_json::Value;
 use serde_json::value::RawValue;
-use tributary_lake::{Lake, local_folder};
+use tributary_lake::Lake;
 use tributary_query::{Answer, Engine, QueryError, render};
-use tributary_schemas::Table;
 
 use super::Format;
 use crate::cli::UserError;
@@ -48,8 +47,7 @@ impl Asker {
     pub(crate) async fn folder(settings: &Settings) -> anyhow::Result<Self> {
         let url = &settings.lake.url;
         // Opening a lake makes the tables that are missing: a slip in the path must not make them just anywhere.
-        let is_lake =
-            local_folder(url).is_ok_and(|folder| folder.join(Table::Events.name()).join("_delta_log").is_dir());
+        let is_lake = Lake::is_there(&settings.lake).await?;
         if !is_lake {
             return Err(UserError(format!(
                 "there is no lake in {url}; name its data folder with --data DIR, ask a server with --url, or make \

@@ -171,7 +171,7 @@ async fn all_faults_of_the_settings_are_told_at_once_and_nothing_is_made() {
         .with("lake.zstd_level", "99")
         .with("serve.roles", "ingst")
         .with("log.queue_bytes_max", "0")
-        .with("lake.url", "s3://bucket/lake")
+        .with("lake.url", "ftp://host/lake")
         .with("ingest.event_byte_max", "1");
     let (status, told) = home.start_in_vain("127.0.0.1:0").await;
     assert_eq!(status.code(), Some(2), "{told}");
@@ -181,7 +181,7 @@ async fn all_faults_of_the_settings_are_told_at_once_and_nothing_is_made() {
         "zstd_level",
         "ingst",
         "log.queue_bytes_max is 0",
-        "s3://bucket/lake",
+        "ftp://host/lake",
         "event_byte_max: there is no such knob; did you mean event_bytes_max?",
     ] {
         assert!(told.contains(part), "{part}\n---\n{told}");

@@ -33,5 +33,7 @@ mod workers;
 mod cli;
 mod demo;
 mod import;
+mod lake;
+mod ops;
 mod settings;
 mod shell;

@@ -126,6 +126,21 @@ impl Home {
         command
     }
 
+    /// Another command of the same program, with the settings of this home.
+    pub(crate) fn tool(&self, arguments: &[&str]) -> std::process::Command {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_tributary"));
+        command
+            .arg("--settings")
+            .arg(self.dir.path().join("it.toml"))
+            .args(arguments)
+            .env_clear()
+            .envs(std::env::vars_os().filter(|(name, _)| !name.to_string_lossy().starts_with("TRIBUTARY")))
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
+            .current_dir(self.dir.path())
+            .stdin(Stdio::null());
+        command
+    }
+
     /// Starts it and waits until it answers.
     pub(crate) async fn start(&self) -> Server<'_> {
         let mut starting = self.spawn();

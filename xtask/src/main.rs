@@ -1,4 +1,4 @@
-//! The chores of the house: `cargo xtask test | verify | docs | kafka`.
+//! The chores of the house: `cargo xtask test | verify | docs | kafka | s3`.
 //!
 //! In:       the repository, and what a developer's machine has: cargo, Java 17, Maven, Python 3, Node.
 //! Out:      tests run with all they need around them; checks; the generated page of the event.
@@ -8,6 +8,7 @@
 
 mod kafka;
 mod leash;
+mod s3;
 mod sdks;
 mod test;
 mod verify;
@@ -27,7 +28,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Chore {
-    /// Fetch and start what the tests need (Kafka, the SDKs), run every test, stop it all again.
+    /// Fetch and start what the tests need (Kafka, an S3 server, the SDKs), run every test, stop it all again.
     Test {
         /// Run the long form of the runs of faults: 100 rounds in place of 20, about a quarter of an hour more.
         #[arg(long)]
@@ -42,6 +43,8 @@ enum Chore {
     Docs,
     /// Fetch and run Kafka for trying things by hand, until Enter is pressed.
     Kafka,
+    /// Fetch and run an S3 server for trying things by hand, until Enter is pressed.
+    S3,
 }
 
 fn main() -> ExitCode {
@@ -50,6 +53,7 @@ fn main() -> ExitCode {
         Chore::Verify => verify::run(),
         Chore::Docs => docs(),
         Chore::Kafka => run_kafka(),
+        Chore::S3 => run_s3(),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -74,6 +78,13 @@ fn run_kafka() -> Result<()> {
     println!("Kafka {} listens on {}; press Enter to stop it", kafka::KAFKA_VERSION, kafka.bootstrap());
     std::io::stdin().read_line(&mut String::new())?;
     kafka.stop()
+}
+
+fn run_s3() -> Result<()> {
+    let s3 = s3::S3::start(&sdks::python(&cache_dir()?)?)?;
+    println!("S3 listens on {} (any key and secret will do); press Enter to stop it", s3.url());
+    std::io::stdin().read_line(&mut String::new())?;
+    Ok(())
 }
 
 /// The root of the repository.

@@ -2,7 +2,7 @@
 //!
 //! In:      arguments for `cargo test`, or none for all of it.
 //! Out:     the output of the tests, and a closing line.
-//! Promise: a test that cannot get what it needs fails; nothing is skipped for want of Kafka or an SDK. What this machine
+//! Promise: a test that cannot get what it needs fails; nothing is skipped for want of Kafka, S3 or an SDK. What this machine
 //!          does not allow (a mount) is named at the end.
 
 use std::fs;
@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 
 use crate::kafka::{KAFKA_VERSION, Kafka};
+use crate::s3::S3;
 use crate::{cache_dir, cargo, leash, sdks, words};
 
 pub(crate) fn run(extended: bool, cargo_arguments: &[String]) -> Result<()> {
@@ -31,10 +32,13 @@ pub(crate) fn run(extended: bool, cargo_arguments: &[String]) -> Result<()> {
     let scratch = Scratch::new("test")?;
     let kafka = Kafka::start(&jars, &scratch.path().join("kafka"))?;
     eprintln!("xtask: Kafka {KAFKA_VERSION} listens on {}", kafka.bootstrap());
+    let s3 = S3::start(&python)?;
+    eprintln!("xtask: an S3 server listens on {}", s3.url());
     let (skipped, came_to) = (scratch.path().join("skipped"), scratch.path().join("came_to"));
     let mut command = test_command(cargo_arguments, &["--no-fail-fast"]);
     command
         .env("TRIBUTARY_TEST_KAFKA", kafka.bootstrap())
+        .env("TRIBUTARY_TEST_S3", s3.url())
         .env("TRIBUTARY_TEST_PYTHON", &python)
         .env("TRIBUTARY_TEST_NODE_MODULES", &node_modules)
         .env("TRIBUTARY_TEST_SKIPPED", &skipped)
@@ -50,12 +54,13 @@ pub(crate) fn run(extended: bool, cargo_arguments: &[String]) -> Result<()> {
     let passed_on = pass_on(BufReader::new(output));
     let status = child.wait().context("waiting for cargo test")?;
     drop(leash);
+    drop(s3);
     let stopped = kafka.stop();
     let tally = passed_on?;
 
     let took = begun.elapsed();
     println!(
-        "xtask: {}: {} tests passed, {} failed, {} ignored, in {} suites and {} min {} s (with Kafka {KAFKA_VERSION} and the SDKs)",
+        "xtask: {}: {} tests passed, {} failed, {} ignored, in {} suites and {} min {} s (with Kafka {KAFKA_VERSION}, an S3 server and the SDKs)",
         if status.success() { "ALL PASSED" } else { "FAILED" },
         tally.passed,
         tally.failed,

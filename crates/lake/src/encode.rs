@@ -12,18 +12,14 @@ use arrow::compute::{cast, take_record_batch};
 use arrow::datatypes::{DataType, SchemaRef};
 use bytes::Bytes;
 use parquet::arrow::ArrowWriter;
-use parquet::basic::{Compression, ZstdLevel};
 use parquet::errors::ParquetError;
-use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use tributary_schemas::Table;
 use uuid::Uuid;
 
 use crate::error::LakeError;
+use crate::parquet_file;
 use crate::settings::LakeSettings;
 use crate::statistics::{self, Statistics};
-
-/// Rows between two entries of the page index: fine enough to skip within a row group.
-const PAGE_ROWS_MAX: usize = 20_000;
 
 #[derive(Debug)]
 pub(crate) struct EncodedFile {
@@ -38,13 +34,13 @@ pub(crate) struct EncodedFile {
 /// Checks the batches against the table and encodes them. Pure work: run it off the async threads.
 pub(crate) fn encode(
     table: Table,
+    schema: &SchemaRef,
     batches: Vec<RecordBatch>,
     settings: &LakeSettings,
 ) -> Result<Vec<EncodedFile>, LakeError> {
-    let schema = table.arrow_schema();
     let mut by_partition: BTreeMap<PartitionValues, Vec<RecordBatch>> = BTreeMap::new();
     for batch in batches {
-        let batch = fit(table, &schema, batch)?;
+        let batch = fit(table, schema, batch)?;
         for (values, part) in split(table, batch)? {
             by_partition.entry(values).or_default().push(part);
         }
@@ -128,7 +124,7 @@ fn encode_file(
 }
 
 #[expect(clippy::disallowed_methods, reason = "file names of writers that do not know of each other must not meet")]
-fn file_path(partition: &[(String, Option<String>)]) -> String {
+pub(crate) fn file_path(partition: &[(String, Option<String>)]) -> String {
     let mut path = String::new();
     for (column, value) in partition {
         path.push_str(&format!("{column}={}/", value.as_deref().unwrap_or("__HIVE_DEFAULT_PARTITION__")));
@@ -137,14 +133,8 @@ fn file_path(partition: &[(String, Option<String>)]) -> String {
 }
 
 fn to_parquet(parts: &[RecordBatch], settings: &LakeSettings) -> Result<Bytes, ParquetError> {
-    let properties = WriterProperties::builder()
-        .set_compression(Compression::ZSTD(ZstdLevel::try_new(settings.zstd_level)?))
-        .set_max_row_group_row_count(Some(settings.row_group_rows_max.max(1)))
-        .set_data_page_row_count_limit(PAGE_ROWS_MAX)
-        .set_statistics_enabled(EnabledStatistics::Page)
-        .set_created_by(concat!("tributary ", env!("CARGO_PKG_VERSION")).to_owned())
-        .build();
     let schema = parts.first().map(|part| part.schema()).unwrap_or_else(|| Arc::new(arrow::datatypes::Schema::empty()));
+    let properties = parquet_file::properties(&schema, settings, &[])?;
     let mut bytes = Vec::new();
     let mut writer = ArrowWriter::try_new(&mut bytes, schema, Some(properties))?;
     for part in parts {

@@ -33,6 +33,23 @@ pub enum LakeError {
     #[error("table {}: {tries} commits in a row were won by other writers; try again, or let fewer write to it", .table.name())]
     Contended { table: Table, tries: u32 },
 
+    #[error("table {}: {hours} hours lay between a file and its commit; it is given up, since nobody keeps such files so long", .table.name())]
+    TooOld { table: Table, hours: i64 },
+
+    #[error("table {}: its files were compacted or dropped by another meanwhile; nothing is lost, the next run looks again", .table.name())]
+    Overtaken { table: Table },
+
+    #[error(
+        "files of the last {floor} hours may belong to work that is still going on, and {hours} are asked for; give more, or force it when nobody writes"
+    )]
+    HorizonTooShort { hours: u64, floor: u64 },
+
+    #[error("sorting needs room on the disk, in lake.spill_dir: {source}")]
+    Spill {
+        #[source]
+        source: std::io::Error,
+    },
+
     #[error("the lake cannot be at {url:?}: {reason}")]
     Location { url: String, reason: String },
 
@@ -84,10 +101,14 @@ impl LakeError {
     pub fn advice(&self) -> Advice {
         match self {
             Self::Fenced { .. } => Advice::Fenced,
-            Self::Contended { .. } | Self::DiskFull { .. } => Advice::Retry,
+            Self::Contended { .. }
+            | Self::TooOld { .. }
+            | Self::Overtaken { .. }
+            | Self::Spill { .. }
+            | Self::DiskFull { .. } => Advice::Retry,
             Self::Storage { source, .. } => storage_advice(source),
             Self::Log { source, .. } => deep_advice(source.as_ref()),
-            Self::Rows { .. } => Advice::FixInput,
+            Self::Rows { .. } | Self::HorizonTooShort { .. } => Advice::FixInput,
             Self::File { source, .. } => deep_advice(source),
             Self::Location { .. } | Self::SchemaMismatch { .. } | Self::Foreign { .. } => Advice::Stop,
         }

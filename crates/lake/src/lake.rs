@@ -5,20 +5,20 @@
 //! Promise: after `open` every table of `schemas::Table::ALL` is there and is the one defined here.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use arrow::datatypes::SchemaRef;
 use deltalake_core::logstore::{LogStoreRef, StorageConfig, default_logstore};
+use futures::TryStreamExt;
 use object_store::ObjectStore;
-use object_store::local::LocalFileSystem;
 use object_store::path::Path;
 use object_store::prefix::PrefixStore;
 use tributary_schemas::{Clock, SystemClock, Table};
 use url::Url;
 
 use crate::definition;
-use crate::durable_store::DurableStore;
 use crate::error::LakeError;
+use crate::location;
 use crate::log_load;
 use crate::log_state::LogState;
 use crate::settings::LakeSettings;
@@ -36,25 +36,18 @@ struct Inner {
     url: Url,
     store: Arc<dyn ObjectStore>,
     clock: Arc<dyn Clock>,
+    /// The columns of each table as this program knows them.
+    schemas: HashMap<Table, SchemaRef>,
     logs: HashMap<Table, LogStoreRef>,
     /// The newest state seen of each table: the next snapshot only reads the commits since.
     newest: Mutex<HashMap<Table, LogState>>,
 }
 
 impl Lake {
-    /// Opens the lake at `settings.url`, making the folder and the tables that are missing.
+    /// Opens the lake at `settings.url`, making the folder, the tables and the columns that are missing.
     pub async fn open(settings: LakeSettings) -> Result<Self, LakeError> {
-        let folder = local_folder(&settings.url)?;
-        let fault = |reason: String| LakeError::Location { url: settings.url.clone(), reason };
-        std::fs::create_dir_all(&folder).map_err(|error| fault(format!("the folder cannot be made: {error}")))?;
-        let folder = folder.canonicalize().map_err(|error| fault(format!("the folder cannot be entered: {error}")))?;
-        let url = Url::from_directory_path(&folder).map_err(|()| fault("its path cannot be a URL".to_owned()))?;
-        let files = LocalFileSystem::new();
-        let store: Arc<dyn ObjectStore> = match settings.fsync {
-            true => Arc::new(DurableStore::new(files)),
-            false => Arc::new(files),
-        };
-        Self::at(settings, url, store, Arc::new(SystemClock)).await
+        let (url, store) = location::open(&settings)?;
+        Self::at(settings, url, store, Arc::new(SystemClock), own_schemas()).await
     }
 
     /// Opens the lake in a store of the caller's. `settings.url` must be a URL; its path is where the lake
@@ -64,12 +57,30 @@ impl Lake {
         store: Arc<dyn ObjectStore>,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, LakeError> {
-        let mut url = Url::parse(&settings.url)
+        Self::with_schemas(settings, store, clock, own_schemas()).await
+    }
+
+    /// The same for a program whose tables are others than those of `schemas`: an older one, or one to come.
+    pub async fn with_schemas(
+        settings: LakeSettings,
+        store: Arc<dyn ObjectStore>,
+        clock: Arc<dyn Clock>,
+        schemas: HashMap<Table, SchemaRef>,
+    ) -> Result<Self, LakeError> {
+        let url = Url::parse(&settings.url)
             .map_err(|error| LakeError::Location { url: settings.url.clone(), reason: error.to_string() })?;
-        if !url.path().ends_with('/') {
-            url.set_path(&format!("{}/", url.path()));
+        Self::at(settings, location::folder_url(url), store, clock, schemas).await
+    }
+
+    /// Whether there is a lake already, so that a slip in the path does not make one.
+    pub async fn is_there(settings: &LakeSettings) -> Result<bool, LakeError> {
+        if let Some(folder) = location::local_folder(&settings.url)? {
+            return Ok(folder.join(Table::Events.name()).join("_delta_log").is_dir());
         }
-        Self::at(settings, url, store, clock).await
+        let (url, store) = location::open(settings)?;
+        let failed = |source| LakeError::storage("looking for the lake", source);
+        let log = path_of(&url)?.join(Table::Events.name()).join("_delta_log");
+        Ok(store.list(Some(&log)).try_next().await.map_err(failed)?.is_some())
     }
 
     async fn at(
@@ -77,23 +88,23 @@ impl Lake {
         url: Url,
         root: Arc<dyn ObjectStore>,
         clock: Arc<dyn Clock>,
+        schemas: HashMap<Table, SchemaRef>,
     ) -> Result<Self, LakeError> {
-        let fault = |reason: String| LakeError::Location { url: url.to_string(), reason };
         let mut logs = HashMap::new();
         for table in Table::ALL {
-            let table_url = url.join(&format!("{}/", table.name())).map_err(|error| fault(error.to_string()))?;
-            let prefix = Path::from_url_path(table_url.path()).map_err(|error| fault(error.to_string()))?;
-            let prefixed: Arc<dyn ObjectStore> = Arc::new(PrefixStore::new(root.clone(), prefix));
+            let table_url = url.join(&format!("{}/", table.name()));
+            let table_url =
+                table_url.map_err(|error| LakeError::Location { url: url.to_string(), reason: error.to_string() })?;
+            let prefixed: Arc<dyn ObjectStore> = Arc::new(PrefixStore::new(root.clone(), path_of(&table_url)?));
             let log = default_logstore(prefixed, root.clone(), &table_url, &StorageConfig::default());
             logs.insert(*table, log);
         }
-        let prefix = Path::from_url_path(url.path()).map_err(|error| fault(error.to_string()))?;
-        let store = Arc::new(PrefixStore::new(root, prefix));
-        let inner = Inner { settings, url, store, clock, logs, newest: Mutex::default() };
+        let store = Arc::new(PrefixStore::new(root, path_of(&url)?));
+        let inner = Inner { settings, url, store, clock, schemas, logs, newest: Mutex::default() };
         let lake = Self { inner: Arc::new(inner) };
         for table in Table::ALL {
-            let interval = lake.settings().checkpoint_interval_commits.max(1);
-            definition::create_if_missing(*table, lake.log(*table), interval, lake.now_ms()).await?;
+            definition::create_if_missing(&lake, *table).await?;
+            definition::add_missing_columns(&lake, *table).await?;
             lake.snapshot(*table).await?;
         }
         Ok(lake)
@@ -113,10 +124,10 @@ impl Lake {
         let seen = self.newest().get(&table).cloned();
         let state = match seen {
             Some(mut state) => {
-                log_load::catch_up(table, self.log(table), &mut state, None).await?;
+                log_load::catch_up(self, table, &mut state, None).await?;
                 state
             }
-            None => log_load::load(table, self.log(table)).await?,
+            None => log_load::load(self, table).await?,
         };
         let mut newest = self.newest();
         let kept = newest.entry(table).or_insert_with(|| state.clone());
@@ -124,7 +135,11 @@ impl Lake {
             *kept = state.clone();
         }
         drop(newest);
-        Ok(Snapshot::new(table, state, self.object_store()))
+        Ok(self.snapshot_of(table, state))
+    }
+
+    pub(crate) fn snapshot_of(&self, table: Table, state: LogState) -> Snapshot {
+        Snapshot::new(table, self.schema(table).clone(), state, self.object_store())
     }
 
     /// A writer that starts from the newest version. Any number of writers may write one table; the
@@ -140,6 +155,10 @@ impl Lake {
 
     pub(crate) fn log(&self, table: Table) -> &LogStoreRef {
         self.inner.logs.get(&table).expect("every table of Table::ALL got its log when the lake was opened")
+    }
+
+    pub(crate) fn schema(&self, table: Table) -> &SchemaRef {
+        self.inner.schemas.get(&table).expect("whoever opens a lake knows the columns of every table")
     }
 
     pub(crate) fn now_ms(&self) -> i64 {
@@ -158,37 +177,12 @@ impl std::fmt::Debug for Lake {
     }
 }
 
-/// The folder a lake lies in, by its `lake.url`: a path, or a `file://` URL.
-pub fn local_folder(url: &str) -> Result<PathBuf, LakeError> {
-    let fault = |reason: &str| LakeError::Location { url: url.to_owned(), reason: reason.to_owned() };
-    if url.is_empty() {
-        return Err(fault("give a folder or a file:// URL"));
-    }
-    if !url.contains("://") {
-        return Ok(PathBuf::from(url));
-    }
-    let parsed = Url::parse(url).map_err(|error| fault(&error.to_string()))?;
-    if parsed.scheme() != "file" {
-        return Err(fault("only a folder or a file:// URL is supported yet"));
-    }
-    parsed.to_file_path().map_err(|()| fault("a file:// URL needs an absolute path: file:///data/lake"))
+fn own_schemas() -> HashMap<Table, SchemaRef> {
+    Table::ALL.iter().map(|table| (*table, table.arrow_schema())).collect()
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_folder_and_its_url_are_the_same_place() {
-        assert_eq!(local_folder("/data/lake").unwrap(), PathBuf::from("/data/lake"));
-        assert_eq!(local_folder("file:///data/a%20lake").unwrap(), PathBuf::from("/data/a lake"));
-    }
-
-    #[test]
-    fn a_place_that_cannot_be_a_lake_is_refused_with_what_to_give() {
-        for url in ["", "s3://bucket/lake", "file://host/lake"] {
-            let error = local_folder(url).unwrap_err();
-            assert!(matches!(error, LakeError::Location { .. }), "{url}: {error}");
-        }
-    }
+/// Where a URL points inside its store.
+fn path_of(url: &Url) -> Result<Path, LakeError> {
+    Path::from_url_path(url.path())
+        .map_err(|error| LakeError::Location { url: url.to_string(), reason: error.to_string() })
 }

@@ -14,7 +14,7 @@ use arrow::array::{Array, AsArray};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Int64Type};
 use deltalake_core::kernel::{Action, EagerSnapshot};
-use deltalake_core::logstore::{LogStore, LogStoreRef, commit_uri_from_version, get_actions};
+use deltalake_core::logstore::{LogStore, commit_uri_from_version, get_actions};
 use futures::{StreamExt, TryStreamExt};
 use object_store::ObjectStoreExt;
 use object_store::path::Path;
@@ -22,20 +22,27 @@ use parquet::arrow::ProjectionMask;
 use parquet::arrow::async_reader::ParquetRecordBatchStreamBuilder;
 use tributary_schemas::Table;
 
+use crate::actions::data_file;
 use crate::definition;
 use crate::error::LakeError;
 use crate::file_bytes::FileBytes;
-use crate::log_state::{Applied, LogState, MARK, data_file};
+use crate::lake::Lake;
+use crate::log_state::{Applied, LogState, MARK};
 
 /// Commits fetched at the same time while loading.
 const COMMITS_IN_FLIGHT: usize = 8;
 
 /// Reads the newest version from the checkpoint on.
-pub(crate) async fn load(table: Table, log: &LogStoreRef) -> Result<LogState, LakeError> {
+pub(crate) async fn load(lake: &Lake, table: Table) -> Result<LogState, LakeError> {
+    let log = lake.log(table);
     let eager = EagerSnapshot::try_new(log.as_ref(), None)
         .await
         .map_err(|source| LakeError::log(table, "loading its log", source))?;
-    definition::check(table, &eager)?;
+    let shape = definition::check(table, lake.schema(table), &eager)?;
+    if !shape.missing.is_empty() {
+        let faults = shape.missing.iter().map(|field| format!("column {} is missing", field.name())).collect();
+        return Err(LakeError::SchemaMismatch { table, faults });
+    }
     let mut files = Vec::new();
     for view in eager.log_data().iter() {
         // The replacement upstream names (Arrow arrays of actions) is flat and has no statistics text.
@@ -45,7 +52,13 @@ pub(crate) async fn load(table: Table, log: &LogStoreRef) -> Result<LogState, La
     // Replay goes backwards and checkpoints have no order of their own; write time is as near as the log tells.
     files.sort_by(|one, other| (one.modified_ms, &one.path).cmp(&(other.modified_ms, &other.path)));
     let positions = positions(table, log.as_ref(), eager.version()).await?;
-    Ok(LogState { version: eager.version(), files: Arc::new(files), positions: Arc::new(positions) })
+    Ok(LogState {
+        version: eager.version(),
+        files: Arc::new(files),
+        positions: Arc::new(positions),
+        has_unknown_columns: shape.has_unknown_columns,
+        is_append_only: shape.is_append_only,
+    })
 }
 
 /// A commit to look out for while catching up.
@@ -62,11 +75,12 @@ pub(crate) struct Lookout<'mark> {
 ///
 /// On an error `state` is a true, if older, state, and the same call may be made again.
 pub(crate) async fn catch_up(
+    lake: &Lake,
     table: Table,
-    log: &LogStoreRef,
     state: &mut LogState,
     mut lookout: Option<&mut Lookout<'_>>,
 ) -> Result<(), LakeError> {
+    let log = lake.log(table);
     let mut look = |mark: Option<&str>, version| match &mut lookout {
         Some(lookout) if mark == Some(lookout.mark) => lookout.found_version = Some(version),
         _ => {}
@@ -86,7 +100,7 @@ pub(crate) async fn catch_up(
         // Rare, and never a commit of ours: the table was redefined, or we slept for the whole retention of
         // the log. Check what it is now and go on from there. The load may run past a commit looked out for,
         // so the versions between are looked through before the new state counts.
-        let fresh = load(table, log).await?;
+        let fresh = load(lake, table).await?;
         for version in state.version + 1..=fresh.version {
             if let Some(actions) = commit(table, log.as_ref(), version).await? {
                 look(mark_of(&actions), version);
@@ -151,26 +165,47 @@ async fn positions(table: Table, log: &dyn LogStore, version: u64) -> Result<BTr
 }
 
 #[derive(Debug, PartialEq, Eq)]
-struct Checkpoint {
-    version: u64,
-    parts: Vec<Path>,
+pub(crate) struct Checkpoint {
+    pub version: u64,
+    pub parts: Vec<Path>,
 }
 
 /// The newest whole checkpoint not after `version`.
+///
+/// A log keeps its commits for days: at one in five seconds those are a hundred thousand names. So the hint that each
+/// checkpoint leaves is taken, and only if nothing is found from there on the whole log is listed.
 async fn newest_checkpoint(log: &dyn LogStore, version: u64) -> Result<Option<Checkpoint>, LakeError> {
     let store = log.object_store(None);
-    let listed: Vec<Path> = store
-        .list(Some(log.log_path()))
-        .map_ok(|meta| meta.location)
-        .try_collect()
-        .await
-        .map_err(|source| LakeError::storage("listing the log of a table", source))?;
-    Ok(pick_checkpoint(&listed, version))
+    let failed = |source| LakeError::storage("listing the log of a table", source);
+    if let Some(hint) = hinted_checkpoint(log).await?.filter(|hint| *hint <= version) {
+        // Names of its version begin with it, and a dot comes after any digit's place ends.
+        let before = log.log_path().clone().join(format!("{hint:020}"));
+        let listed = store.list_with_offset(Some(log.log_path()), &before).map_ok(|meta| meta.location);
+        let found = pick_checkpoint(&listed.try_collect::<Vec<Path>>().await.map_err(failed)?, version);
+        if found.is_some() {
+            return Ok(found);
+        }
+    }
+    let listed = store.list(Some(log.log_path())).map_ok(|meta| meta.location);
+    Ok(pick_checkpoint(&listed.try_collect::<Vec<Path>>().await.map_err(failed)?, version))
+}
+
+/// What `_last_checkpoint` says; a hint only, it may be absent, torn or old.
+async fn hinted_checkpoint(log: &dyn LogStore) -> Result<Option<u64>, LakeError> {
+    let failed = |source| LakeError::storage("reading the hint of the last checkpoint", source);
+    match log.object_store(None).get(&log.log_path().clone().join("_last_checkpoint")).await {
+        Ok(hint) => {
+            let bytes = hint.bytes().await.map_err(failed)?;
+            Ok(serde_json::from_slice::<serde_json::Value>(&bytes).ok().and_then(|hint| hint["version"].as_u64()))
+        }
+        Err(object_store::Error::NotFound { .. }) => Ok(None),
+        Err(source) => Err(failed(source)),
+    }
 }
 
 /// Names are `{version}.checkpoint.parquet`, or `{version}.checkpoint.{part}.{parts}.parquet` for each part.
 /// The third kind, named by a UUID, needs a table feature that `definition::check` does not let through.
-fn pick_checkpoint(listed: &[Path], version_max: u64) -> Option<Checkpoint> {
+pub(crate) fn pick_checkpoint(listed: &[Path], version_max: u64) -> Option<Checkpoint> {
     let mut whole: Option<Checkpoint> = None;
     let mut in_parts: BTreeMap<(u64, u64), Vec<Path>> = BTreeMap::new();
     for path in listed {

@@ -12,18 +12,23 @@
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
-use deltalake_core::kernel::{Action, Add};
+use deltalake_core::kernel::Action;
 use tributary_schemas::Table;
 
+use crate::actions::data_file;
 use crate::error::LakeError;
 use crate::snapshot::DataFile;
-use crate::statistics;
 
 #[derive(Debug, Clone)]
 pub(crate) struct LogState {
     pub version: u64,
     pub files: Arc<Vec<DataFile>>,
     pub positions: Arc<BTreeMap<String, i64>>,
+    /// It has columns that this program does not know, from a newer one. Their values would be lost on the way through
+    /// our hands, so here nothing may be rewritten.
+    pub has_unknown_columns: bool,
+    /// As Delta's `appendOnly`: no row may be removed.
+    pub is_append_only: bool,
 }
 
 /// What a commit did to the state.
@@ -70,6 +75,12 @@ impl LogState {
         Ok(Applied::Yes { mark })
     }
 
+    /// Whether all of these are live.
+    pub(crate) fn has_all(&self, files: &[DataFile]) -> bool {
+        let live: HashSet<&str> = self.files.iter().map(|file| &*file.path).collect();
+        files.iter().all(|file| live.contains(&*file.path))
+    }
+
     /// Takes in a commit of known content: files never seen before, and positions.
     pub(crate) fn advance(&mut self, files: Vec<DataFile>, positions: Vec<(String, i64)>) {
         if !files.is_empty() {
@@ -86,30 +97,12 @@ pub(crate) fn lake_path(table: Table, path: &str) -> String {
     format!("{}/{path}", table.name())
 }
 
-pub(crate) fn data_file(table: Table, add: &Add) -> Result<DataFile, LakeError> {
-    let foreign = |reason: &str| LakeError::Foreign { table, reason: format!("file {}: {reason}", add.path) };
-    if add.deletion_vector.is_some() {
-        return Err(foreign("it has a deletion vector"));
-    }
-    let Some((rows, stats)) = add.stats.as_deref().and_then(statistics::from_json) else {
-        return Err(foreign("the log does not say how many rows it has"));
-    };
-    let value = |column: &str| add.partition_values.get(column).cloned().flatten().filter(|text| !text.is_empty());
-    Ok(DataFile {
-        path: lake_path(table, &add.path).into(),
-        size_bytes: u64::try_from(add.size).map_err(|_| foreign("its size is negative"))?,
-        rows,
-        partition: table.partition_columns().iter().map(|column| ((*column).to_owned(), value(column))).collect(),
-        stats: stats.into(),
-        modified_ms: add.modification_time,
-    })
-}
-
 #[cfg(test)]
 mod tests {
-    use deltalake_core::kernel::{Remove, Transaction};
+    use deltalake_core::kernel::{Add, Remove, Transaction};
 
     use super::*;
+    use crate::statistics;
 
     fn add(path: &str, rows: u64) -> Action {
         Action::Add(Add {
@@ -121,7 +114,13 @@ mod tests {
     }
 
     fn state() -> LogState {
-        LogState { version: 0, files: Arc::default(), positions: Arc::default() }
+        LogState {
+            version: 0,
+            files: Arc::default(),
+            positions: Arc::default(),
+            has_unknown_columns: false,
+            is_append_only: true,
+        }
     }
 
     #[test]

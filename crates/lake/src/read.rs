@@ -26,16 +26,21 @@ use crate::snapshot::DataFile;
 
 type Batches = BoxStream<'static, Result<RecordBatch, LakeError>>;
 
-pub(crate) fn read(table: Table, store: Arc<dyn ObjectStore>, files: Vec<DataFile>, columns: &[&str]) -> Batches {
-    let wanted = match wanted_schema(table, columns) {
+pub(crate) fn read(
+    table: Table,
+    schema: &SchemaRef,
+    store: Arc<dyn ObjectStore>,
+    files: Vec<DataFile>,
+    columns: &[&str],
+) -> Batches {
+    let wanted = match wanted_schema(table, schema, columns) {
         Ok(wanted) => wanted,
         Err(error) => return stream::once(async { Err(error) }).boxed(),
     };
     stream::iter(files).then(move |file| read_file(store.clone(), file, wanted.clone())).try_flatten().boxed()
 }
 
-fn wanted_schema(table: Table, columns: &[&str]) -> Result<SchemaRef, LakeError> {
-    let schema = table.arrow_schema();
+fn wanted_schema(table: Table, schema: &SchemaRef, columns: &[&str]) -> Result<SchemaRef, LakeError> {
     let mut fields = Vec::with_capacity(columns.len());
     for column in columns {
         let Ok(field) = schema.field_with_name(column) else {

@@ -30,6 +30,10 @@ pub struct DataFile {
     pub stats: Arc<[(String, ColumnStatistics)]>,
     /// Milliseconds since 1970, UTC.
     pub modified_ms: i64,
+    /// Its rows stand in the order of `Table::sort_columns`.
+    pub sorted: bool,
+    /// Compaction has compared its rows with all others of its partition.
+    pub settled: bool,
 }
 
 impl DataFile {
@@ -82,6 +86,7 @@ impl Bound {
 #[derive(Clone)]
 pub struct Snapshot {
     table: Table,
+    schema: SchemaRef,
     state: LogState,
     store: Arc<dyn ObjectStore>,
 }
@@ -93,8 +98,8 @@ impl std::fmt::Debug for Snapshot {
 }
 
 impl Snapshot {
-    pub(crate) fn new(table: Table, state: LogState, store: Arc<dyn ObjectStore>) -> Self {
-        Self { table, state, store }
+    pub(crate) fn new(table: Table, schema: SchemaRef, state: LogState, store: Arc<dyn ObjectStore>) -> Self {
+        Self { table, schema, state, store }
     }
 
     pub(crate) fn state(&self) -> &LogState {
@@ -126,7 +131,7 @@ impl Snapshot {
 
     /// The table's definition in this program; columns younger than a file read as null from it.
     pub fn schema(&self) -> SchemaRef {
-        self.table.arrow_schema()
+        self.schema.clone()
     }
 
     /// Reads `columns`, in the order asked, from the files `keep` keeps, in the order of `files`; within a
@@ -145,6 +150,6 @@ impl Snapshot {
         columns: &[&str],
         files: Vec<DataFile>,
     ) -> BoxStream<'static, Result<RecordBatch, LakeError>> {
-        read::read(self.table, self.store.clone(), files, columns)
+        read::read(self.table, &self.schema, self.store.clone(), files, columns)
     }
 }

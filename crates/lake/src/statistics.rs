@@ -30,23 +30,51 @@ pub struct ColumnStatistics {
 /// Per column, in no order that means anything.
 pub(crate) type Statistics = Vec<(String, ColumnStatistics)>;
 
-/// Gathers the statistics of `columns` over all batches of one file.
-pub(crate) fn of_batches(batches: &[RecordBatch], columns: &[&str]) -> Statistics {
-    let mut statistics = Statistics::with_capacity(columns.len());
-    for name in columns {
-        let arrays = batches.iter().filter_map(|batch| batch.column_by_name(name));
-        let mut column = ColumnStatistics { null_count: Some(0), ..ColumnStatistics::default() };
-        for array in arrays {
+/// Gathers the statistics of some columns over all batches of one file.
+#[derive(Debug)]
+pub(crate) struct Gatherer {
+    columns: Statistics,
+    whole: &'static [&'static str],
+}
+
+impl Gatherer {
+    pub(crate) fn new(columns: &[&str]) -> Self {
+        let column =
+            |name: &&str| ((*name).to_owned(), ColumnStatistics { null_count: Some(0), ..ColumnStatistics::default() });
+        Self { columns: columns.iter().map(column).collect(), whole: &[] }
+    }
+
+    /// The bounds of these are not cut.
+    pub(crate) fn with_whole_bounds(self, columns: &'static [&'static str]) -> Self {
+        Self { whole: columns, ..self }
+    }
+
+    pub(crate) fn add(&mut self, batch: &RecordBatch) {
+        for (name, column) in &mut self.columns {
+            let Some(array) = batch.column_by_name(name) else { continue };
             column.null_count = column.null_count.map(|count| count + array.null_count() as u64);
             let (min, max) = bounds_of(array.as_ref());
-            column.min = smaller(column.min, min);
-            column.max = larger(column.max, max);
+            column.min = smaller(column.min.take(), min);
+            column.max = larger(column.max.take(), max);
         }
-        column.min = column.min.map(cut_down);
-        column.max = column.max.and_then(cut_up);
-        statistics.push(((*name).to_owned(), column));
     }
-    statistics
+
+    pub(crate) fn finish(mut self) -> Statistics {
+        for (name, column) in &mut self.columns {
+            if !self.whole.contains(&name.as_str()) {
+                column.min = column.min.take().map(cut_down);
+                column.max = column.max.take().and_then(cut_up);
+            }
+        }
+        self.columns
+    }
+}
+
+/// The statistics of `columns` over all batches of one file.
+pub(crate) fn of_batches(batches: &[RecordBatch], columns: &[&str]) -> Statistics {
+    let mut gatherer = Gatherer::new(columns);
+    batches.iter().for_each(|batch| gatherer.add(batch));
+    gatherer.finish()
 }
 
 /// The form the Delta log keeps: one JSON text a file.

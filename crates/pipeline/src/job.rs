@@ -19,6 +19,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use tributary_analytics::enrich::Rules;
 use tributary_analytics::session::{GapCloses, SessionRule};
 use tributary_eventlog::{Change, Delivered, EventLog, Polled, TopicInfo};
 use tributary_lake::Lake;
@@ -28,6 +29,7 @@ use crate::aside::aside;
 use crate::commit::{CommitError, Owned, OwnedDead, Round, Writers, commit};
 use crate::error::{Advice, PipelineError};
 use crate::fold::Counts;
+use crate::observe;
 use crate::recover::partitions_before;
 use crate::settings::{Assignment, PipelineSettings};
 use crate::source::Source;
@@ -86,13 +88,15 @@ pub async fn run(settings: PipelineSettings, parts: Parts, stop: CancellationTok
     if !faults.is_empty() {
         return Err(PipelineError::Settings { faults });
     }
+    let rules = settings.rules().map_err(|faults| PipelineError::Settings { faults })?;
+    let rules = Arc::new(rules);
     let mut summary = Summary::default();
     let mut fenced_times = 0;
     let mut pause = PAUSE_FIRST;
     loop {
         let is_last_try = stop.is_cancelled();
         let commits_before = summary.commits;
-        let ended = match Job::open(&settings, &parts).await {
+        let ended = match Job::open(&settings, &parts, &rules).await {
             Ok(mut job) => job.work(&stop, &mut summary).await,
             Err(error) => Err(error),
         };
@@ -124,7 +128,7 @@ pub async fn run(settings: PipelineSettings, parts: Parts, stop: CancellationTok
                     return Err(PipelineError::Fenced { times: fenced_times });
                 }
                 tracing::warn!(fenced_times, "positions were moved by another worker: starting again from the tables");
-                metrics::counter!("tributary_pipeline_fenced_total").increment(1);
+                metrics::counter!(observe::FENCED).increment(1);
             }
             Err(CommitError::Grown) => tracing::info!("starting again with the partitions that were added"),
         }
@@ -137,7 +141,7 @@ fn told(error: &PipelineError) -> String {
     causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
-fn rule_of(settings: &PipelineSettings) -> SessionRule {
+pub(crate) fn rule_of(settings: &PipelineSettings) -> SessionRule {
     let us = |ms: u64| i64::try_from(ms * 1_000).expect("checked: at most a year");
     SessionRule {
         gap_us: us(settings.session_gap_ms),
@@ -151,6 +155,7 @@ fn rule_of(settings: &PipelineSettings) -> SessionRule {
 struct Job<'p> {
     settings: &'p PipelineSettings,
     parts: &'p Parts,
+    rules: Arc<Rules>,
     /// The topics with as many partitions as they have now.
     topics: Topics,
     writers: Writers,
@@ -170,7 +175,7 @@ struct Topics {
 }
 
 impl<'p> Job<'p> {
-    async fn open(settings: &'p PipelineSettings, parts: &'p Parts) -> Result<Self, CommitError> {
+    async fn open(settings: &'p PipelineSettings, parts: &'p Parts, rules: &Arc<Rules>) -> Result<Self, CommitError> {
         let begun = Instant::now();
         let log = parts.log.as_ref();
         let writers = Writers::open(&parts.lake).await?;
@@ -189,10 +194,19 @@ impl<'p> Job<'p> {
                 Source::shared(log, &topics.dead_letters, &settings.group_id).await?,
             ),
         };
-        let look_due = begun + Duration::from_millis(settings.log_check_interval_ms);
-        let (events, dead, due) = (Vec::new(), Vec::new(), None);
-        let mut job =
-            Self { settings, parts, topics, writers, events, dead, events_source, dead_source, due, look_due };
+        let mut job = Self {
+            settings,
+            parts,
+            rules: rules.clone(),
+            topics,
+            writers,
+            events: Vec::new(),
+            dead: Vec::new(),
+            events_source,
+            dead_source,
+            due: None,
+            look_due: begun + Duration::from_millis(settings.log_check_interval_ms),
+        };
         if settings.assignment == Assignment::Static {
             job.own_by_number(&snapshots).await?;
         }
@@ -398,10 +412,7 @@ impl<'p> Job<'p> {
 
     fn tell(&self, summary: &Summary) {
         let open_sessions = self.open_sessions();
-        metrics::gauge!("tributary_open_sessions").set(open_sessions as f64);
-        let remembered: usize = self.events.iter().map(|owned| owned.fold.ids.len()).sum();
-        metrics::gauge!("tributary_remembered_event_ids").set(remembered as f64);
-        metrics::gauge!("tributary_owned_partitions").set(self.events.len() as f64);
+        observe::publish(&self.events);
         self.parts.progress.send_modify(|progress| {
             // Only a committed position is progress: this is called right after a commit or a recovery.
             progress.events = self

@@ -18,7 +18,7 @@ use tributary_schemas::{EventFlags, EventKind, Table};
 
 use crate::columns::{int, small_int, text, text_at};
 use crate::commit::{DeadPositions, Owned, OwnedDead, Positions, Snapshots, lake_error};
-use crate::dedup::{RecentIds, id_hash};
+use crate::dedup::{RecentIds, id_hash, is_derived};
 use crate::error::PipelineError;
 use crate::fold::{DeadPartition, EventsPartition};
 use crate::session_rows::EventReader;
@@ -199,6 +199,9 @@ async fn remembered_ids(
             if times.value(row) >= ids.horizon_us() {
                 let id = id_hash(sources.value(row), event_ids.value(row));
                 ids.remember(id, hashes.value(row), times.value(row));
+                if is_derived(event_ids.value(row)) {
+                    ids.note_derived(times.value(row));
+                }
             }
         }
     }

@@ -1,8 +1,8 @@
-//! Between Arrow and `analytics`: events as sessions see them, sessions as rows, channels of touches.
+//! Between Arrow and `analytics`: events as sessions see them, sessions as rows.
 //!
 //! In:       batches with the columns of `events`; changes of sessions.
-//! Out:      `SessionEvent`s; the rows of `sessions`; the column `channel`.
-//! Promise:  nothing is decided here: what a session or a channel is, `analytics` says.
+//! Out:      `SessionEvent`s; the rows of `sessions`.
+//! Promise:  nothing is decided here: what a session is, `analytics` says.
 
 use arrow::array::{
     Array, ArrayRef, AsArray, BooleanArray, Date32Array, Decimal128Array, Float64Builder, Int32Array, Int64Array,
@@ -10,9 +10,7 @@ use arrow::array::{
 };
 use arrow::buffer::OffsetBuffer;
 use arrow::datatypes::{DataType, Float64Type};
-use std::collections::HashMap;
 use std::sync::Arc;
-use tributary_analytics::channel::{TouchHints, classify};
 use tributary_analytics::session::{
     Session, SessionChange, SessionEvent, SessionKey, Tombstone, Touch, belongs_to_session,
 };
@@ -167,66 +165,6 @@ pub(crate) fn exposures_of(list: &ArrayRef) -> Box<[Exposure]> {
             probability: probabilities.is_valid(row).then(|| probabilities.value(row)),
         })
         .collect()
-}
-
-/// The column `channel`: what the sender said, else what the hints on the event mean.
-pub(crate) fn channels(batch: &RecordBatch) -> ArrayRef {
-    let said = text(batch, "channel");
-    let hints = Hints::new(batch);
-    let channels: StringArray = (0..batch.num_rows())
-        .map(|row| match text_at(said, row) {
-            Some(channel) => Some(channel),
-            None => classify(&hints.at(row)),
-        })
-        .collect();
-    Arc::new(channels)
-}
-
-/// The columns that say where an event came from.
-struct Hints<'b> {
-    utm_sources: &'b StringArray,
-    utm_mediums: &'b StringArray,
-    other_utms: [&'b StringArray; 3],
-    click_ids: HashMap<&'static str, &'b StringArray>,
-    referrer_hosts: &'b StringArray,
-    url_hosts: &'b StringArray,
-}
-
-impl<'b> Hints<'b> {
-    fn new(batch: &'b RecordBatch) -> Self {
-        let text = |name: &str| text(batch, name);
-        Self {
-            utm_sources: text("utm_source"),
-            utm_mediums: text("utm_medium"),
-            other_utms: ["utm_campaign", "utm_term", "utm_content"].map(text),
-            // Most batches have none of most of them, and then they need not be asked for each row.
-            click_ids: CLICK_IDS
-                .into_iter()
-                .map(|name| (name, text(name)))
-                .filter(|(_, ids)| ids.null_count() < ids.len())
-                .collect(),
-            referrer_hosts: text("referrer_host"),
-            url_hosts: text("url_host"),
-        }
-    }
-
-    fn at(&self, row: usize) -> TouchHints<'b> {
-        let has = |name: &str| self.click_ids.get(name).is_some_and(|ids| ids.is_valid(row));
-        TouchHints {
-            utm_source: text_at(self.utm_sources, row),
-            utm_medium: text_at(self.utm_mediums, row),
-            has_other_utm: self.other_utms.iter().any(|texts| texts.is_valid(row)),
-            has_google_ads_click_id: has("gclid") || has("gbraid") || has("wbraid"),
-            has_google_display_click_id: has("dclid"),
-            has_microsoft_ads_click_id: has("msclkid"),
-            has_meta_click_id: has("fbclid"),
-            has_tiktok_click_id: has("ttclid"),
-            has_x_click_id: has("twclid"),
-            has_linkedin_click_id: has("li_fat_id"),
-            referrer_host: text_at(self.referrer_hosts, row),
-            own_host: text_at(self.url_hosts, row),
-        }
-    }
 }
 
 /// The rows of `sessions` for what changed in one partition up to log position `version`.

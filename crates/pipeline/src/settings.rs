@@ -13,6 +13,8 @@ pub enum Assignment {
     /// A consumer group of Kafka: `group_id`.
     Group,
 }
+/// A file a setting names, once `src` has read it: its text, or why it could not be read.
+pub type FileText = Option<Result<String, String>>;
 
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -50,6 +52,29 @@ pub struct PipelineSettings {
     /// p % worker_count == worker_ordinal.
     pub worker_ordinal: u32,
     pub worker_count: u32,
+    /// `tributary`, `ga4`, or a file of rules of one's own.
+    pub channel_rules: String,
+    /// The text of that file.
+    #[serde(skip)]
+    pub channel_rules_text: FileText,
+    /// Three letters; empty for none.
+    pub reporting_currency: String,
+    /// A table of rates; empty for none.
+    pub currency_rates_file: String,
+    /// The text of that file.
+    #[serde(skip)]
+    pub currency_rates_text: FileText,
+    /// How long a rate stays good when no newer one is there.
+    pub currency_rate_age_days_max: u32,
+    /// So many different links of one message clicked within `scanner_links_ms_max` are a scanner's.
+    pub scanner_links_min: usize,
+    pub scanner_links_ms_max: u64,
+    /// A click so soon after the send is a scanner's; 0 turns the rule off.
+    pub scanner_after_send_ms_max: u64,
+    /// How long after it fired the rule speaks of the same message.
+    pub scanner_hold_ms: u64,
+    /// Messages remembered at a time, in each partition.
+    pub scanner_messages_max: usize,
 }
 
 impl Default for PipelineSettings {
@@ -71,6 +96,17 @@ impl Default for PipelineSettings {
             accept_grown_partitions: false,
             worker_ordinal: 0,
             worker_count: 1,
+            channel_rules: "tributary".to_owned(),
+            channel_rules_text: None,
+            reporting_currency: String::new(),
+            currency_rates_file: String::new(),
+            currency_rates_text: None,
+            currency_rate_age_days_max: 7,
+            scanner_links_min: 3,
+            scanner_links_ms_max: 10_000,
+            scanner_after_send_ms_max: 3_000,
+            scanner_hold_ms: 60_000,
+            scanner_messages_max: 100_000,
         }
     }
 }
@@ -116,11 +152,15 @@ impl PipelineSettings {
             ("allowed_lateness_ms", self.allowed_lateness_ms),
             ("watermark_delay_ms", self.watermark_delay_ms),
             ("dedup_window_ms", self.dedup_window_ms),
+            ("scanner_links_ms_max", self.scanner_links_ms_max),
+            ("scanner_after_send_ms_max", self.scanner_after_send_ms_max),
+            ("scanner_hold_ms", self.scanner_hold_ms),
         ] {
             if value > year_ms {
                 faults.push(format!("{name} is {value}, more than a year; is it in milliseconds?"));
             }
         }
+        faults.extend(self.rules().err().unwrap_or_default());
         faults
     }
 

@@ -47,6 +47,49 @@ const EVENT_LAKE_COLUMNS: &[Column] = &[
     ),
     LOG_PARTITION,
     LOG_OFFSET,
+    optional(
+        "browser_version",
+        K::Text,
+        U::Context,
+        P::No,
+        "",
+        "Version of `browser`, as far as `user_agent` says it.",
+    ),
+    optional("os_version", K::Text, U::Context, P::No, "", "Version of `os`, as far as `user_agent` says it."),
+    optional(
+        "engagement_class_received",
+        K::Text,
+        U::Quality,
+        P::No,
+        "",
+        "What the door said, where enrichment made `engagement_class` more specific.",
+    ),
+    optional(
+        "value_reporting",
+        K::Money,
+        U::Measure,
+        P::No,
+        "units of `reporting_currency`",
+        "`value` in the reporting currency of the settings; null where there is no rate.",
+    ),
+    optional("reporting_currency", K::Text, U::Measure, P::No, "ISO 4217 code", "The currency of `value_reporting`."),
+    optional("rate_date", K::Date, U::Audit, P::No, "UTC day", "Day of the rate behind `value_reporting`."),
+    optional(
+        "enriched",
+        K::Int,
+        U::Audit,
+        P::No,
+        "bit mask: 1 channel, 2 browser, 4 os, 8 device_class, 16 referrer_medium, 32 referrer_source, 64 no_rate",
+        "Which columns enrichment filled; in the others stands what the sender said. no_rate: there is a value, and no rate for it.",
+    ),
+    optional(
+        "enrichment",
+        K::Text,
+        U::Audit,
+        P::No,
+        "",
+        "Version of the rules it was enriched by: number of the code, hash of lists and rules.",
+    ),
     DATE_OF_EVENT,
 ];
 
@@ -240,6 +283,17 @@ impl Table {
         }
     }
 
+    /// The order of rows in a compacted file: all of one person together, in time. Each is a statistics column and never
+    /// null, so that readers can tell which files follow one another.
+    pub fn sort_columns(self) -> &'static [&'static str] {
+        match self {
+            Self::Events => &["session_key", "event_time_us", "log_partition", "log_offset"],
+            Self::Sessions => &["session_key", "start_time_us", "version"],
+            Self::Identities => &["anonymous_id", "log_partition", "log_offset"],
+            Self::DeadLetters => &["ingest_time_us", "log_partition", "log_offset"],
+        }
+    }
+
     /// Whether rows may only be added: Delta then refuses deletes.
     pub const fn append_only(self) -> bool {
         !matches!(self, Self::Sessions)
@@ -252,4 +306,24 @@ impl Table {
 
 pub fn arrow_schema(columns: &[Column]) -> SchemaRef {
     Arc::new(Schema::new(columns.iter().map(Column::field).collect::<Vec<Field>>()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_can_be_told_apart_by_what_they_are_sorted_by() {
+        for table in Table::ALL {
+            let columns = table.columns();
+            for name in table.sort_columns() {
+                assert!(table.statistics_columns().contains(name), "{}: {name} has no statistics", table.name());
+                assert!(
+                    columns.iter().any(|column| column.name == *name && !column.nullable),
+                    "{}: {name}",
+                    table.name()
+                );
+            }
+        }
+    }
 }

@@ -3,7 +3,7 @@
     python read_back.py LAKE_DIRECTORY
 
 deltalake (delta-rs) lists the files of the newest version, DuckDB reads them; the partition column, which Delta keeps
-in the log and not in the files, is checked against the column it was cut from.
+in the log and not in the files, is checked against the column it was cut from. Polars reads the table by itself.
 """
 
 import json
@@ -11,6 +11,7 @@ import pathlib
 import sys
 
 import duckdb
+import polars
 from deltalake import DeltaTable
 
 lake = pathlib.Path(sys.argv[1])
@@ -44,6 +45,11 @@ for table, aggregates in AGGREGATES.items():
         "partition_columns": delta.metadata().partition_columns,
         "delta_rows": delta.count(),
     }
+    polar = polars.scan_delta(str(lake / table))
+    found["polars_rows"] = polar.select(polars.len()).collect().item()
+    if table == "events":
+        found["polars_first_us"] = polar.select(polars.col("event_time_us").min()).collect().item()
+        found["polars_countries"] = polar.select(polars.col("country").count()).collect().item()
     files = delta.file_uris()
     found["files"] = len(files)
     if files:
@@ -53,7 +59,8 @@ for table, aggregates in AGGREGATES.items():
         )
         names = [column[0] for column in result.description]
         found |= dict(zip(names, result.fetchone()))
-        texts = ", ".join(field.name for field in delta.schema().fields if field.type.type == "string")
+        found["text_columns"] = [field.name for field in delta.schema().fields if field.type.type == "string"]
+        texts = ", ".join(found["text_columns"])
         found["texts"] = duck.execute(
             f"SELECT {texts} FROM read_parquet(?, hive_partitioning = true, union_by_name = true) "
             f"ORDER BY {ORDERS[table]} LIMIT 200",

@@ -12,6 +12,7 @@
 mod context;
 mod errors;
 mod group;
+mod inspect;
 mod reader;
 
 use std::collections::HashMap;
@@ -31,6 +32,7 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use crate::log::check_spec;
 use crate::{Ack, Bounds, EventLog, LogError, LogReader, Record, TopicInfo, TopicSpec};
 use context::Context;
+pub use inspect::replicas;
 use reader::KafkaReader;
 
 type Asking = BaseConsumer<Context>;

@@ -35,7 +35,7 @@ async fn a_table_that_is_not_the_one_defined_is_refused_with_its_faults() {
     let error = Lake::open(settings(&wrong)).await.unwrap_err();
     assert_eq!(error.advice(), Advice::Stop);
     let LakeError::SchemaMismatch { table: Table::Events, faults } = error else { panic!("{error}") };
-    assert!(faults.contains(&"column session_key is missing".to_owned()), "{faults:?}");
+    assert!(faults.iter().any(|fault| fault.starts_with("column session_key is missing")), "{faults:?}");
     assert!(faults.iter().any(|fault| fault.contains("partitioned by []")), "{faults:?}");
 }
 

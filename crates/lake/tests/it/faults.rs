@@ -1,6 +1,7 @@
 //! A store that fails before a put, after it, or answers "failed" and lets the put land later: the three
 //! ways in which a commit's outcome is unknown to its writer.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -17,9 +18,10 @@ use object_store::{
     PutMultipartOptions, PutOptions, PutPayload, PutResult, RenameOptions, Result,
 };
 use tokio::task::JoinSet;
-use tributary_lake::{Advice, Lake, LakeError, LakeSettings};
+use tributary_lake::{Advice, CompactOptions, Compacted, Lake, LakeError, LakeSettings};
 use tributary_schemas::{SystemClock, Table};
 
+use crate::compact::everything;
 use crate::positions::advance;
 use crate::rows::rows;
 use crate::{assert_each_offset_once, settings};
@@ -52,6 +54,8 @@ struct Faulty {
     every_commit: Mutex<Option<Fault>>,
     /// If set, there is room for so many more files of rows, and nothing befalls anything else.
     room_files: Mutex<Option<u32>>,
+    /// If set, commits of tables whose path holds this do not happen, and nothing befalls anything else.
+    fail_commits_of: Mutex<Option<&'static str>>,
     late: Mutex<JoinSet<()>>,
     held: Mutex<Vec<(Path, PutPayload, PutOptions)>>,
 }
@@ -65,6 +69,7 @@ impl Faulty {
             seed,
             every_commit: Mutex::new(None),
             room_files: Mutex::new(None),
+            fail_commits_of: Mutex::new(None),
             late: Mutex::default(),
             held: Mutex::default(),
         })
@@ -83,6 +88,10 @@ impl Faulty {
     fn put_fault(&self, location: &Path) -> Fault {
         if !self.on.load(Ordering::SeqCst) {
             return Fault::None;
+        }
+        if let Some(table) = *self.fail_commits_of.lock().unwrap() {
+            let is_commit = location.as_ref().ends_with(".json") && location.as_ref().contains(table);
+            return if is_commit { Fault::Before } else { Fault::None };
         }
         if let Some(fault) = *self.every_commit.lock().unwrap() {
             return if location.as_ref().ends_with(".json") { fault } else { Fault::None };
@@ -175,7 +184,9 @@ impl ObjectStore for Faulty {
     }
 
     async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
-        let mixed = self.every_commit.lock().unwrap().is_none() && self.room_files.lock().unwrap().is_none();
+        let mixed = self.every_commit.lock().unwrap().is_none()
+            && self.room_files.lock().unwrap().is_none()
+            && self.fail_commits_of.lock().unwrap().is_none();
         if mixed && self.on.load(Ordering::SeqCst) && self.draw() < 10 {
             return Err(injected());
         }
@@ -217,7 +228,7 @@ async fn open(folder: &tempfile::TempDir, store: &Arc<Faulty>) -> Lake {
 }
 
 /// Writes one position to its end through all faults; after any error it does what the advice says.
-async fn own(lake: Lake, app_id: String, step: i64, end: i64) -> u32 {
+pub(crate) async fn own(lake: Lake, app_id: String, step: i64, end: i64) -> u32 {
     let mut settled = 0;
     let mut writer = None;
     loop {
@@ -270,6 +281,100 @@ async fn each_range_is_written_once_through_lost_answers_and_late_puts() {
         assert_each_offset_once(&lake, Table::Events, 400).await;
     }
     assert!(10 < settled, "the faults did leave outcomes open: {settled}");
+}
+
+/// Compacts until it is told to end; a day that could not be done is left for the next round.
+pub(crate) async fn compact(lake: Lake, mut ended: tokio::sync::watch::Receiver<bool>) -> Compacted {
+    let mut done = Compacted::default();
+    for round in 0.. {
+        let options = CompactOptions { everything: round % 2 == 0, ..everything() };
+        match lake.compact(Table::Events, &options).await {
+            Ok(one) => done.add(one),
+            Err(error) => assert_eq!(error.advice(), Advice::Retry, "{error}"),
+        }
+        if *ended.borrow_and_update() {
+            break;
+        }
+    }
+    done
+}
+
+/// Two owners of one position, one of another, two compactors and one that drops what is too old, which nothing is.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn appends_and_two_compactors_through_lost_answers_neither_lose_nor_double_a_row() {
+    let rounds = std::env::var("TRIBUTARY_TEST_ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(3);
+    let mut compacted = Compacted::default();
+    for seed in 101..=100 + rounds {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Faulty::new(seed);
+        let mut lakes = Vec::new();
+        for _ in 0..6 {
+            lakes.push(open(&folder, &store).await);
+        }
+        store.on.store(true, Ordering::SeqCst);
+        let (ended, watch) = tokio::sync::watch::channel(false);
+        let mut compactors = JoinSet::new();
+        for lake in lakes.drain(..2) {
+            compactors.spawn(compact(lake, watch.clone()));
+        }
+        let dropper = lakes.pop().unwrap();
+        let dropping = tokio::spawn(async move {
+            while !*watch.borrow() {
+                match dropper.drop_old(Table::Events, 1_000_000, &BTreeSet::new()).await {
+                    Ok(done) => assert_eq!(done.files, 0),
+                    Err(error) => assert_eq!(error.advice(), Advice::Retry, "{error}"),
+                }
+                tokio::task::yield_now().await;
+            }
+        });
+        let mut owners = JoinSet::new();
+        for (lake, step) in lakes.into_iter().zip([5, 8, 13]) {
+            owners.spawn(own(lake, "p".to_owned(), step, 240));
+        }
+        owners.join_all().await;
+        ended.send_replace(true);
+        for done in compactors.join_all().await {
+            compacted.add(done);
+        }
+        dropping.await.unwrap();
+        store.settle().await;
+        let lake = open(&folder, &store).await;
+        assert_eq!(lake.snapshot(Table::Events).await.unwrap().txn("p"), Some(240), "seed {seed}");
+        assert_each_offset_once(&lake, Table::Events, 240).await;
+        let found = lake.verify("events-topic").await.unwrap();
+        assert!(found.is_sound(), "seed {seed}: {:?} {:?}", found.tables, found.faults);
+    }
+    eprintln!("{rounds} rounds: {compacted:?}");
+    assert!(0 < compacted.commits);
+}
+
+/// The duplicates were written down, and then the commit that takes them away did not come about.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_compaction_that_breaks_off_between_its_two_commits_writes_a_duplicate_down_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Faulty::new(0);
+    let lake = open(&folder, &store).await;
+    let mut writer = lake.writer(Table::Events).await.unwrap();
+    let first = rows(Table::Events, 0..3, 1);
+    // The same three again, as the log's next three records.
+    let again =
+        crate::compact::with_column(&first, "log_offset", Arc::new(arrow::array::Int64Array::from(vec![3, 4, 5])));
+    for batch in [first, again] {
+        writer.append(vec![batch], &[]).await.unwrap();
+    }
+    *store.fail_commits_of.lock().unwrap() = Some("events/");
+    for _ in 0..3 {
+        store.on.store(true, Ordering::SeqCst);
+        let error = lake.compact(Table::Events, &everything()).await.unwrap_err();
+        assert_eq!(error.advice(), Advice::Retry, "{error}");
+        assert_eq!(lake.snapshot(Table::DeadLetters).await.unwrap().version(), 1);
+        store.on.store(false, Ordering::SeqCst);
+    }
+    assert_eq!(lake.compact(Table::Events, &everything()).await.unwrap().duplicates, 3);
+    assert_each_offset_once(&lake, Table::Events, 3).await;
+    let dead = crate::sorted_column(&lake.snapshot(Table::DeadLetters).await.unwrap(), "log_offset").await;
+    assert_eq!(dead, [3, 4, 5]);
+    assert!(lake.verify("events-topic").await.unwrap().is_sound());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,9 +1,11 @@
 //! The promises of the lake, held against real files.
 //!
-//! Reading order: `rows` (what is written), `round_trip`, `positions`, `definition`, `log`, then the two that
-//! matter most: `race` (many writers, one position) and `faults` (a store that lies about what it did).
+//! Reading order: `rows` (what is written), `round_trip`, `positions`, `definition`, `log`, `compact`, `upkeep`, then the
+//! two that matter most: `race` (many writers, one position) and `faults` (a store that lies about what it did); and `s3`, all of it
+//! once more on a bucket behind a bad line.
 #![allow(clippy::unwrap_used, clippy::cast_possible_wrap, reason = "tests of small numbers")]
 
+mod compact;
 mod definition;
 mod faults;
 mod log;
@@ -11,6 +13,8 @@ mod positions;
 mod race;
 mod round_trip;
 mod rows;
+mod s3;
+mod upkeep;
 
 use arrow::array::{AsArray, RecordBatch};
 use arrow::compute::concat_batches;

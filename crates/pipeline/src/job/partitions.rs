@@ -15,7 +15,10 @@ use super::look::as_it_is;
 use super::{Job, Summary, rule_of};
 use crate::catch_up::catch_up;
 use crate::commit::{CommitError, Snapshots};
+use crate::enrich::Enrichment;
 use crate::error::PipelineError;
+use crate::messages;
+use crate::observe::{self, MOVED};
 use crate::recover::{recover, recover_dead};
 use crate::source::Source;
 
@@ -47,6 +50,10 @@ impl Job<'_> {
         let (log, topic) = (self.parts.log.as_ref(), &self.topics.events);
         let window_us = i64::try_from(self.settings.dedup_window_ms * 1_000).expect("checked: at most a year");
         let mut gained = recover(snapshots, log, topic, partitions, &rule_of(self.settings), window_us).await?;
+        for owned in &mut gained {
+            owned.fold.enrich = Enrichment::new(self.rules.clone());
+        }
+        messages::restore(snapshots, &mut gained).await?;
         let rows_max = self.settings.commit_rows_max;
         catch_up(&mut self.writers, &snapshots.events, topic, &mut gained, rows_max).await?;
         let start = gained.iter().map(|owned| (owned.fold.partition, owned.fold.position)).collect();
@@ -122,6 +129,7 @@ impl Job<'_> {
 
     fn tell_moved(&self, topic: &TopicInfo, how: &'static str, partitions: &[u32]) {
         if !partitions.is_empty() {
+            observe::publish(&self.events);
             let (events, dead_letters) = (self.events.len(), self.dead.len());
             tracing::info!(
                 topic = topic.topic,
@@ -130,7 +138,7 @@ impl Job<'_> {
                 now_of_dead_letters = dead_letters,
                 "partitions {how}"
             );
-            metrics::counter!("tributary_partitions_moved_total", "how" => how).increment(partitions.len() as u64);
+            metrics::counter!(MOVED, "how" => how).increment(partitions.len() as u64);
         }
     }
 }

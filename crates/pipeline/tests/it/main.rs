@@ -2,10 +2,12 @@
 #![allow(clippy::unwrap_used)]
 
 mod changed_log;
+mod enrich;
 mod group_log;
 mod log_changes;
 mod oracle;
 mod power_cut;
+mod real_data;
 mod replay;
 mod rival_store;
 mod rivals;

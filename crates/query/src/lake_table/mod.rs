@@ -3,7 +3,8 @@
 //! In:       a lake `Snapshot`; the columns, filters and limit a plan asks for.
 //! Out:      a plain Parquet `DataSourceExec` over the files that may hold matching rows.
 //! Promise:  the plan names files by path under `LAKE_URL`, so it can be sent to another machine that has the
-//!           same store registered. Files that cannot match are not in it.
+//!           same store registered. Files that cannot match are not in it. Where all files are compacted, it says in
+//!           which order their rows come, and needs no sort for it.
 //! Not here: which rows of a file match: the filter stays in the plan, and Parquet's own statistics skip row
 //!           groups and pages by it.
 
@@ -13,6 +14,7 @@ mod statistics;
 use std::sync::{Arc, LazyLock};
 
 use async_trait::async_trait;
+use datafusion::arrow::compute::SortOptions;
 use datafusion::arrow::datatypes::{FieldRef, Schema, SchemaRef};
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::config::TableParquetOptions;
@@ -20,11 +22,13 @@ use datafusion::common::{Result, Statistics, exec_datafusion_err};
 use datafusion::datasource::TableType;
 use datafusion::datasource::listing::PartitionedFile;
 use datafusion::datasource::physical_plan::parquet::CachedParquetFileReaderFactory;
-use datafusion::datasource::physical_plan::{FileGroup, FileScanConfigBuilder, ParquetSource};
+use datafusion::datasource::physical_plan::{FileGroup, FileScanConfig, FileScanConfigBuilder, ParquetSource};
 use datafusion::datasource::source::DataSourceExec;
 use datafusion::datasource::table_schema::TableSchema;
 use datafusion::execution::object_store::ObjectStoreUrl;
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown};
+use datafusion::physical_expr::expressions::col;
+use datafusion::physical_expr::{LexOrdering, PhysicalSortExpr};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::empty::EmptyExec;
 use tributary_lake::{DataFile, Snapshot};
@@ -63,6 +67,32 @@ impl LakeTable {
             lightest.1.push(self.located(file)?);
         }
         Ok(groups.into_iter().map(|(_, files)| FileGroup::new(files)).collect())
+    }
+
+    /// The same in groups whose files follow one another in the table's order, if all of them are sorted and that makes
+    /// no more than a few groups a thread: each is read by a stream of its own, and days overlap in their people.
+    fn ordered_groups(&self, files: &[&DataFile], group_count: usize) -> Result<Option<(Vec<FileGroup>, LexOrdering)>> {
+        const GROUPS_A_THREAD_MAX: usize = 4;
+        if !files.iter().all(|file| file.sorted) {
+            return Ok(None);
+        }
+        let schema = self.schema.table_schema();
+        let ascending = SortOptions { descending: false, nulls_first: false };
+        let columns = self.snapshot.table().sort_columns().iter();
+        let by =
+            columns.map(|name| Ok(PhysicalSortExpr::new(col(name, schema)?, ascending))).collect::<Result<Vec<_>>>()?;
+        let Some(ordering) = LexOrdering::new(by) else { return Ok(None) };
+        let located = files.iter().map(|file| self.located(file)).collect::<Result<Vec<_>>>()?;
+        let all = [FileGroup::new(located)];
+        // Files whose bounds the log does not tell cannot be lined up; that is no fault.
+        let lined_up = FileScanConfig::split_groups_by_statistics_with_target_partitions(
+            schema,
+            &all,
+            &ordering,
+            group_count.max(1),
+        );
+        let few = lined_up.ok().filter(|groups| groups.len() <= GROUPS_A_THREAD_MAX * group_count.max(1));
+        Ok(few.map(|groups| (groups, ordering)))
     }
 
     fn located(&self, file: &DataFile) -> Result<PartitionedFile> {
@@ -107,7 +137,11 @@ impl TableProvider for LakeTable {
             let schema = datafusion::common::project_schema(self.schema.table_schema(), projection)?;
             return Ok(Arc::new(EmptyExec::new(schema)));
         }
-        let groups = self.groups(kept.into_iter(), state.config().target_partitions())?;
+        let group_count = state.config().target_partitions();
+        let (groups, ordering) = match self.ordered_groups(&kept, group_count)? {
+            Some((groups, ordering)) => (groups, vec![ordering]),
+            None => (self.groups(kept.into_iter(), group_count)?, Vec::new()),
+        };
         let of_files = groups.iter().flat_map(FileGroup::iter).filter_map(|file| file.statistics.as_deref());
         let statistics = Statistics::try_merge_iter(of_files, self.schema.table_schema())?;
         let options =
@@ -122,6 +156,7 @@ impl TableProvider for LakeTable {
         let config = FileScanConfigBuilder::new(LAKE_URL.clone(), Arc::new(source))
             .with_file_groups(groups)
             .with_statistics(statistics)
+            .with_output_ordering(ordering)
             .with_projection_indices(projection.cloned())?
             .with_limit(limit)
             .build();

@@ -2,6 +2,7 @@
 
 use datafusion::arrow::array::{Array, AsArray};
 use tributary_query::{Engine, QuerySettings};
+use tributary_schemas::{EventKind, Table};
 
 use crate::world;
 
@@ -66,4 +67,38 @@ async fn a_funnel_by_session_does_not_look_for_persons() {
     assert!(!by_session.contains("identities/"), "{by_session}");
     let by_person = plan(&engine, &format!("SELECT * FROM funnel({steps})")).await;
     assert!(by_person.contains("identities/"), "{by_person}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn compacted_files_need_no_sort_and_answer_as_before() {
+    let world = world::planted().await;
+    let engine = world.engine(QuerySettings { threads: 2, ..QuerySettings::default() });
+    let by_person = "SELECT session_key, event_time_us, event_id FROM events ORDER BY session_key, event_time_us, \
+                     log_partition, log_offset";
+    assert!(plan(&engine, by_person).await.contains("SortExec"), "as they were appended");
+    let questions = [
+        by_person,
+        "SELECT count(*), min(event_time_us), max(session_key) FROM events",
+        "SELECT session_key, count(*) AS n FROM events GROUP BY session_key ORDER BY session_key",
+        "SELECT event_id FROM events WHERE session_key >= 'c' ORDER BY event_id",
+    ];
+    let mut before = Vec::new();
+    for question in questions {
+        before.push(rows(&engine, question).await);
+    }
+    let everything = tributary_lake::CompactOptions { everything: true, ..Default::default() };
+    let done = world.lake.compact(Table::Events, &everything).await.unwrap();
+    assert!(done.files_after < done.files_before, "{done:?}");
+    let compacted = plan(&engine, by_person).await;
+    assert!(!compacted.contains("SortExec") && compacted.contains("output_ordering"), "{compacted}");
+    for (question, before) in questions.iter().zip(before) {
+        assert_eq!(rows(&engine, question).await, before, "{question}");
+    }
+    // A file that was not compacted stands among them again.
+    world.plant(1_000, &[world::event("late", "zoe", EventKind::Page, world::MARCH_US)]).await;
+    assert!(plan(&engine, by_person).await.contains("SortExec"));
+}
+
+async fn rows(engine: &Engine, sql: &str) -> String {
+    tributary_query::render::table(&engine.query(sql).await.unwrap()).unwrap()
 }

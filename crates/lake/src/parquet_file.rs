@@ -1,0 +1,47 @@
+//! How a Parquet file of the lake is written, by whoever writes one.
+//!
+//! In:      settings, and whether the rows come sorted.
+//! Out:     the properties of its writer.
+//! Promise: every file has page statistics, and a sorted one says by what.
+
+use arrow::datatypes::SchemaRef;
+use parquet::arrow::ArrowSchemaConverter;
+use parquet::basic::{Compression, ZstdLevel};
+use parquet::errors::ParquetError;
+use parquet::file::metadata::SortingColumn;
+use parquet::file::properties::{EnabledStatistics, WriterProperties};
+
+use crate::settings::LakeSettings;
+
+/// Rows between two entries of the page index: fine enough to skip within a row group.
+const PAGE_ROWS_MAX: usize = 20_000;
+/// Half of what a whole file weighs, so that one is read by two.
+const ROW_GROUP_BYTES_MAX: usize = 128 << 20;
+
+/// * `sorted_by`: columns the rows are sorted by, ascending; none of them is ever null.
+pub(crate) fn properties(
+    schema: &SchemaRef,
+    settings: &LakeSettings,
+    sorted_by: &[&str],
+) -> Result<WriterProperties, ParquetError> {
+    let properties = WriterProperties::builder()
+        .set_compression(Compression::ZSTD(ZstdLevel::try_new(settings.zstd_level)?))
+        .set_max_row_group_row_count(Some(settings.row_group_rows_max.max(1)))
+        .set_max_row_group_bytes(Some(ROW_GROUP_BYTES_MAX))
+        .set_data_page_row_count_limit(PAGE_ROWS_MAX)
+        .set_statistics_enabled(EnabledStatistics::Page)
+        .set_created_by(concat!("tributary ", env!("CARGO_PKG_VERSION")).to_owned());
+    if sorted_by.is_empty() {
+        return Ok(properties.build());
+    }
+    // Parquet counts leaves, and a list of structs has several.
+    let leaves = ArrowSchemaConverter::new().convert(schema)?;
+    let mut sorting = Vec::with_capacity(sorted_by.len());
+    for name in sorted_by {
+        let index = leaves.columns().iter().position(|leaf| leaf.path().string() == *name);
+        let index = index.ok_or_else(|| ParquetError::General(format!("there is no column {name} to sort by")))?;
+        let column_idx = i32::try_from(index).map_err(|_| ParquetError::General("too many columns".to_owned()))?;
+        sorting.push(SortingColumn { column_idx, descending: false, nulls_first: false });
+    }
+    Ok(properties.set_sorting_columns(Some(sorting)).build())
+}

@@ -24,8 +24,10 @@ mod other_engine;
 mod sdk;
 
 // The line under fire.
+mod kafka_changes;
 mod kill_loop;
 mod replay;
+mod workers;
 
 // The commands and the demo.
 mod cli;

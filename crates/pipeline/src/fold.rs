@@ -20,6 +20,7 @@ use crate::dedup::{RecentIds, Verdict, derived_id, id_hash};
 use crate::enrich::{self, Enrichment};
 use crate::pending::Pending;
 use crate::session_rows;
+use crate::tail::Tail;
 
 /// How many of each thing were met since the last commit.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -53,6 +54,8 @@ pub(crate) struct EventsPartition {
     pub(crate) enrich: Enrichment,
     /// The log position after everything folded in so far.
     pub(crate) position: u64,
+    /// The last record folded in; `None` before the first of this life.
+    pub(crate) tail: Option<Tail>,
     pub(crate) events: Pending,
     pub(crate) identities: Pending,
     pub(crate) dead_letters: Pending,
@@ -69,6 +72,7 @@ impl EventsPartition {
             sessions,
             enrich: Enrichment::new(Arc::default()),
             position,
+            tail: None,
             events: Pending::default(),
             identities: Pending::default(),
             dead_letters: Pending::default(),
@@ -95,6 +99,7 @@ impl EventsPartition {
         let Some(last) = run.last() else { return };
         debug_assert!(run[0].offset >= self.position, "the log gives each offset once");
         self.position = last.offset + 1;
+        self.tail = Some(Tail::of(last));
         self.counts.read += run.len() as u64;
 
         let values: Vec<&[u8]> = run.iter().map(|delivered| delivered.record.value.as_ref()).collect();
@@ -479,6 +484,7 @@ pub(crate) struct DeadPartition {
     topic: String,
     decoder: WireDecoder,
     pub(crate) position: u64,
+    pub(crate) tail: Option<Tail>,
     pub(crate) rows: Pending,
 }
 
@@ -489,6 +495,7 @@ impl DeadPartition {
             topic: topic.to_owned(),
             decoder: WireDecoder::new(Shape::DeadLetter),
             position,
+            tail: None,
             rows: Pending::default(),
         }
     }
@@ -502,6 +509,7 @@ impl DeadPartition {
     fn fold_run(&mut self, run: &[Delivered]) {
         let Some(last) = run.last() else { return };
         self.position = last.offset + 1;
+        self.tail = Some(Tail::of(last));
         let values: Vec<&[u8]> = run.iter().map(|delivered| delivered.record.value.as_ref()).collect();
         let decoded = self.decoder.decode(&values);
         let mut dead = DeadRows::default();

@@ -26,8 +26,10 @@ mod persons;
 mod sdk;
 
 // The line under fire.
+mod kafka_changes;
 mod kill_loop;
 mod replay;
+mod workers;
 
 // The commands and the demo.
 mod cli;

@@ -21,6 +21,7 @@ use crate::enrich::{self, Enrichment};
 use crate::identity_rows::identities_of;
 use crate::pending::Pending;
 use crate::session_rows;
+use crate::tail::Tail;
 
 /// How many of each thing were met since the last commit.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -54,6 +55,8 @@ pub(crate) struct EventsPartition {
     pub(crate) enrich: Enrichment,
     /// The log position after everything folded in so far.
     pub(crate) position: u64,
+    /// The last record folded in; `None` before the first of this life.
+    pub(crate) tail: Option<Tail>,
     pub(crate) events: Pending,
     pub(crate) identities: Pending,
     pub(crate) dead_letters: Pending,
@@ -70,6 +73,7 @@ impl EventsPartition {
             sessions,
             enrich: Enrichment::new(Arc::default()),
             position,
+            tail: None,
             events: Pending::default(),
             identities: Pending::default(),
             dead_letters: Pending::default(),
@@ -96,6 +100,7 @@ impl EventsPartition {
         let Some(last) = run.last() else { return };
         debug_assert!(run[0].offset >= self.position, "the log gives each offset once");
         self.position = last.offset + 1;
+        self.tail = Some(Tail::of(last));
         self.counts.read += run.len() as u64;
 
         let values: Vec<&[u8]> = run.iter().map(|delivered| delivered.record.value.as_ref()).collect();
@@ -444,6 +449,7 @@ pub(crate) struct DeadPartition {
     topic: String,
     decoder: WireDecoder,
     pub(crate) position: u64,
+    pub(crate) tail: Option<Tail>,
     pub(crate) rows: Pending,
 }
 
@@ -454,6 +460,7 @@ impl DeadPartition {
             topic: topic.to_owned(),
             decoder: WireDecoder::new(Shape::DeadLetter),
             position,
+            tail: None,
             rows: Pending::default(),
         }
     }
@@ -467,6 +474,7 @@ impl DeadPartition {
     fn fold_run(&mut self, run: &[Delivered]) {
         let Some(last) = run.last() else { return };
         self.position = last.offset + 1;
+        self.tail = Some(Tail::of(last));
         let values: Vec<&[u8]> = run.iter().map(|delivered| delivered.record.value.as_ref()).collect();
         let decoded = self.decoder.decode(&values);
         let mut dead = DeadRows::default();

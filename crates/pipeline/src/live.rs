@@ -12,8 +12,9 @@
 
 use arrow::array::RecordBatch;
 use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio::time::Instant;
 use tributary_eventlog::TopicInfo;
 
@@ -63,9 +64,9 @@ pub struct LiveTail {
     wait_max: Duration,
 }
 
-/// The job's end, for `run_live`.
-#[derive(Debug)]
-pub struct LiveDesk(mpsc::Receiver<Ask>);
+/// The job's end, for `run_live`. Clones are the same desk: a job that begins again takes it over.
+#[derive(Debug, Clone)]
+pub struct LiveDesk(Arc<Mutex<mpsc::Receiver<Ask>>>);
 
 #[derive(Debug)]
 pub(crate) struct Ask {
@@ -84,7 +85,7 @@ const COMMITS_KEPT_MAX: usize = 8;
 /// * `wait_max`: how long a question waits for its answer.
 pub fn live(wait_max: Duration) -> (LiveTail, LiveDesk) {
     let (asks, desk) = mpsc::channel(ASKS_WAITING_MAX);
-    (LiveTail { asks, wait_max }, LiveDesk(desk))
+    (LiveTail { asks, wait_max }, LiveDesk(Arc::new(Mutex::new(desk))))
 }
 
 impl LiveTail {
@@ -107,8 +108,8 @@ impl LiveDesk {
     }
 
     /// The next question; waits for ever once nobody can ask any more. Cancel-safe.
-    pub(crate) async fn next(&mut self) -> Ask {
-        match self.0.recv().await {
+    pub(crate) async fn next(&self) -> Ask {
+        match self.0.lock().await.recv().await {
             Some(ask) => ask,
             None => std::future::pending().await,
         }
@@ -133,8 +134,9 @@ struct KeptCommit {
 
 struct Committed {
     partition: u32,
-    /// The position before.
+    /// The table's position before and after.
     from: i64,
+    to: i64,
     batches: Vec<RecordBatch>,
 }
 
@@ -179,12 +181,12 @@ impl Kept {
         let of_partition = |batch: RecordBatch| {
             let partition = partition_of(&batch)?;
             let standing = before.standings.iter().find(|standing| standing.partition == partition)?;
-            Some(Committed { partition, from: standing.sessions_at, batches: vec![batch] })
+            Some(Committed { partition, from: standing.sessions_at, to: standing.position, batches: vec![batch] })
         };
         let sessions: Vec<Committed> = sessions.into_iter().filter_map(of_partition).collect();
         let committed = |standing: Standing| {
-            let Standing { partition, events_at, pending, .. } = standing;
-            Committed { partition, from: events_at, batches: pending }
+            let Standing { partition, position, events_at, pending, .. } = standing;
+            Committed { partition, from: events_at, to: position, batches: pending }
         };
         let events: Vec<Committed> = before.standings.into_iter().map(committed).collect();
         let all = events.iter().chain(&sessions).flat_map(|committed| &committed.batches);
@@ -198,7 +200,8 @@ impl Kept {
         metrics::gauge!("tributary_live_kept_bytes").set(self.bytes as f64);
     }
 
-    /// The batches of a partition from `from` on, as far as they are committed; `None` if they are kept no more.
+    /// The batches of a partition from `from` on, as far as they are committed: up to `now`. `None` if they are kept no
+    /// more. Where a partition was another worker's in between, what this one committed before is of no use.
     fn since<'k>(
         &'k self,
         of: impl Fn(&'k KeptCommit) -> &'k [Committed],
@@ -206,9 +209,21 @@ impl Kept {
         from: i64,
         now: i64,
     ) -> Option<Vec<&'k RecordBatch>> {
-        let of_partition = || self.commits.iter().flat_map(&of).filter(|committed| committed.partition == partition);
-        let first = of_partition().next().map_or(now, |committed| committed.from);
-        (first <= from).then(|| of_partition().flat_map(|committed| &committed.batches).collect())
+        let mut batches = Vec::new();
+        let mut first = now;
+        // From the newest back, as long as each ends where the next begins.
+        for commit in self.commits.iter().rev() {
+            let Some(committed) = of(commit).iter().find(|committed| committed.partition == partition) else {
+                continue;
+            };
+            if committed.to != first {
+                break;
+            }
+            first = committed.from;
+            batches.extend(committed.batches.iter().rev());
+        }
+        batches.reverse();
+        (first <= from).then_some(batches)
     }
 
     fn is_asked(&mut self, asked: &TailAsked) {

@@ -63,7 +63,7 @@ pub enum QueryError {
 
     #[error(
         "persons cannot be told: {links} links between ids are in the table identities, more than {links_max} \
-         (query.identity_links_max). Raise it; a link takes some 220 bytes of memory"
+         (query.identity_links_max). Raise it; a link takes some 260 bytes of memory"
     )]
     TooManyLinks { links: u64, links_max: u64 },
 

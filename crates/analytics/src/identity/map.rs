@@ -3,7 +3,7 @@
 //! In:      links (`add`), then `settle`.
 //! Out:     the person of an event (`person_of`); each id with its person and the reason (`entries`).
 //! Promise: `add` and `settle` may be mixed in any way; what comes out depends on the links alone. A `settle` looks only
-//!          at devices of which something new was said, at those that several used, and at aliases. Some 220 bytes a link.
+//!          at devices of which something new was said, at those that several used, and at aliases. Some 260 bytes a link.
 //!
 //! Order of the rules: junk ids join nothing; then unlinks; then hubs; then aliases; then shared devices.
 

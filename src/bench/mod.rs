@@ -6,6 +6,7 @@
 //!           whatever the machine. Commands, machine and figures: `docs/bench.md`.
 //! Not here: speed of single functions; a benchmark of parts says little about the line.
 
+mod compact;
 mod encoding;
 mod events;
 mod folder;
@@ -42,6 +43,8 @@ enum Part {
     Pipeline,
     /// Events a second of an exact funnel, against counting the same columns
     Query,
+    /// Events a second of a compaction, against reading and writing the same rows
+    Compact,
     /// Events a second and bytes an event of our encoding, against JSON
     Encoding,
 }
@@ -70,6 +73,7 @@ pub(crate) async fn command(args: BenchArgs) -> anyhow::Result<()> {
         Part::Ingest => ("ingest: HTTP to durable", "events/s"),
         Part::Pipeline => ("pipeline: log to lake", "events/s"),
         Part::Query => ("query: exact five-step funnel", "events/s"),
+        Part::Compact => ("compact: small files to sorted ones", "events/s"),
         Part::Encoding => ("encoding: Avro single-object to Arrow", "events/s"),
     };
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
@@ -81,6 +85,7 @@ pub(crate) async fn command(args: BenchArgs) -> anyhow::Result<()> {
             Part::Ingest => ingest::run(args.events, folder.path()).await?,
             Part::Pipeline => pipeline::run(args.events, folder.path()).await?,
             Part::Query => query::run(args.events, folder.path()).await?,
+            Part::Compact => compact::run(args.events, folder.path()).await?,
             Part::Encoding => encoding::run(args.events)?,
         };
         println!("  run {run}: {} {unit}", grouped(finding.per_second as u64));

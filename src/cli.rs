@@ -11,7 +11,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::settings::{Layers, LogKind, Role, Settings, SettingsError, process_environment};
-use crate::{bench, demo, import, lake, link, serve, sql, telemetry};
+use crate::{bench, demo, import, lake, link, ops, serve, sql, telemetry};
 
 #[derive(Parser)]
 #[command(
@@ -40,6 +40,12 @@ enum Command {
     Sql(sql::SqlArgs),
     /// See how the lake stands, compact it, sweep it, check it
     Lake(lake::LakeArgs),
+    /// How it is: lag, tables, sessions, accounting; exit code 1 when something is wrong
+    Status(ops::StatusArgs),
+    /// Check settings, machine, log and lake, and say what to do
+    Doctor(ops::DoctorArgs),
+    /// Make the lake anew from the log
+    Replay(ops::ReplayArgs),
     /// Make a signed link and pixel for a message
     Link(link::LinkArgs),
     /// Measure this machine
@@ -119,6 +125,18 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
             telemetry::start_quiet();
             lake::command(args, |data| Settings::load(layers(data_flag(data)))).await
         }
+        Command::Status(args) => {
+            telemetry::start_quiet();
+            ops::status(args, |data| Settings::load(layers(data_flag(data)))).await
+        }
+        Command::Doctor(args) => {
+            telemetry::start_quiet();
+            ops::doctor(args, |data| Settings::load(layers(data_flag(data)))).await
+        }
+        Command::Replay(args) => {
+            telemetry::start_quiet();
+            ops::replay(args, |data| Settings::load(layers(data_flag(data)))).await
+        }
         Command::Link(args) => link::command(args, |data| Settings::load(layers(data_flag(data)))),
         Command::Bench(args) => {
             telemetry::start_quiet();
@@ -150,7 +168,7 @@ impl ServeArgs {
 }
 
 /// The spelling of a choice on the command line, which is also the one in settings files.
-fn spelling(choice: &impl clap::ValueEnum) -> String {
+pub(crate) fn spelling(choice: &impl clap::ValueEnum) -> String {
     choice.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
 }
 

@@ -9,7 +9,9 @@ mod cli;
 mod settings;
 mod telemetry;
 
+mod exposition;
 mod http;
+mod ops;
 mod serve;
 
 mod import;

@@ -47,5 +47,6 @@ pub(crate) fn start_metrics() -> anyhow::Result<PrometheusHandle> {
         .install_recorder()
         .context("the metrics cannot be set up a second time in one process")?;
     tributary_ingest::describe_metrics();
+    tributary_pipeline::describe_metrics();
     Ok(handle)
 }

@@ -63,6 +63,7 @@ async fn door(bodies: &[Bytes], events: usize, dir: &Path) -> anyhow::Result<f64
         clock: Arc::new(SystemClock),
         stop: stop.clone(),
         tasks: TaskTracker::new(),
+        ledger: Arc::default(),
     };
     let router = tributary_ingest::router(settings, parts)?;
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;

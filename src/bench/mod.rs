@@ -13,6 +13,9 @@ mod folder;
 mod ingest;
 mod pipeline;
 mod query;
+mod restart;
+mod stream;
+mod usage;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -22,8 +25,33 @@ use crate::import::grouped;
 
 #[derive(clap::Args)]
 pub(crate) struct BenchArgs {
-    #[arg(value_name = "PART")]
+    #[command(subcommand)]
     part: Part,
+}
+
+#[derive(clap::Subcommand)]
+enum Part {
+    /// Durable events a second through HTTP, against the bare log
+    Ingest(PartArgs),
+    /// Events a second from log to lake, against decoding and against writing Parquet
+    Pipeline(PartArgs),
+    /// Events a second of an exact funnel, against counting the same columns
+    Query(PartArgs),
+    /// Events a second of a compaction, against reading and writing the same rows
+    Compact(PartArgs),
+    /// Events a second and bytes an event of our encoding, against JSON
+    Encoding(PartArgs),
+    /// JSON events to committed tables, checked, against ceilings and other engines on the same lines
+    Stream(Box<stream::StreamArgs>),
+    /// Seconds from start to ready with many open sessions, and what one of them costs
+    Restart(restart::RestartArgs),
+    /// The stream job of another part, in a process of its own
+    #[command(hide = true)]
+    StreamJob(stream::job::JobArgs),
+}
+
+#[derive(clap::Args)]
+struct PartArgs {
     /// Events of each run
     #[arg(long, value_name = "COUNT", default_value_t = 200_000)]
     events: usize,
@@ -35,17 +63,12 @@ pub(crate) struct BenchArgs {
     data: PathBuf,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-enum Part {
-    /// Durable events a second through HTTP, against the bare log
+#[derive(Debug, Clone, Copy)]
+enum Simple {
     Ingest,
-    /// Events a second from log to lake, against decoding and against writing Parquet
     Pipeline,
-    /// Events a second of an exact funnel, against counting the same columns
     Query,
-    /// Events a second of a compaction, against reading and writing the same rows
     Compact,
-    /// Events a second and bytes an event of our encoding, against JSON
     Encoding,
 }
 
@@ -63,30 +86,43 @@ struct Finding {
 }
 
 pub(crate) async fn command(args: BenchArgs) -> anyhow::Result<()> {
-    if args.events == 0 || args.runs == 0 {
-        return Err(UserError("--events and --runs must be 1 or more".to_owned()).into());
-    }
     if cfg!(debug_assertions) {
         eprintln!("this is a debug build: its figures mean nothing; build with --release");
     }
-    let (what, unit) = match args.part {
-        Part::Ingest => ("ingest: HTTP to durable", "events/s"),
-        Part::Pipeline => ("pipeline: log to lake", "events/s"),
-        Part::Query => ("query: exact five-step funnel", "events/s"),
-        Part::Compact => ("compact: small files to sorted ones", "events/s"),
-        Part::Encoding => ("encoding: Avro single-object to Arrow", "events/s"),
+    match args.part {
+        Part::Ingest(args) => simple(Simple::Ingest, args).await,
+        Part::Pipeline(args) => simple(Simple::Pipeline, args).await,
+        Part::Query(args) => simple(Simple::Query, args).await,
+        Part::Compact(args) => simple(Simple::Compact, args).await,
+        Part::Encoding(args) => simple(Simple::Encoding, args).await,
+        Part::Stream(args) => stream::command(*args).await,
+        Part::Restart(args) => restart::command(args).await,
+        Part::StreamJob(args) => stream::job::command(args).await,
+    }
+}
+
+async fn simple(part: Simple, args: PartArgs) -> anyhow::Result<()> {
+    if args.events == 0 || args.runs == 0 {
+        return Err(UserError("--events and --runs must be 1 or more".to_owned()).into());
+    }
+    let (what, unit) = match part {
+        Simple::Ingest => ("ingest: HTTP to durable", "events/s"),
+        Simple::Pipeline => ("pipeline: log to lake", "events/s"),
+        Simple::Query => ("query: exact five-step funnel", "events/s"),
+        Simple::Compact => ("compact: small files to sorted ones", "events/s"),
+        Simple::Encoding => ("encoding: Avro single-object to Arrow", "events/s"),
     };
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     println!("{what}, {} events, {cores} cores", grouped(args.events as u64));
     let mut rates = Vec::with_capacity(args.runs);
     for run in 1..=args.runs {
         let folder = folder::BenchFolder::make(&args.data)?;
-        let finding = match args.part {
-            Part::Ingest => ingest::run(args.events, folder.path()).await?,
-            Part::Pipeline => pipeline::run(args.events, folder.path()).await?,
-            Part::Query => query::run(args.events, folder.path()).await?,
-            Part::Compact => compact::run(args.events, folder.path()).await?,
-            Part::Encoding => encoding::run(args.events)?,
+        let finding = match part {
+            Simple::Ingest => ingest::run(args.events, folder.path()).await?,
+            Simple::Pipeline => pipeline::run(args.events, folder.path()).await?,
+            Simple::Query => query::run(args.events, folder.path()).await?,
+            Simple::Compact => compact::run(args.events, folder.path()).await?,
+            Simple::Encoding => encoding::run(args.events)?,
         };
         println!("  run {run}: {} {unit}", grouped(finding.per_second as u64));
         for ceiling in &finding.ceilings {

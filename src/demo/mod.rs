@@ -7,7 +7,7 @@
 //! Not here: any rule. The expected figures come from the data's publication (`shop`) and from the world's own
 //!           truth (`testkit::world`).
 
-mod answers;
+pub(crate) mod answers;
 mod folder;
 mod probe;
 mod report;

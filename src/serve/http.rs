@@ -30,7 +30,7 @@ pub(crate) struct Limits {
 }
 
 /// What the log, the lake and questions need beside connections.
-const OTHER_FILES: u64 = 256;
+pub(crate) const OTHER_FILES: u64 = 256;
 
 /// Raises the limit on open files as far as this process may, and keeps connections below it: a server that runs out
 /// of files cannot open its own either.

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use anyhow::{Context, anyhow};
 use axum::Router;
+use axum::http::StatusCode;
 use axum::routing::get;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::TcpListener;
@@ -26,9 +27,10 @@ use tributary_query::Engine;
 use tributary_schemas::{Clock, SystemClock};
 
 use super::http;
-use super::parts::{LogParts, open_lake, open_log};
+use super::parts::{LogParts, lake_folder, open_lake, open_log};
 use super::upkeep;
-use crate::cli::UserError;
+use crate::cli::{UserError, spelling};
+use crate::ops::{self, Observer, ObserverParts};
 use crate::settings::{Role, Settings};
 
 pub(crate) struct Line {
@@ -59,9 +61,6 @@ pub(crate) struct LineWatch {
     progress: watch::Receiver<Progress>,
 }
 
-/// How often samples of histograms are folded together when nobody reads `/metrics`; they would pile up else.
-const UPKEEP: Duration = Duration::from_secs(5);
-
 impl Line {
     /// Opens the parts and starts the roles. Serves requests when it returns.
     pub(crate) async fn start(
@@ -83,8 +82,14 @@ impl Line {
         } else {
             None
         };
+        if let Some(folder) = lake_folder(settings)
+            && let Some(told) = ops::finish_swap(&folder)?
+        {
+            tracing::info!("a replay that was cut off is finished: {told}");
+        }
         let lake = if has(Role::Pipeline) || has(Role::Query) { Some(open_lake(settings).await?) } else { None };
 
+        let ledger: Arc<tributary_ingest::Ledger> = Arc::default();
         let (unready, late_appends) = (CancellationToken::new(), TaskTracker::new());
         let mut router = Router::new().route(
             "/metrics",
@@ -102,6 +107,7 @@ impl Line {
                     clock,
                     stop: unready.clone(),
                     tasks: late_appends.clone(),
+                    ledger: ledger.clone(),
                 };
                 let door = tributary_ingest::router(settings.ingest.clone(), parts);
                 router.merge(door.map_err(|error| UserError(error.to_string()))?)
@@ -125,6 +131,24 @@ impl Line {
         }
 
         let (progress_in, progress) = watch::channel(Progress::default());
+        let observed = ObserverParts {
+            log: log.clone(),
+            lake: lake.clone(),
+            ledger,
+            progress: progress.clone(),
+            metrics,
+            clock: Arc::new(SystemClock),
+        };
+        let roles = settings.serve.roles.iter().map(|role| spelling(role)).collect();
+        // Its books begin where the lake stands, so before anybody moves it.
+        let observer = Observer::begin(settings, roles, observed).await?;
+        router = router.route(
+            "/status",
+            get({
+                let observer = observer.clone();
+                async move || status(observer.report(true).await)
+            }),
+        );
         let pipeline_stop = CancellationToken::new();
         let lake_upkeep = lake
             .as_ref()
@@ -152,13 +176,7 @@ impl Line {
         };
         let door_stop = CancellationToken::new();
         let server = tokio::spawn(http::serve(listener, router, limits, door_stop.clone()));
-        let upkeep = tokio::spawn(async move {
-            let mut tick = tokio::time::interval(UPKEEP);
-            loop {
-                tick.tick().await;
-                metrics.run_upkeep();
-            }
-        });
+        let upkeep = tokio::spawn(observer.run());
         Ok(Self {
             watch: LineWatch { addr, log, engine, progress },
             addr_file,
@@ -322,12 +340,19 @@ fn pipeline_fault(error: PipelineError) -> anyhow::Error {
     if users { UserError(format!("{error:#}")).into() } else { error }
 }
 
+fn status(report: anyhow::Result<ops::Report>) -> (StatusCode, String) {
+    match report.and_then(|report| Ok(serde_json::to_string_pretty(&report)?)) {
+        Ok(text) => (StatusCode::OK, text + "\n"),
+        Err(error) => (StatusCode::SERVICE_UNAVAILABLE, format!("log and lake cannot be looked at: {error:#}\n")),
+    }
+}
+
 fn health(stop: CancellationToken) -> Router {
     let ready = async move || {
         if stop.is_cancelled() {
-            (axum::http::StatusCode::SERVICE_UNAVAILABLE, "shutting down\n")
+            (StatusCode::SERVICE_UNAVAILABLE, "shutting down\n")
         } else {
-            (axum::http::StatusCode::OK, "ready\n")
+            (StatusCode::OK, "ready\n")
         }
     };
     Router::new().route("/healthz", get(async || "ok\n")).route("/readyz", get(ready))

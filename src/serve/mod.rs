@@ -17,8 +17,9 @@ use std::io::Write;
 use crate::settings::{self, Settings};
 use crate::telemetry;
 
+pub(crate) use http::OTHER_FILES;
 pub(crate) use line::{Line, LineWatch};
-pub(crate) use parts::listen as bind;
+pub(crate) use parts::{LogParts, existing_lake, existing_log, lake_folder, listen as bind};
 pub(crate) use stop::Signals;
 
 /// Serves until SIGINT, SIGTERM or a failure.

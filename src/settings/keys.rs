@@ -30,8 +30,13 @@ pub(crate) const FIRST_SOURCES: [(&str, bool); 2] = [("web", false), ("import", 
 
 impl Keys {
     pub(crate) fn path(data_dir: &Path) -> PathBuf {
-        data_dir.join("keys.toml")
+        keys_file(data_dir)
     }
+}
+
+/// Where secrets of this folder are written down.
+pub(crate) fn keys_file(data_dir: &Path) -> PathBuf {
+    data_dir.join("keys.toml")
 }
 
 /// Fills in the secrets nobody gave, and writes them down; `None` when nothing was missing.

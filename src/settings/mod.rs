@@ -18,12 +18,12 @@ use std::path::PathBuf;
 use serde::Deserialize;
 use tributary_ingest::IngestSettings;
 use tributary_lake::{LakeSettings, StoreOptions};
-use tributary_pipeline::PipelineSettings;
+use tributary_pipeline::{Assignment, FileText, PipelineSettings};
 use tributary_query::{QueryError, QuerySettings};
 
-pub(crate) use keys::{FIRST_SOURCES, Keys, add_missing_keys};
+pub(crate) use keys::{FIRST_SOURCES, Keys, add_missing_keys, keys_file};
 pub(crate) use layers::{DEFAULTS, Fault, Layers};
-pub(crate) use log::{LogKind, LogSettings};
+pub(crate) use log::{LogKind, LogSettings, PartitionsGrown};
 
 #[derive(Debug, Clone)]
 pub(crate) struct Settings {
@@ -69,6 +69,8 @@ pub(crate) enum TelemetryFormat {
 pub(crate) struct TelemetrySettings {
     pub(crate) format: TelemetryFormat,
     pub(crate) filter: String,
+    pub(crate) observe_interval_ms: u64,
+    pub(crate) books_interval_ms: u64,
 }
 
 #[derive(Deserialize)]
@@ -179,7 +181,14 @@ impl Settings {
         };
         let lake = lake.settings(url, environment);
         query.spill_dir = query.spill_dir.filter(|dir| !dir.as_os_str().is_empty());
-        let (ingest, pipeline) = (merged.section("ingest"), merged.section("pipeline"));
+        let ingest = merged.section("ingest");
+        let mut pipeline: PipelineSettings = merged.section("pipeline");
+        pipeline.accept_grown_partitions = log.partitions_grown == PartitionsGrown::Accept;
+        pipeline.channel_rules_text = match pipeline.channel_rules.as_str() {
+            "tributary" | "ga4" => None,
+            path => file_text(path),
+        };
+        pipeline.currency_rates_text = file_text(&pipeline.currency_rates_file);
         Self { serve, log, ingest, pipeline, lake, query, telemetry: merged.section("telemetry") }
     }
 
@@ -210,8 +219,17 @@ impl Settings {
                     .to_owned(),
             );
         }
+        if self.log.kind == LogKind::Embedded && self.pipeline.assignment == Assignment::Group {
+            faults.push(
+                "pipeline.assignment is \"group\", which needs log.kind = \"kafka\": the embedded log belongs to one process"
+                    .to_owned(),
+            );
+        }
         faults.extend(self.log.check());
         faults.extend(self.lake.check());
+        if self.telemetry.observe_interval_ms == 0 {
+            faults.push("telemetry.observe_interval_ms is 0; give at least 1, best 5000".to_owned());
+        }
         if let Err(error) = tracing_subscriber::EnvFilter::try_new(&self.telemetry.filter) {
             faults.push(format!("telemetry.filter cannot be read: {error}; write for example info"));
         }
@@ -235,6 +253,11 @@ impl Settings {
         }
         faults
     }
+}
+
+/// The text of a file a setting names; that it cannot be read is told with the other faults.
+fn file_text(path: &str) -> FileText {
+    (!path.is_empty()).then(|| std::fs::read_to_string(path).map_err(|error| error.to_string()))
 }
 
 /// Whether a fault's text speaks of the knob at `key`: by its whole name or, in the faults of its own section, by the

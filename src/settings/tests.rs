@@ -141,12 +141,12 @@ fn faults_of_every_kind_are_told_in_one_round() {
 
 #[test]
 fn a_rule_is_not_told_as_broken_by_a_default() {
-    // 31 of 30 minutes: with the faulty gap replaced by its default, the rule on both would fail.
+    // Ten minutes at most: with the faulty gap replaced by its default, 30 minutes, the rule on both would fail.
     let dir = tempfile::tempdir().unwrap();
     let file = write(
         dir.path(),
-        "[pipeline]\nsession_gap_ms = 'ten minutes'\nsession_duration_ms_max = 600000\n[serve]\nroles = ['ingest']\n\
-         [log]\nkind = 'kafak'\n",
+        "[pipeline]\nsession_preset = 'custom'\nsession_gap_ms = 'ten minutes'\nsession_duration_ms_max = 600000\n\
+         [serve]\nroles = ['ingest']\n[log]\nkind = 'kafak'\n",
     );
     let error = Settings::load(Layers { file: Some(file), ..layers() }).unwrap_err();
     assert_eq!(error.faults.len(), 2, "{error}");

@@ -24,13 +24,16 @@ mod other_engine;
 mod sdk;
 
 // The line under fire.
+mod kafka_changes;
 mod kill_loop;
 mod replay;
+mod workers;
 
 // The commands and the demo.
 mod cli;
 mod demo;
 mod import;
 mod lake;
+mod ops;
 mod settings;
 mod shell;

@@ -70,12 +70,7 @@ pub(crate) async fn lake_comes_back(home: &Home, cuts: (&str, &str), before: &[T
     // A polite stop takes in all the log holds; the next start only reads.
     assert!(again.start().await.stop().await.success());
     let server = again.start().await;
-    for ((table, before), (_, after)) in before.iter().zip(all_rows(&server).await) {
-        assert_eq!(before.len(), after.len(), "{table}: rows after a replay with commit_rows_max {commit_rows_max}");
-        for (before, after) in before.iter().zip(&after) {
-            assert_eq!(before, after, "{table}, replayed with commit_rows_max {commit_rows_max}");
-        }
-    }
+    same_rows(before, &all_rows(&server).await, &format!("replayed with commit_rows_max {commit_rows_max}"));
     assert!(server.stop().await.success());
 }
 
@@ -96,6 +91,15 @@ async fn a_lake_deleted_again_and_again_while_events_come_in_still_balances() {
     }
     assert!(home.start().await.stop().await.success());
     audit::all_is_well(&home.start().await, &load.ledger()).await;
+}
+
+pub(crate) fn same_rows(before: &[TableRows], after: &[TableRows], when: &str) {
+    for ((table, before), (_, after)) in before.iter().zip(after) {
+        assert_eq!(before.len(), after.len(), "{table}: rows, {when}");
+        for (before, after) in before.iter().zip(after) {
+            assert_eq!(before, after, "{table}, {when}");
+        }
+    }
 }
 
 /// A table's name, and its rows without what depends on where commits were cut.

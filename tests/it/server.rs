@@ -126,6 +126,21 @@ impl Home {
         command
     }
 
+    /// Another command of the same program, with the settings of this home.
+    pub(crate) fn tool(&self, arguments: &[&str]) -> std::process::Command {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_tributary"));
+        command
+            .arg("--settings")
+            .arg(self.dir.path().join("it.toml"))
+            .args(arguments)
+            .env_clear()
+            .envs(std::env::vars_os().filter(|(name, _)| !name.to_string_lossy().starts_with("TRIBUTARY")))
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
+            .current_dir(self.dir.path())
+            .stdin(Stdio::null());
+        command
+    }
+
     /// Starts it and waits until it answers.
     pub(crate) async fn start(&self) -> Server<'_> {
         let mut starting = self.spawn();
@@ -144,6 +159,11 @@ impl Home {
     pub(crate) fn spawn(&self) -> Server<'_> {
         // The address of the last life must not pass for that of the next.
         drop(std::fs::remove_file(self.data_dir.join("listen.addr")));
+        self.spawn_beside()
+    }
+
+    /// Starts it beside another that serves the same data: a worker without a door, of which no address is known.
+    pub(crate) fn spawn_beside(&self) -> Server<'_> {
         let child = self.command("127.0.0.1:0").spawn().unwrap();
         let client = reqwest::Client::builder().timeout(Duration::from_secs(60)).no_proxy().build().unwrap();
         Server { home: self, child, client, address: None }
@@ -283,11 +303,29 @@ impl Server<'_> {
         self.child.kill().await.unwrap();
     }
 
+    /// The same, for one whose place another process takes.
+    pub(crate) async fn kill_where_it_is(&mut self) {
+        self.child.kill().await.unwrap();
+    }
+
     /// Asks it to stop (SIGTERM) and does not wait.
     pub(crate) fn ask_to_stop(&self) {
+        self.signal("-TERM");
+    }
+
+    /// Stops it where it stands (SIGSTOP), until `thaw`: it holds what it holds and hears nothing.
+    pub(crate) fn freeze(&self) {
+        self.signal("-STOP");
+    }
+
+    pub(crate) fn thaw(&self) {
+        self.signal("-CONT");
+    }
+
+    fn signal(&self, name: &str) {
         let id = self.child.id().expect("it has not been waited for").to_string();
-        let status = std::process::Command::new("kill").args(["-TERM", &id]).status().unwrap();
-        assert!(status.success(), "kill -TERM {id}");
+        let status = std::process::Command::new("kill").args([name, &id]).status().unwrap();
+        assert!(status.success(), "kill {name} {id}");
     }
 
     /// Asks it to stop and waits until it has.

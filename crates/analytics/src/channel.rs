@@ -162,7 +162,7 @@ fn channel_of_referrer(hints: &TouchHints<'_>) -> Option<&'static str> {
 
 /// One host, or one within the other: shop.example.com and www.example.com. Two sister hosts are not seen as one here;
 /// that needs the list of public suffixes.
-fn same_site(host: &str, own: &str) -> bool {
+pub(crate) fn same_site(host: &str, own: &str) -> bool {
     let host = host.strip_prefix("www.").unwrap_or(host);
     let own = own.strip_prefix("www.").unwrap_or(own);
     let within = |inner: &str, outer: &str| inner.strip_suffix(outer).is_some_and(|rest| rest.ends_with('.'));

@@ -21,3 +21,5 @@ pub mod experiment;
 pub mod session;
 
 pub mod channel;
+
+pub mod enrich;

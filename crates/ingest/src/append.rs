@@ -12,6 +12,7 @@ use tributary_eventlog::{Ack, LogError, Record, partition_for};
 use tributary_schemas::wire::{encode_dead_letter, encode_event};
 use tributary_schemas::{DeadLetter, DeadReason, Event};
 
+use crate::ledger::Taken;
 use crate::refusal::Refusal;
 use crate::router::Door;
 use crate::telling;
@@ -67,6 +68,14 @@ async fn append_all(door: &Door, accepted: Accepted) -> Result<Durable, Refusal>
     let event_count = events.len() - too_large.len();
     if let Some(first) = events.first() {
         telling::accepted(&first.source, &first.dialect, event_count as u64);
+    }
+    // All of one request has one source and one time of receipt.
+    let of_request = events.first().map(|event| (event.source.as_str(), event.ingest_time_us)).or_else(|| {
+        letters.first().map(|letter| (letter.source.as_deref().unwrap_or_default(), letter.ingest_time_us))
+    });
+    if let Some((source, ingest_time_us)) = of_request {
+        let taken = Taken { events: event_count as u64, dead_letters: letters.len() as u64 };
+        door.parts.ledger.add(source, ingest_time_us, taken);
     }
     for letter in &letters {
         telling::dead_lettered(letter.source.as_deref(), letter.reason);

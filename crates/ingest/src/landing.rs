@@ -1,7 +1,7 @@
 //! What an address says: host, path, query, campaign marks and ad click ids.
 //!
 //! In:      the address of a page, whole or from its path on, and of its referrer.
-//! Out:     the event's url and attribution columns.
+//! Out:     the event's url and attribution columns; of the referrer its host, and the words of a search.
 //! Promise: what the sender said in so many words wins over what the address says; only empty columns are filled.
 
 use tributary_schemas::Event;
@@ -66,6 +66,48 @@ pub(crate) fn host_of(address: &str) -> Option<String> {
     url.host_str().filter(|host| !host.is_empty()).map(str::to_lowercase)
 }
 
+/// Search engines by name, with the parameters that hold what was searched for. Short on purpose: nearly all engines keep
+/// the words to themselves today, and the query of any other site is none of our business.
+const ENGINES: &[(&str, &[&str])] = &[
+    ("google", &["q"]),
+    ("bing", &["q"]),
+    ("yahoo", &["p", "q"]),
+    ("duckduckgo", &["q"]),
+    ("yandex", &["text"]),
+    ("baidu", &["wd", "word"]),
+    ("naver", &["query"]),
+    ("seznam", &["q"]),
+    ("sogou", &["query"]),
+    ("so", &["q"]),
+    ("daum", &["q"]),
+    ("ecosia", &["q"]),
+    ("qwant", &["q"]),
+    ("startpage", &["query"]),
+    ("brave", &["q"]),
+    ("kagi", &["q"]),
+    ("mojeek", &["q"]),
+    ("ask", &["q"]),
+    ("aol", &["q"]),
+];
+
+/// The words a search engine passed on in a referring address. Of other sites' queries nothing is kept.
+pub(crate) fn term_of(address: &str) -> Option<String> {
+    let url = Url::parse(address.trim()).ok()?;
+    let host = url.host_str()?.to_lowercase();
+    let (mut rest, _) = host.rsplit_once('.')?;
+    if let Some((before, "co" | "com" | "ne" | "or")) = rest.rsplit_once('.') {
+        rest = before;
+    }
+    let (before, name) = rest.rsplit_once('.').unwrap_or(("", rest));
+    // Not mail.google.com and not docs.google.com: what is searched for there is one's own.
+    let nearest = before.rsplit('.').next().unwrap_or_default();
+    let is_search_page = matches!(nearest, "" | "www" | "m" | "search" | "images") || nearest.len() == 2;
+    let (_, parameters) = ENGINES.iter().find(|(engine, _)| *engine == name).filter(|_| is_search_page)?;
+    let found = url.query_pairs().find(|(name, _)| parameters.contains(&&**name));
+    let term = found.map(|(_, words)| words.replace('\0', "").trim().to_owned());
+    term.filter(|term| !term.is_empty())
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
@@ -94,6 +136,22 @@ mod tests {
     fn a_path_alone_is_an_address_too() {
         let event = filled("/p?gclid=1");
         assert_eq!((event.url_host, event.url_path.as_deref(), event.gclid.as_deref()), (None, Some("/p"), Some("1")));
+    }
+
+    #[test]
+    fn a_search_engine_gives_its_words_and_no_other_site_does() {
+        for (address, term) in [
+            ("https://www.google.de/search?hl=de&q=rote+schuhe", Some("rote schuhe")),
+            ("https://de.search.yahoo.com/search?p=red%20shoes", Some("red shoes")),
+            ("https://yandex.ru/search/?text=%D0%BE%D0%B1%D1%83%D0%B2%D1%8C", Some("обувь")),
+            ("https://www.google.com/", None),
+            ("https://www.google.com/search?q=+", None),
+            ("https://mail.google.com/mail/?q=my+doctor", None),
+            ("https://shop.example/search?q=red+shoes", None),
+            ("not an address", None),
+        ] {
+            assert_eq!(term_of(address).as_deref(), term, "{address}");
+        }
     }
 
     #[test]

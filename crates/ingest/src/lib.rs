@@ -28,11 +28,13 @@ mod network;
 mod text;
 
 mod append;
+mod ledger;
 mod refusal;
 mod telling;
 
 pub mod ticket;
 
+pub use ledger::{Ledger, Taken};
 pub use router::{Parts, SetupError, router};
 pub use settings::{IngestSettings, WriteKey};
 pub use telling::describe_metrics;

@@ -22,6 +22,7 @@ use tributary_schemas::Clock;
 
 use crate::dialect::{pixel, redirect, segment};
 use crate::intake::Room;
+use crate::ledger::Ledger;
 use crate::refusal::json_answer;
 use crate::settings::IngestSettings;
 use crate::telling;
@@ -38,6 +39,8 @@ pub struct Parts {
     /// Owns the appends that outlive their answer (pixels, redirects). On the way down, after the server has
     /// stopped: `tasks.close()`, then `tasks.wait()`, then close the log.
     pub tasks: TaskTracker,
+    /// Where what was taken is counted, for the books.
+    pub ledger: Arc<Ledger>,
 }
 
 /// The settings cannot stand: every fault, one a line.

@@ -13,12 +13,14 @@ use tributary_analytics::session::{Observed, Sessionizer};
 use tributary_eventlog::Delivered;
 use tributary_schemas::wire::{BATCH_ROWS_MAX, Shape, WireDecoder};
 use tributary_schemas::{DeadReason, EventFlags, EventKind, Exposure, Table};
-use xxhash_rust::xxh3::Xxh3;
+use xxhash_rust::xxh3::xxh3_64;
 
 use crate::columns::{array, day_of, in_calendar, int, int_at, keep_rows, money, text, text_at};
 use crate::dedup::{RecentIds, Verdict, derived_id, id_hash};
+use crate::enrich::{self, Enrichment};
 use crate::pending::Pending;
 use crate::session_rows;
+use crate::tail::Tail;
 
 /// How many of each thing were met since the last commit.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -49,8 +51,11 @@ pub(crate) struct EventsPartition {
     decoder: WireDecoder,
     pub(crate) ids: RecentIds,
     pub(crate) sessions: Sessionizer,
+    pub(crate) enrich: Enrichment,
     /// The log position after everything folded in so far.
     pub(crate) position: u64,
+    /// The last record folded in; `None` before the first of this life.
+    pub(crate) tail: Option<Tail>,
     pub(crate) events: Pending,
     pub(crate) identities: Pending,
     pub(crate) dead_letters: Pending,
@@ -65,7 +70,9 @@ impl EventsPartition {
             decoder: WireDecoder::new(Shape::Event),
             ids,
             sessions,
+            enrich: Enrichment::new(Arc::default()),
             position,
+            tail: None,
             events: Pending::default(),
             identities: Pending::default(),
             dead_letters: Pending::default(),
@@ -92,6 +99,7 @@ impl EventsPartition {
         let Some(last) = run.last() else { return };
         debug_assert!(run[0].offset >= self.position, "the log gives each offset once");
         self.position = last.offset + 1;
+        self.tail = Some(Tail::of(last));
         self.counts.read += run.len() as u64;
 
         let values: Vec<&[u8]> = run.iter().map(|delivered| delivered.record.value.as_ref()).collect();
@@ -137,7 +145,7 @@ impl EventsPartition {
         let rows = batch.num_rows();
         let (sources, event_ids) = (text(batch, "source"), text(batch, "event_id"));
         let ingest_times = int(batch, "ingest_time_us");
-        let hasher = ContentHasher::new(batch);
+        let mut hasher = ContentHasher::new(batch);
 
         let mut keep = vec![true; rows];
         let mut hashes = Vec::with_capacity(rows);
@@ -149,13 +157,18 @@ impl EventsPartition {
             hashes.push(content_hash);
             // Its content may have been kept under an id of its own while another event had this one, which since has
             // been forgotten.
-            let own_id = derived_id(event_id, content_hash);
-            let mut verdict = match self.ids.knows(id_hash(source, &own_id), content_hash, ingest_time_us) {
+            let kept_under_own_id = self.ids.has_derived() && {
+                let own_id = derived_id(event_id, content_hash);
+                self.ids.knows(id_hash(source, &own_id), content_hash, ingest_time_us)
+            };
+            let mut verdict = match kept_under_own_id {
                 true => Verdict::Duplicate,
                 false => self.ids.observe(id_hash(source, event_id), content_hash, ingest_time_us),
             };
             if verdict == Verdict::Collision {
+                let own_id = derived_id(event_id, content_hash);
                 verdict = self.ids.observe(id_hash(source, &own_id), content_hash, ingest_time_us);
+                self.ids.note_derived(ingest_time_us);
                 if verdict == Verdict::New {
                     self.counts.collisions += 1;
                     renamed.push((row, own_id));
@@ -178,7 +191,8 @@ impl EventsPartition {
         }
         let completed = complete(batch, offsets, &hashes, &renamed, self.partition);
         let kept = if keep.iter().all(|kept| *kept) { completed } else { keep_rows(&completed, &keep) };
-        self.sessionize(kept)
+        let enriched = self.enrich.apply(&kept);
+        self.sessionize(enriched)
     }
 
     /// Puts each row into its session, and marks those that came too late for one.
@@ -189,7 +203,7 @@ impl EventsPartition {
             if !reader.is_activity(row) {
                 continue;
             }
-            if self.sessions.observe(reader.key(row), reader.event(row)) == Observed::Late {
+            if self.sessions.observe(reader.key(row), &reader.event(row)) == Observed::Late {
                 self.counts.late += 1;
                 let flags = flags.get_or_insert_with(|| int(&batch, "flags").values().to_vec());
                 flags[row] |= EventFlags::LATE.0;
@@ -207,7 +221,7 @@ impl EventsPartition {
         let reader = session_rows::EventReader::new(rows);
         for row in 0..rows.num_rows() {
             if reader.is_activity(row) {
-                self.sessions.observe(reader.key(row), reader.event(row));
+                self.sessions.observe(reader.key(row), &reader.event(row));
             }
         }
     }
@@ -225,7 +239,6 @@ fn complete(
     let mut columns: Vec<ArrayRef> = batch.columns().to_vec();
     let index_of = |name: &str| batch.schema().index_of(name).expect("a column of our own schema");
 
-    columns[index_of("channel")] = session_rows::channels(batch);
     if !renamed.is_empty() {
         let (ids, clients) = (text(batch, "event_id"), text(batch, "client_event_id"));
         let mut new_ids: Vec<String> = (0..rows).map(|row| ids.value(row).to_owned()).collect();
@@ -253,6 +266,7 @@ fn complete(
     columns.push(Arc::new(Int64Array::from(hashes.to_vec())));
     columns.push(Arc::new(Int32Array::from(vec![partition.cast_signed(); rows])));
     columns.push(Arc::new(Int64Array::from_iter_values(offsets.iter().map(|offset| offset.cast_signed()))));
+    columns.extend(enrich::empty_columns(rows));
     columns.push(Arc::new(Date32Array::from_iter_values(times.values().iter().map(|time| day_of(*time)))));
     RecordBatch::try_new(Table::Events.arrow_schema(), columns).expect("the columns of `events`, in order")
 }
@@ -278,10 +292,18 @@ fn replace(batch: &RecordBatch, name: &str, column: ArrayRef) -> RecordBatch {
 /// What an event says, as one number: everything a retry repeats and nothing it may change (times of
 /// sending and receipt, the corrected time, what the door took from headers or concluded from them).
 struct ContentHasher<'b> {
-    texts: Vec<&'b StringArray>,
+    texts: Vec<ContentText<'b>>,
     client_times: &'b Int64Array,
     values: &'b Decimal128Array,
     exposures: &'b ListArray,
+    /// What the event says, in one piece: hashing it so takes a third of the time that 80 small pieces take.
+    said: Vec<u8>,
+}
+
+/// A text column, or that it holds nothing at all: then it need not be looked at for each row.
+enum ContentText<'b> {
+    Empty,
+    Some(&'b StringArray),
 }
 
 impl<'b> ContentHasher<'b> {
@@ -328,35 +350,47 @@ impl<'b> ContentHasher<'b> {
 
     fn new(batch: &'b RecordBatch) -> Self {
         Self {
-            texts: Self::TEXTS.iter().map(|name| text(batch, name)).collect(),
+            texts: Self::TEXTS.iter().map(|name| ContentText::of(text(batch, name))).collect(),
             client_times: int(batch, "client_time_us"),
             values: money(batch, "value"),
             exposures: array(batch, "exposures").as_list::<i32>(),
+            said: Vec::with_capacity(1_024),
         }
     }
 
-    fn hash(&self, row: usize) -> i64 {
-        let mut hasher = Xxh3::new();
+    fn hash(&mut self, row: usize) -> i64 {
+        const NULL: [u8; 8] = u64::MAX.to_le_bytes();
+        let said = &mut self.said;
+        said.clear();
         // Lengths keep ("ab", "c") and ("a", "bc") apart; null is no length a text can have.
-        let mut add = |text: Option<&str>| {
-            hasher.update(&text.map_or(u64::MAX, |text| text.len() as u64).to_le_bytes());
-            hasher.update(text.unwrap_or_default().as_bytes());
+        let add = |said: &mut Vec<u8>, text: Option<&str>| {
+            said.extend_from_slice(&text.map_or(NULL, |text| (text.len() as u64).to_le_bytes()));
+            said.extend_from_slice(text.unwrap_or_default().as_bytes());
         };
         for texts in &self.texts {
-            add(text_at(texts, row));
+            match texts {
+                ContentText::Empty => said.extend_from_slice(&NULL),
+                ContentText::Some(texts) => add(said, text_at(texts, row)),
+            }
         }
         if self.exposures.is_valid(row) {
             for shown in session_rows::exposures_of(&self.exposures.value(row)) {
                 let Exposure { experiment, variant, decision_id, probability } = shown;
                 for text in [Some(experiment), Some(variant), decision_id, probability.map(|ratio| ratio.to_string())] {
-                    add(text.as_deref());
+                    add(said, text.as_deref());
                 }
             }
         }
-        hasher.update(&int_at(self.client_times, row).unwrap_or(i64::MIN).to_le_bytes());
+        said.extend_from_slice(&int_at(self.client_times, row).unwrap_or(i64::MIN).to_le_bytes());
         let value = self.values.is_valid(row).then(|| self.values.value(row));
-        hasher.update(&value.unwrap_or(i128::MIN).to_le_bytes());
-        hasher.digest().cast_signed()
+        said.extend_from_slice(&value.unwrap_or(i128::MIN).to_le_bytes());
+        xxh3_64(said).cast_signed()
+    }
+}
+
+impl<'b> ContentText<'b> {
+    fn of(texts: &'b StringArray) -> Self {
+        if texts.null_count() == texts.len() { Self::Empty } else { Self::Some(texts) }
     }
 }
 
@@ -450,6 +484,7 @@ pub(crate) struct DeadPartition {
     topic: String,
     decoder: WireDecoder,
     pub(crate) position: u64,
+    pub(crate) tail: Option<Tail>,
     pub(crate) rows: Pending,
 }
 
@@ -460,6 +495,7 @@ impl DeadPartition {
             topic: topic.to_owned(),
             decoder: WireDecoder::new(Shape::DeadLetter),
             position,
+            tail: None,
             rows: Pending::default(),
         }
     }
@@ -473,6 +509,7 @@ impl DeadPartition {
     fn fold_run(&mut self, run: &[Delivered]) {
         let Some(last) = run.last() else { return };
         self.position = last.offset + 1;
+        self.tail = Some(Tail::of(last));
         let values: Vec<&[u8]> = run.iter().map(|delivered| delivered.record.value.as_ref()).collect();
         let decoded = self.decoder.decode(&values);
         let mut dead = DeadRows::default();

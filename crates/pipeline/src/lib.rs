@@ -6,23 +6,30 @@
 //!           log gives the same rows; what is late, doubled or unreadable is kept apart and counted.
 //! Not here: HTTP, SQL, campaigns; what a session is (that is `analytics`).
 //!
-//! Read `job` first: it is the loop. `commit` says in which order the tables move and what a crash does.
+//! Read `job` first: it is the loop, and `source` what it polls. `commit` says in which order the tables move and what a crash does.
 
 mod aside;
 mod catch_up;
 mod columns;
 mod commit;
 mod dedup;
+mod enrich;
+mod enrich_rules;
 mod error;
 mod fold;
 mod job;
+mod messages;
 mod needed;
+mod observe;
 mod pending;
 mod recover;
 mod session_rows;
 pub mod settings;
+mod source;
+mod tail;
 
 pub use error::{Advice, PipelineError};
 pub use job::{GROUP, Parts, Progress, Summary, run};
 pub use needed::needed;
-pub use settings::PipelineSettings;
+pub use observe::{PartitionStanding, Standing, Tables, describe_metrics, rule_fingerprint};
+pub use settings::{Assignment, FileText, PipelineSettings};

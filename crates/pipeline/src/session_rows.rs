@@ -1,8 +1,8 @@
-//! Between Arrow and `analytics`: events as sessions see them, sessions as rows, channels of touches.
+//! Between Arrow and `analytics`: events as sessions see them, sessions as rows.
 //!
 //! In:       batches with the columns of `events`; changes of sessions.
-//! Out:      `SessionEvent`s; the rows of `sessions`; the column `channel`.
-//! Promise:  nothing is decided here: what a session or a channel is, `analytics` says.
+//! Out:      `SessionEvent`s; the rows of `sessions`.
+//! Promise:  nothing is decided here: what a session is, `analytics` says.
 
 use arrow::array::{
     Array, ArrayRef, AsArray, BooleanArray, Date32Array, Decimal128Array, Float64Builder, Int32Array, Int64Array,
@@ -10,11 +10,9 @@ use arrow::array::{
 };
 use arrow::buffer::OffsetBuffer;
 use arrow::datatypes::{DataType, Float64Type};
-use std::collections::HashMap;
 use std::sync::Arc;
-use tributary_analytics::channel::{TouchHints, classify};
 use tributary_analytics::session::{
-    Session, SessionChange, SessionEvent, SessionKey, Tombstone, Touch, belongs_to_session,
+    Change, Changes, Session, SessionEvent, SessionKey, Shown, Touch, belongs_to_session,
 };
 use tributary_schemas::columns::{exposure_fields, value_fields};
 use tributary_schemas::{EngagementClass, EventKind, Exposure, Table};
@@ -37,23 +35,36 @@ pub(crate) struct EventReader<'b> {
     url_hosts: &'b StringArray,
     url_paths: &'b StringArray,
     device_classes: &'b StringArray,
+    browsers: &'b StringArray,
+    systems: &'b StringArray,
     countries: &'b StringArray,
+    regions: &'b StringArray,
     channels: &'b StringArray,
     campaign_ids: &'b StringArray,
     utm_sources: &'b StringArray,
     utm_mediums: &'b StringArray,
+    utm_terms: &'b StringArray,
+    creative_ids: &'b StringArray,
+    ad_ids: &'b StringArray,
+    message_ids: &'b StringArray,
     referrer_hosts: &'b StringArray,
+    referrer_mediums: &'b StringArray,
+    referrer_sources: &'b StringArray,
     currencies: &'b StringArray,
-    click_ids: [&'b StringArray; CLICK_IDS.len()],
+    /// Those a row of the batch has: most batches have few of them.
+    click_ids: Vec<(&'static str, &'b StringArray)>,
     times: &'b Int64Array,
+    ingest_times: &'b Int64Array,
     offsets: &'b Int64Array,
     values: &'b Decimal128Array,
     exposures: &'b ListArray,
+    /// The exposures of all rows; `exposures` says which are whose.
+    shown: Vec<Shown<'b>>,
 }
 
 impl<'b> EventReader<'b> {
     /// What it needs of the table `events`, besides `CLICK_IDS`.
-    const COLUMNS: [&'static str; 22] = [
+    const COLUMNS: [&'static str; 32] = [
         "event_id",
         "source",
         "session_key",
@@ -65,14 +76,24 @@ impl<'b> EventReader<'b> {
         "url_host",
         "url_path",
         "device_class",
+        "browser",
+        "os",
         "country",
+        "region",
         "channel",
         "campaign_id",
         "utm_source",
         "utm_medium",
+        "utm_term",
+        "creative_id",
+        "ad_id",
+        "message_id",
         "referrer_host",
+        "referrer_medium",
+        "referrer_source",
         "currency",
         "event_time_us",
+        "ingest_time_us",
         "log_offset",
         "value",
         "exposures",
@@ -96,18 +117,29 @@ impl<'b> EventReader<'b> {
             url_hosts: text("url_host"),
             url_paths: text("url_path"),
             device_classes: text("device_class"),
+            browsers: text("browser"),
+            systems: text("os"),
             countries: text("country"),
+            regions: text("region"),
             channels: text("channel"),
             campaign_ids: text("campaign_id"),
             utm_sources: text("utm_source"),
             utm_mediums: text("utm_medium"),
+            utm_terms: text("utm_term"),
+            creative_ids: text("creative_id"),
+            ad_ids: text("ad_id"),
+            message_ids: text("message_id"),
             referrer_hosts: text("referrer_host"),
+            referrer_mediums: text("referrer_medium"),
+            referrer_sources: text("referrer_source"),
             currencies: text("currency"),
-            click_ids: CLICK_IDS.map(text),
+            click_ids: present(CLICK_IDS.map(|name| (name, text(name)))).collect(),
             times: int(batch, "event_time_us"),
+            ingest_times: int(batch, "ingest_time_us"),
             offsets: int(batch, "log_offset"),
             values: money(batch, "value"),
             exposures: array(batch, "exposures").as_list::<i32>(),
+            shown: shown_in(array(batch, "exposures").as_list::<i32>()),
         }
     }
 
@@ -120,39 +152,83 @@ impl<'b> EventReader<'b> {
         SessionKey { source: self.sources.value(row), session_key: self.session_keys.value(row) }
     }
 
-    pub(crate) fn event(&self, row: usize) -> SessionEvent {
-        let shared = |texts: &StringArray| text_at(texts, row).map(Arc::from);
-        let boxed = |texts: &StringArray| text_at(texts, row).map(Box::from);
-        let (time_us, offset) = (self.times.value(row), self.offsets.value(row));
-        let mut event = SessionEvent::plain(time_us, offset, self.event_ids.value(row), self.kind(row));
-        event.engagement_class = EngagementClass::parse(self.classes.value(row)).unwrap_or(EngagementClass::Unknown);
-        event.anonymous_id = shared(self.anonymous_ids);
-        event.user_id = shared(self.user_ids);
-        event.account_id = shared(self.account_ids);
-        event.url_host = shared(self.url_hosts);
-        event.url_path = shared(self.url_paths);
-        event.device_class = shared(self.device_classes);
-        event.country = shared(self.countries);
-        event.touch = Touch {
-            channel: boxed(self.channels),
-            campaign_id: boxed(self.campaign_ids),
-            utm_source: boxed(self.utm_sources),
-            utm_medium: boxed(self.utm_mediums),
-            referrer_host: boxed(self.referrer_hosts),
-            click_id: SessionEvent::click_id(CLICK_IDS.into_iter().zip(self.click_ids.map(|ids| text_at(ids, row)))),
+    pub(crate) fn event(&self, row: usize) -> SessionEvent<'_> {
+        let text = |texts: &'b StringArray| text_at(texts, row);
+        let click_id = self.click_ids.iter().find_map(|(kind, ids)| Some((*kind, text_at(ids, row)?)));
+        let ends = self.exposures.value_offsets();
+        // An absent list has no items.
+        let [from, to] = [ends[row], ends[row + 1]].map(|end| end as usize - ends[0] as usize);
+        SessionEvent {
+            ingest_time_us: self.ingest_times.value(row),
+            engagement_class: EngagementClass::parse(self.classes.value(row)).unwrap_or(EngagementClass::Unknown),
+            anonymous_id: text(self.anonymous_ids),
+            user_id: text(self.user_ids),
+            account_id: text(self.account_ids),
+            url_host: text(self.url_hosts),
+            url_path: text(self.url_paths),
+            device_class: text(self.device_classes),
+            browser: text(self.browsers),
+            os: text(self.systems),
+            country: text(self.countries),
+            region: text(self.regions),
+            touch: Touch {
+                channel: text(self.channels),
+                campaign_id: text(self.campaign_ids),
+                utm_source: text(self.utm_sources),
+                utm_medium: text(self.utm_mediums),
+                utm_term: text(self.utm_terms),
+                creative_id: text(self.creative_ids),
+                ad_id: text(self.ad_ids),
+                message_id: text(self.message_ids),
+                referrer_host: text(self.referrer_hosts),
+                referrer_medium: text(self.referrer_mediums),
+                referrer_source: text(self.referrer_sources),
+                click_id,
+            },
+            // The lake's decimal has 18 digits, so what comes out of it fits.
+            value_micros: self.values.is_valid(row).then(|| self.values.value(row) as i64),
+            currency: text(self.currencies),
+            exposures: if self.exposures.is_valid(row) { &self.shown[from..to] } else { &[] },
+            ..SessionEvent::plain(
+                self.times.value(row),
+                self.offsets.value(row),
+                self.event_ids.value(row),
+                self.kind(row),
+            )
         }
-        .boxed();
-        // The lake's decimal has 18 digits, so what comes out of it fits.
-        event.value_micros = self.values.is_valid(row).then(|| self.values.value(row) as i64);
-        event.currency = shared(self.currencies);
-        event.exposures = self.exposures.is_valid(row).then(|| exposures_of(&self.exposures.value(row)));
-        event
     }
 
     fn kind(&self, row: usize) -> EventKind {
         // A kind written by a newer version is activity of some sort to us.
         EventKind::parse(self.kinds.value(row)).unwrap_or(EventKind::Custom)
     }
+}
+
+/// The columns that say something, of these.
+fn present<'b>(
+    columns: impl IntoIterator<Item = (&'static str, &'b StringArray)>,
+) -> impl Iterator<Item = (&'static str, &'b StringArray)> {
+    columns.into_iter().filter(|(_, texts)| texts.null_count() < texts.len())
+}
+
+/// The items of all lists of the column, one after the other, from the first list's first.
+fn shown_in(column: &ListArray) -> Vec<Shown<'_>> {
+    let ends = column.value_offsets();
+    let (first, last) = (ends[0] as usize, ends[column.len()] as usize);
+    if first == last {
+        return Vec::new();
+    }
+    let items = column.values().as_struct();
+    let [experiments, variants, decisions] = [0, 1, 2].map(|index| items.column(index).as_string::<i32>());
+    let probabilities = items.column(3).as_primitive::<Float64Type>();
+    (first..last)
+        .map(|item| Shown {
+            experiment: text_at(experiments, item).unwrap_or_default(),
+            variant: text_at(variants, item).unwrap_or_default(),
+            decision_id: text_at(decisions, item),
+            probability: probabilities.is_valid(item).then(|| probabilities.value(item)),
+        })
+        .collect()
 }
 
 pub(crate) fn exposures_of(list: &ArrayRef) -> Box<[Exposure]> {
@@ -169,196 +245,122 @@ pub(crate) fn exposures_of(list: &ArrayRef) -> Box<[Exposure]> {
         .collect()
 }
 
-/// The column `channel`: what the sender said, else what the hints on the event mean.
-pub(crate) fn channels(batch: &RecordBatch) -> ArrayRef {
-    let said = text(batch, "channel");
-    let hints = Hints::new(batch);
-    let channels: StringArray = (0..batch.num_rows())
-        .map(|row| match text_at(said, row) {
-            Some(channel) => Some(channel),
-            None => classify(&hints.at(row)),
-        })
-        .collect();
-    Arc::new(channels)
-}
-
-/// The columns that say where an event came from.
-struct Hints<'b> {
-    utm_sources: &'b StringArray,
-    utm_mediums: &'b StringArray,
-    other_utms: [&'b StringArray; 3],
-    click_ids: HashMap<&'static str, &'b StringArray>,
-    referrer_hosts: &'b StringArray,
-    url_hosts: &'b StringArray,
-}
-
-impl<'b> Hints<'b> {
-    fn new(batch: &'b RecordBatch) -> Self {
-        let text = |name: &str| text(batch, name);
-        Self {
-            utm_sources: text("utm_source"),
-            utm_mediums: text("utm_medium"),
-            other_utms: ["utm_campaign", "utm_term", "utm_content"].map(text),
-            // Most batches have none of most of them, and then they need not be asked for each row.
-            click_ids: CLICK_IDS
-                .into_iter()
-                .map(|name| (name, text(name)))
-                .filter(|(_, ids)| ids.null_count() < ids.len())
-                .collect(),
-            referrer_hosts: text("referrer_host"),
-            url_hosts: text("url_host"),
-        }
-    }
-
-    fn at(&self, row: usize) -> TouchHints<'b> {
-        let has = |name: &str| self.click_ids.get(name).is_some_and(|ids| ids.is_valid(row));
-        TouchHints {
-            utm_source: text_at(self.utm_sources, row),
-            utm_medium: text_at(self.utm_mediums, row),
-            has_other_utm: self.other_utms.iter().any(|texts| texts.is_valid(row)),
-            has_google_ads_click_id: has("gclid") || has("gbraid") || has("wbraid"),
-            has_google_display_click_id: has("dclid"),
-            has_microsoft_ads_click_id: has("msclkid"),
-            has_meta_click_id: has("fbclid"),
-            has_tiktok_click_id: has("ttclid"),
-            has_x_click_id: has("twclid"),
-            has_linkedin_click_id: has("li_fat_id"),
-            referrer_host: text_at(self.referrer_hosts, row),
-            own_host: text_at(self.url_hosts, row),
-        }
-    }
-}
-
 /// The rows of `sessions` for what changed in one partition up to log position `version`.
-pub(crate) fn to_batch(changes: &[SessionChange], partition: u32, version: i64) -> RecordBatch {
-    let rows: Vec<Row<'_>> = changes.iter().map(Row::of).collect();
-    let texts = |of: &dyn Fn(&Row<'_>) -> Option<String>| -> ArrayRef {
-        Arc::new(rows.iter().map(of).collect::<StringArray>())
+///
+/// * `rule`: the text of the column of that name.
+pub(crate) fn to_batch(changes: &Changes<'_>, rule: &str, partition: u32, version: i64) -> RecordBatch {
+    let rows = || changes.iter();
+    let sessions = || rows().map(Change::session);
+    let texts = |of: for<'c> fn(&Session<'c>) -> Option<&'c str>| texts_of(sessions(), of);
+    let ints = |of: &dyn Fn(&Change<'_>) -> i64| -> ArrayRef {
+        Arc::new(Int64Array::from_iter_values(rows().map(|row| of(&row))))
     };
-    let optional = |of: &dyn Fn(&Session) -> Option<String>| -> ArrayRef {
-        Arc::new(rows.iter().map(|row| row.session.and_then(of)).collect::<StringArray>())
+    let sums = |of: &dyn Fn(&Session<'_>) -> i64| -> ArrayRef {
+        Arc::new(Int64Array::from_iter_values(sessions().map(|session| session.as_ref().map_or(0, of))))
     };
-    let ints = |of: &dyn Fn(&Row<'_>) -> i64| -> ArrayRef { Arc::new(rows.iter().map(of).collect::<Int64Array>()) };
-    let sums = |of: &dyn Fn(&Session) -> i64| -> ArrayRef {
-        Arc::new(rows.iter().map(|row| Some(row.session.map_or(0, of))).collect::<Int64Array>())
+    let marks = |of: &dyn Fn(&Session<'_>) -> bool| -> ArrayRef {
+        Arc::new(BooleanArray::from_iter(sessions().map(|session| Some(session.as_ref().is_some_and(of)))))
     };
-    fn owned<T: AsRef<str>>(text: &Option<T>) -> Option<String> {
-        text.as_ref().map(|text| text.as_ref().to_owned())
-    }
+    let ids = |of: &dyn Fn(&Change<'_>) -> Option<[u8; 32]>| -> ArrayRef {
+        let mut ids = StringBuilder::with_capacity(changes.len(), changes.len() * 32);
+        for row in rows() {
+            ids.append_option(of(&row).as_ref().map(|hex| std::str::from_utf8(hex).expect("hex digits are text")));
+        }
+        Arc::new(ids.finish())
+    };
+    let class = |session: Option<Session<'_>>| session.map_or(EngagementClass::Unknown, |it| it.engagement_class());
     let columns: Vec<ArrayRef> = vec![
-        texts(&|row| Some(row.session_id.clone())),
+        ids(&|row| Some(row.session_id().hex())),
         ints(&|_| version),
-        texts(&|row| row.gone.map(|gone| gone.superseded_by.to_string())),
-        texts(&|row| Some(row.source.to_string())),
-        texts(&|row| Some(row.session_key.to_string())),
-        optional(&|session| owned(&session.anonymous_id)),
-        optional(&|session| owned(&session.user_id)),
-        optional(&|session| owned(&session.account_id)),
-        ints(&|row| row.start_time_us),
-        ints(&|row| row.end_time_us),
-        sums(&|session| session.duration_us),
-        sums(&|session| session.engaged_us),
-        sums(&|session| session.event_count),
-        sums(&|session| session.page_count),
-        sums(&|session| session.conversion_count),
-        Arc::new(
-            rows.iter().map(|row| Some(row.session.is_some_and(|session| session.is_bounce))).collect::<BooleanArray>(),
-        ),
-        values_column(&rows),
-        optional(&|session| owned(&session.entry_host)),
-        optional(&|session| owned(&session.entry_path)),
-        optional(&|session| owned(&session.exit_path)),
-        optional(&|session| owned(&session.first_channel)),
-        optional(&|session| owned(&session.first_campaign_id)),
-        optional(&|session| owned(&session.first_utm_source)),
-        optional(&|session| owned(&session.first_utm_medium)),
-        optional(&|session| owned(&session.first_referrer_host)),
-        optional(&|session| owned(&session.first_click_id)),
-        optional(&|session| owned(&session.last_channel)),
-        optional(&|session| owned(&session.last_campaign_id)),
-        optional(&|session| owned(&session.last_utm_source)),
-        optional(&|session| owned(&session.last_utm_medium)),
-        optional(&|session| owned(&session.last_referrer_host)),
-        optional(&|session| owned(&session.last_click_id)),
-        optional(&|session| owned(&session.device_class)),
-        optional(&|session| owned(&session.country)),
-        exposures_column(&rows),
-        texts(&|row| {
-            let class = row.session.map_or(EngagementClass::Unknown, |session| session.engagement_class);
-            Some(class.as_str().to_owned())
-        }),
-        texts(&|row| Some(row.rule.to_string())),
-        Arc::new(Int32Array::from(vec![partition.cast_signed(); rows.len()])),
-        ints(&|row| row.first_offset),
-        ints(&|row| row.last_offset),
-        Arc::new(Date32Array::from_iter_values(rows.iter().map(|row| day_of(row.start_time_us)))),
+        ids(&|row| row.superseded_by().map(|id| id.hex())),
+        Arc::new(StringArray::from_iter_values(rows().map(|row| row.key().source))),
+        Arc::new(StringArray::from_iter_values(rows().map(|row| row.key().session_key))),
+        texts(|it| it.anonymous_id()),
+        texts(|it| it.user_id()),
+        texts(|it| it.account_id()),
+        ints(&|row| row.start_time_us()),
+        ints(&|row| row.end_time_us()),
+        sums(&|it| it.duration_us()),
+        sums(&|it| it.engaged_us()),
+        sums(&|it| it.event_count()),
+        sums(&|it| it.page_count()),
+        sums(&|it| it.conversion_count()),
+        marks(&|it| it.is_bounce()),
+        values_column(changes),
+        texts(|it| it.entry_host()),
+        texts(|it| it.entry_path()),
+        texts(|it| it.exit_path()),
+        texts(|it| it.first_channel()),
+        texts(|it| it.first_campaign_id()),
+        texts(|it| it.first_utm_source()),
+        texts(|it| it.first_utm_medium()),
+        texts(|it| it.first_referrer_host()),
+        texts(|it| it.first_click_id()),
+        texts(|it| it.last_channel()),
+        texts(|it| it.last_campaign_id()),
+        texts(|it| it.last_utm_source()),
+        texts(|it| it.last_utm_medium()),
+        texts(|it| it.last_referrer_host()),
+        texts(|it| it.last_click_id()),
+        texts(|it| it.device_class()),
+        texts(|it| it.country()),
+        exposures_column(changes),
+        Arc::new(StringArray::from_iter_values(sessions().map(|session| class(session).as_str()))),
+        Arc::new(StringArray::from_iter_values(rows().map(|_| rule))),
+        Arc::new(Int32Array::from_value(partition.cast_signed(), changes.len())),
+        ints(&|row| row.first_offset()),
+        ints(&|row| row.last_offset()),
+        texts(|it| it.exit_host()),
+        texts(|it| it.browser()),
+        texts(|it| it.os()),
+        texts(|it| it.region()),
+        texts(|it| it.first_utm_term()),
+        texts(|it| it.first_creative_id()),
+        texts(|it| it.first_ad_id()),
+        texts(|it| it.first_message_id()),
+        texts(|it| it.first_referrer_medium()),
+        texts(|it| it.first_referrer_source()),
+        texts(|it| it.last_utm_term()),
+        texts(|it| it.last_creative_id()),
+        texts(|it| it.last_ad_id()),
+        texts(|it| it.last_message_id()),
+        texts(|it| it.last_referrer_medium()),
+        texts(|it| it.last_referrer_source()),
+        marks(&|it| it.is_final()),
+        sums(&|it| it.late_event_count()),
+        Arc::new(Date32Array::from_iter_values(rows().map(|row| day_of(row.start_time_us())))),
     ];
     RecordBatch::try_new(Table::Sessions.arrow_schema(), columns).expect("the columns of `sessions`, in order")
 }
 
-/// What a session and the tombstone of one have in common.
-struct Row<'c> {
-    session_id: String,
-    source: &'c Arc<str>,
-    session_key: &'c Arc<str>,
-    start_time_us: i64,
-    end_time_us: i64,
-    first_offset: i64,
-    last_offset: i64,
-    rule: &'c Arc<str>,
-    session: Option<&'c Session>,
-    gone: Option<&'c Tombstone>,
+fn texts_of<'c>(
+    sessions: impl Iterator<Item = Option<Session<'c>>>,
+    of: impl Fn(&Session<'c>) -> Option<&'c str>,
+) -> ArrayRef {
+    Arc::new(sessions.map(|session| session.as_ref().and_then(&of)).collect::<StringArray>())
 }
 
-impl<'c> Row<'c> {
-    fn of(change: &'c SessionChange) -> Self {
-        match change {
-            SessionChange::Upsert(session) => Self {
-                session_id: session.session_id.to_string(),
-                source: &session.source,
-                session_key: &session.session_key,
-                start_time_us: session.start_time_us,
-                end_time_us: session.end_time_us,
-                first_offset: session.first_offset,
-                last_offset: session.last_offset,
-                rule: &session.rule,
-                session: Some(session),
-                gone: None,
-            },
-            SessionChange::Tombstone(tombstone) => Self {
-                session_id: tombstone.session_id.to_string(),
-                source: &tombstone.source,
-                session_key: &tombstone.session_key,
-                start_time_us: tombstone.start_time_us,
-                end_time_us: tombstone.end_time_us,
-                first_offset: tombstone.first_offset,
-                last_offset: tombstone.last_offset,
-                rule: &tombstone.rule,
-                session: None,
-                gone: Some(tombstone),
-            },
-        }
-    }
-}
-
-fn values_column(rows: &[Row<'_>]) -> ArrayRef {
-    let values = |row: &Row<'_>| row.session.map_or(&[][..], |session| &session.value_by_currency).to_vec();
-    let all: Vec<_> = rows.iter().flat_map(values).collect();
-    let currencies: StringArray = all.iter().map(|value| Some(value.currency.as_ref())).collect();
+fn values_column(changes: &Changes<'_>) -> ArrayRef {
+    let rows: Vec<Vec<(&str, i64)>> = changes
+        .iter()
+        .map(|row| row.session().map(|session| session.value_by_currency()).unwrap_or_default())
+        .collect();
+    let all: Vec<(&str, i64)> = rows.iter().flatten().copied().collect();
+    let currencies = StringArray::from_iter_values(all.iter().map(|value| value.0));
     let DataType::Decimal128(precision, scale) = value_fields()[1].data_type().clone() else {
         unreachable!("money is a decimal")
     };
-    let amounts = Decimal128Array::from_iter_values(all.iter().map(|value| i128::from(value.micros)))
+    let amounts = Decimal128Array::from_iter_values(all.iter().map(|value| i128::from(value.1)))
         .with_precision_and_scale(precision, scale)
         .expect("the scale of money");
     let items = StructArray::new(value_fields(), vec![Arc::new(currencies), Arc::new(amounts)], None);
-    let lengths = rows.iter().map(|row| row.session.map_or(0, |session| session.value_by_currency.len()));
-    let present: Vec<bool> = lengths.clone().map(|length| length > 0).collect();
+    let present: Vec<bool> = rows.iter().map(|values| !values.is_empty()).collect();
+    let ends = OffsetBuffer::from_lengths(rows.iter().map(Vec::len));
     let DataType::List(element) = list_type("value_by_currency") else { unreachable!("values are a list") };
-    Arc::new(ListArray::new(element, OffsetBuffer::from_lengths(lengths), Arc::new(items), Some(present.into())))
+    Arc::new(ListArray::new(element, ends, Arc::new(items), Some(present.into())))
 }
 
-fn exposures_column(rows: &[Row<'_>]) -> ArrayRef {
+fn exposures_column(changes: &Changes<'_>) -> ArrayRef {
     let item = StructBuilder::new(
         exposure_fields(),
         vec![
@@ -370,20 +372,22 @@ fn exposures_column(rows: &[Row<'_>]) -> ArrayRef {
     );
     let DataType::List(element) = list_type("exposures") else { unreachable!("exposures are a list") };
     let mut list = ListBuilder::new(item).with_field(element);
-    for row in rows {
-        let exposures = row.session.map_or(&[][..], |session| &session.exposures);
-        for exposure in exposures {
+    for change in changes.iter() {
+        let exposures = change.session().map(|session| session.exposures());
+        let mut any = false;
+        for shown in exposures.into_iter().flatten() {
             let item = list.values();
-            let texts = [Some(&exposure.experiment), Some(&exposure.variant), exposure.decision_id.as_ref()];
+            let texts = [Some(shown.experiment), Some(shown.variant), shown.decision_id];
             for (index, text) in texts.into_iter().enumerate() {
                 let column = item.field_builder::<StringBuilder>(index).expect("made above: a text");
                 column.append_option(text);
             }
             let column = item.field_builder::<Float64Builder>(3).expect("made above: a ratio");
-            column.append_option(exposure.probability);
+            column.append_option(shown.probability);
             item.append(true);
+            any = true;
         }
-        list.append(!exposures.is_empty());
+        list.append(any);
     }
     Arc::new(list.finish())
 }
@@ -418,23 +422,28 @@ mod tests {
     fn an_event_is_taken_over_column_by_column() {
         let mut event = Event::new("web", "test", "e1", "page", 7);
         let plain = row_of(&event);
-        assert_eq!(
-            EventReader::new(&plain).event(0).touch,
-            None,
-            "an event that says nothing of its origin has no touch"
-        );
+        let nothing = Touch::default();
+        assert_eq!(EventReader::new(&plain).event(0).touch, nothing, "it says nothing of its origin");
         event.channel = Some("email".to_owned());
         event.fbclid = Some("F".to_owned());
         event.msclkid = Some("M".to_owned());
         event.url_path = Some("/p".to_owned());
         event.currency = Some("EUR".to_owned());
         event.anonymous_id = Some("a".to_owned());
+        event.exposures = vec![Exposure {
+            experiment: "button".to_owned(),
+            variant: "red".to_owned(),
+            decision_id: None,
+            probability: Some(0.5),
+        }];
         let row = row_of(&event);
-        let taken = EventReader::new(&row).event(0);
-        let touch = taken.touch.as_deref().unwrap();
-        assert_eq!((touch.channel.as_deref(), touch.click_id.as_deref()), (Some("email"), Some("fbclid:F")));
-        assert_eq!((taken.url_path.as_deref(), taken.currency.as_deref()), (Some("/p"), Some("EUR")));
-        assert_eq!((taken.time_us, taken.offset, &*taken.event_id), (7, 5, "e1"));
+        let reader = EventReader::new(&row);
+        let taken = reader.event(0);
+        assert_eq!((taken.touch.channel, taken.touch.click_id), (Some("email"), Some(("fbclid", "F"))));
+        assert_eq!((taken.url_path, taken.currency), (Some("/p"), Some("EUR")));
+        assert_eq!((taken.time_us, taken.ingest_time_us, taken.offset, taken.event_id), (7, 7, 5, "e1"));
+        let shown = Shown { experiment: "button", variant: "red", decision_id: None, probability: Some(0.5) };
+        assert_eq!(taken.exposures, [shown]);
         assert_eq!(EventReader::new(&row).key(0), SessionKey { source: "web", session_key: "a" });
     }
 

@@ -23,7 +23,7 @@ pub enum ColumnKind {
     Bool,
     /// `DECIMAL(18, 6)`.
     Money,
-    /// Days since 1970-01-01: partition columns only.
+    /// Days since 1970-01-01: partition columns, and days that have no time.
     Date,
     TextList,
     /// `list<struct{experiment, variant, decision_id, probability}>`.

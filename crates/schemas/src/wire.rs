@@ -7,8 +7,11 @@
 //! Not here: what becomes of bytes that cannot be read (the pipeline keeps them as dead letters).
 //!
 //! A value is `C3 01`, the CRC-64-AVRO fingerprint of its schema, and the Avro binary. We write it by
-//! hand, field by field, because a record a request is too few for a columnar writer; `arrow-avro`
-//! reads it straight into Arrow. Why Avro: `docs/adr/0002-wire-encoding.md`.
+//! hand, field by field, because a record a request is too few for a columnar writer. Values of the
+//! schema now written are read by `columns_reader.rs`; all others, and what that cannot make out, by
+//! `arrow-avro`. Why Avro: `docs/adr/0002-wire-encoding.md`.
+
+mod columns_reader;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
@@ -304,6 +307,14 @@ impl WireDecoder {
     /// Decodes at most [`BATCH_ROWS_MAX`] values. One that cannot be read does not spoil its neighbours.
     pub fn decode<V: AsRef<[u8]>>(&mut self, values: &[V]) -> Decoded {
         assert!(values.len() <= BATCH_ROWS_MAX, "callers cut their runs to BATCH_ROWS_MAX values");
+        if let Some(batch) = columns_reader::read(self.shape, values) {
+            return Decoded { batch, refused: Vec::new() };
+        }
+        self.decode_by_arrow_avro(values)
+    }
+
+    /// The same by the general reader alone: the reference the other is held to.
+    fn decode_by_arrow_avro<V: AsRef<[u8]>>(&mut self, values: &[V]) -> Decoded {
         if let Ok(batch) = self.decode_all(values.iter().map(AsRef::as_ref)) {
             return Decoded { batch, refused: Vec::new() };
         }

@@ -1,13 +1,11 @@
 //! What of an event a session needs, and which events make sessions at all.
 //!
 //! In:       the columns of the table `events`.
-//! Out:      `SessionEvent`: held in memory for as long as its session can still change, so kept small.
-//! Promise:  the order of events within a key is total: time, event id, offset.
+//! Out:      `SessionEvent`: borrowed, so that a row of a batch becomes one without an allocation.
+//! Promise:  says nothing of how it is kept (`fact.rs`).
 //! Not here: finding the channel of an event that names none (`channel`; the pipeline fills it in before).
 
-use std::sync::Arc;
-
-use tributary_schemas::{EngagementClass, EventKind, Exposure};
+use tributary_schemas::{EngagementClass, EventKind};
 
 /// Whether events of this kind open and extend sessions.
 ///
@@ -18,98 +16,100 @@ pub const fn belongs_to_session(kind: EventKind) -> bool {
 }
 
 /// One event as its session sees it.
-#[derive(Debug, Clone, PartialEq)]
-pub struct SessionEvent {
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct SessionEvent<'a> {
     pub time_us: i64,
+    /// When the door received it: bounds how far its time may push the watermark.
+    pub ingest_time_us: i64,
     /// Offset in the log partition; unique there.
     pub offset: i64,
-    pub event_id: Box<str>,
+    pub event_id: &'a str,
     pub kind: EventKind,
     pub engagement_class: EngagementClass,
-    pub anonymous_id: Option<Arc<str>>,
-    pub user_id: Option<Arc<str>>,
-    pub account_id: Option<Arc<str>>,
-    pub url_host: Option<Arc<str>>,
-    pub url_path: Option<Arc<str>>,
-    pub device_class: Option<Arc<str>>,
-    pub country: Option<Arc<str>>,
-    /// Present only when it says something: most events name no campaign. See [`Touch::boxed`].
-    pub touch: Option<Box<Touch>>,
+    /// It came too late for the stream, and a repair puts it in.
+    pub is_late: bool,
+    pub anonymous_id: Option<&'a str>,
+    pub user_id: Option<&'a str>,
+    pub account_id: Option<&'a str>,
+    pub url_host: Option<&'a str>,
+    pub url_path: Option<&'a str>,
+    pub device_class: Option<&'a str>,
+    pub browser: Option<&'a str>,
+    pub os: Option<&'a str>,
+    pub country: Option<&'a str>,
+    pub region: Option<&'a str>,
+    pub touch: Touch<'a>,
     /// Amount in millionths of `currency`.
     pub value_micros: Option<i64>,
-    pub currency: Option<Arc<str>>,
-    /// `None` stands for no exposures: eight bytes less than an empty list.
-    pub exposures: Option<Box<[Exposure]>>,
+    pub currency: Option<&'a str>,
+    pub exposures: &'a [Shown<'a>],
 }
 
-/// What an event says about where it came from.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Touch {
-    pub channel: Option<Box<str>>,
-    pub campaign_id: Option<Box<str>>,
-    pub utm_source: Option<Box<str>>,
-    pub utm_medium: Option<Box<str>>,
-    pub referrer_host: Option<Box<str>>,
-    /// The ad click id, written kind:id. See [`click_id`](SessionEvent::click_id).
-    pub click_id: Option<Box<str>>,
+/// What an event says about where it came from. Most say nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Touch<'a> {
+    pub channel: Option<&'a str>,
+    pub campaign_id: Option<&'a str>,
+    pub utm_source: Option<&'a str>,
+    pub utm_medium: Option<&'a str>,
+    pub utm_term: Option<&'a str>,
+    pub creative_id: Option<&'a str>,
+    pub ad_id: Option<&'a str>,
+    pub message_id: Option<&'a str>,
+    pub referrer_host: Option<&'a str>,
+    pub referrer_medium: Option<&'a str>,
+    pub referrer_source: Option<&'a str>,
+    /// The one ad click id it carries, with its kind: the first that is there. The row says kind:id.
+    pub click_id: Option<(&'a str, &'a str)>,
 }
 
-impl Touch {
-    /// `None` if it says nothing.
-    pub fn boxed(self) -> Option<Box<Self>> {
-        (self != Self::default()).then(|| Box::new(self))
-    }
+/// A variant shown with an event.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Shown<'a> {
+    pub experiment: &'a str,
+    pub variant: &'a str,
+    pub decision_id: Option<&'a str>,
+    pub probability: Option<f64>,
 }
 
-impl SessionEvent {
-    /// An event that says nothing but who, when and what kind.
-    pub fn plain(time_us: i64, offset: i64, event_id: &str, kind: EventKind) -> Self {
+impl<'a> SessionEvent<'a> {
+    /// An event that says nothing but who, when and what kind; received when it happened.
+    pub const fn plain(time_us: i64, offset: i64, event_id: &'a str, kind: EventKind) -> Self {
         Self {
             time_us,
+            ingest_time_us: time_us,
             offset,
-            event_id: event_id.into(),
+            event_id,
             kind,
             engagement_class: EngagementClass::Unknown,
+            is_late: false,
             anonymous_id: None,
             user_id: None,
             account_id: None,
             url_host: None,
             url_path: None,
             device_class: None,
+            browser: None,
+            os: None,
             country: None,
-            touch: None,
+            region: None,
+            touch: Touch {
+                channel: None,
+                campaign_id: None,
+                utm_source: None,
+                utm_medium: None,
+                utm_term: None,
+                creative_id: None,
+                ad_id: None,
+                message_id: None,
+                referrer_host: None,
+                referrer_medium: None,
+                referrer_source: None,
+                click_id: None,
+            },
             value_micros: None,
             currency: None,
-            exposures: None,
-        }
-    }
-
-    /// The one click id a touch carries, written kind:id: the first that is there.
-    pub fn click_id<'a>(ids: impl IntoIterator<Item = (&'static str, Option<&'a str>)>) -> Option<Box<str>> {
-        ids.into_iter().find_map(|(kind, id)| id.map(|id| format!("{kind}:{id}").into()))
-    }
-
-    /// Its place among the events of its key. The offset settles what a reused event id leaves open.
-    pub(super) fn place(&self) -> (i64, &str, i64) {
-        (self.time_us, &self.event_id, self.offset)
-    }
-
-    /// Takes over the texts it has in common with its neighbour: the events of a visit repeat the same ids, host and
-    /// country, and one copy of each is enough.
-    pub(super) fn share_with(&mut self, neighbour: &Self) {
-        let pairs = [
-            (&mut self.anonymous_id, &neighbour.anonymous_id),
-            (&mut self.user_id, &neighbour.user_id),
-            (&mut self.account_id, &neighbour.account_id),
-            (&mut self.url_host, &neighbour.url_host),
-            (&mut self.device_class, &neighbour.device_class),
-            (&mut self.country, &neighbour.country),
-            (&mut self.currency, &neighbour.currency),
-        ];
-        for (mine, theirs) in pairs {
-            if mine.is_some() && mine == theirs {
-                mine.clone_from(theirs);
-            }
+            exposures: &[],
         }
     }
 }

@@ -1,310 +1,329 @@
 //! One key's line of events, and where it is cut into sessions.
 //!
-//! In:       events of the key that are in time, in any order.
-//! Out:      its unsealed sessions; what of them changed since the last report.
-//! Promise:  the cuts are those of a greedy scan over all its events in order. An event costs O(1) to take in, in order
-//!           or not: those out of order wait in a pile of their own until the next report, which sorts them in at once.
-//! Not here: the watermark, and when a session is sealed (`sessionizer.rs`).
+//! In:       the facts of the key that are new since the last report.
+//! Out:      which sessions are new or changed by them, and which are no more.
+//! Promise:  the cuts are those of a greedy scan over all its facts in order. Between two reports a line is its bytes
+//!           and nothing else: all of them have been told, and which sessions were told follows from them.
+//! Not here: the watermark, and when a session is sealed (`sessionizer.rs`); the words of a row (`changes.rs`).
+//!
+//! A report reads the line from its begin, or from the last of its checkpoints before the first new fact, so that a
+//! robot's session of a million events costs no more a report than one of a few hundred.
 
-use std::collections::HashMap;
-use std::ops::Range;
-use std::sync::Arc;
+use std::cmp::Ordering;
 
-use super::event::SessionEvent;
-use super::id::{SessionId, SessionKey};
+use super::draft::Draft;
+use super::fact::{Fact, Pile, Place, Reader};
+use super::filing::UNFILED;
 use super::rule::SessionRule;
-use super::sessionizer::{SessionChange, Tombstone};
-use super::summary::summarize;
+use super::span::Span;
 
-/// Events and sessions of one key that can still change. Not empty between two calls.
-#[derive(Debug)]
+/// Every so many facts the scan of a line is written down, so that it can go on from there: 256 of them are read in some
+/// three microseconds, and a checkpoint is a tenth of their bytes.
+const CHECKPOINT_EACH: u32 = 256;
+
+/// A scan that holds more variants and currencies than this is not written down again and again.
+const CHECKPOINT_HEAP_BYTES_MAX: usize = 4_096;
+
+const _: () = assert!(size_of::<Line>() <= 64, "a million of them are open");
+
+/// Facts of one key that can still change a session.
+#[derive(Debug, Clone)]
 pub(super) struct Line {
-    source: Arc<str>,
-    session_key: Arc<str>,
-    /// Sorted by `place`.
-    events: Vec<SessionEvent>,
-    /// One for each session of `events`, in order; the first starts at event 0.
-    cuts: Vec<Cut>,
-    /// What came after a later one of `events`, as it came. Empty after a report. Putting each into its place at once
-    /// took minutes when a hundred thousand came newest first: every one moved all before it.
-    loose: Vec<SessionEvent>,
-    lowest_offset: i64,
-    /// Kept for `sessionizer.rs`: the end under which this line stands in its order of eviction.
-    pub(super) filed_under_us: i64,
-    pub(super) touched: bool,
+    /// Hash of source and session key: who it is. The texts are not kept, whoever touches a line knows them.
+    pub(super) key_hash: [u64; 2],
+    facts: Vec<u8>,
+    /// Ascending.
+    checkpoints: Option<Box<Checkpoints>>,
+    /// Kept for `sessionizer.rs`: where it is filed for eviction, the last of its facts that wait for a report (counted
+    /// from 1, 0 for none), and its source.
+    pub(super) bucket: i64,
+    pub(super) waiting: u32,
+    pub(super) source: u32,
 }
 
-#[derive(Debug)]
-struct Cut {
-    /// Index of its first event.
-    start: usize,
-    id: SessionId,
-    changed: bool,
-    /// The row last reported under this id; `None` if there is none, or only a tombstone.
-    told: Option<Told>,
+#[derive(Debug, Clone, Default)]
+struct Checkpoints(Vec<Scan>);
+
+/// How far a line has been read.
+#[derive(Debug, Clone)]
+pub(super) struct Scan {
+    /// So many bytes of the line.
+    at: usize,
+    /// The fact before.
+    fact: Fact,
+    /// The session it is in.
+    draft: Draft,
+    since_checkpoint: u32,
 }
 
-/// What a tombstone must repeat of the row it takes back.
-#[derive(Debug, Clone, Copy)]
-struct Told {
-    start_time_us: i64,
-    end_time_us: i64,
-    first_offset: i64,
-    last_offset: i64,
-    /// Offset of the session's first event, which says who holds it now.
-    head_offset: i64,
+/// Room to work in, kept from one line to the next.
+#[derive(Debug, Default)]
+pub(super) struct Work {
+    /// What is new, in order. The caller fills it in.
+    pub(super) fresh: Vec<Fact>,
+    /// What was told and lies after the first of it.
+    tail: Vec<Fact>,
+    /// Sessions as they were told, and the names of those that stand now; from the first that can differ.
+    old: Vec<Span>,
+    new: Vec<(i64, u64)>,
+    gone: Vec<Span>,
+    out: Vec<u8>,
+    scan: Scan,
+}
+
+/// What a report hears of a line.
+pub(super) trait Listener {
+    /// A session that is new or has changed.
+    fn session(&mut self, draft: &Draft);
+    /// One that was told and is no more; `by` names the one that now holds its first event.
+    fn gone(&mut self, span: Span, by: (i64, u64));
+}
+
+/// What became of a line when its sealed sessions were forgotten.
+pub(super) struct Evicted {
+    pub(super) session_count: usize,
+    /// The end of its oldest session and its lowest offset; `None` if nothing is left.
+    pub(super) left: Option<(i64, i64)>,
+}
+
+/// At the begin of a line.
+impl Default for Scan {
+    fn default() -> Self {
+        Self { at: 0, fact: Fact::NONE, draft: Draft::default(), since_checkpoint: 0 }
+    }
+}
+
+impl Scan {
+    fn restart(&mut self) {
+        (self.at, self.fact, self.since_checkpoint) = (0, Fact::NONE, 0);
+        self.draft.clear();
+    }
 }
 
 impl Line {
-    pub(super) fn new(source: Arc<str>, session_key: Arc<str>, event: SessionEvent) -> Self {
-        let id =
-            SessionId::of(SessionKey { source: &source, session_key: &session_key }, &event.event_id, event.time_us);
-        Self {
-            source,
-            session_key,
-            lowest_offset: event.offset,
-            filed_under_us: event.time_us,
-            events: vec![event],
-            cuts: vec![Cut { start: 0, id, changed: true, told: None }],
-            loose: Vec::new(),
-            touched: false,
-        }
+    pub(super) fn new(key_hash: [u64; 2], source: u32) -> Self {
+        Self { key_hash, facts: Vec::new(), checkpoints: None, bucket: UNFILED, waiting: 0, source }
     }
 
-    /// A line as it stood after a report: all of `events` (at least one, in any order) told.
-    pub(super) fn told(
-        source: Arc<str>,
-        session_key: Arc<str>,
-        mut events: Vec<SessionEvent>,
-        rule: &SessionRule,
-    ) -> Self {
-        events.sort_unstable_by(|a, b| a.place().cmp(&b.place()));
-        for index in 1..events.len() {
-            let (before, rest) = events.split_at_mut(index);
-            rest[0].share_with(&before[index - 1]);
-        }
-        let lowest_offset = lowest_offset(&events);
-        let mut line = Self {
-            source,
-            session_key,
-            events,
-            cuts: Vec::new(),
-            loose: Vec::new(),
-            lowest_offset,
-            filed_under_us: 0,
-            touched: false,
-        };
-        for start in line.starts_from(0, rule) {
-            let id = line.id_at(start);
-            line.cuts.push(Cut { start, id, changed: false, told: None });
-        }
-        for index in 0..line.cuts.len() {
-            line.cuts[index].told = Some(line.row_of(index));
-        }
-        line.filed_under_us = line.first_end_us();
-        line
+    /// A line as it stood after a report, for a snapshot.
+    pub(super) fn restored(key_hash: [u64; 2], source: u32, facts: Vec<u8>) -> Self {
+        Self { facts, ..Self::new(key_hash, source) }
     }
 
-    /// Takes in one event, and says how many sessions it opened; one out of order is not counted before the next report.
-    pub(super) fn insert(&mut self, mut event: SessionEvent, rule: &SessionRule) -> usize {
-        self.lowest_offset = self.lowest_offset.min(event.offset);
-        let last = self.events.last().expect("a line is never empty between two calls");
-        event.share_with(last);
-        if event.place() < last.place() {
-            self.loose.push(event);
-            return 0;
-        }
-        let cut = self.cuts.last_mut().expect("a line is cut into at least one session");
-        let opens = rule.opens(self.events[cut.start].time_us, last.time_us, event.time_us);
-        cut.changed |= !opens;
-        self.events.push(event);
-        if opens {
-            let start = self.events.len() - 1;
-            let id = self.id_at(start);
-            self.cuts.push(Cut { start, id, changed: true, told: None });
-        }
-        usize::from(opens)
+    /// Whether it is to be looked at in this bucket of this source. It is not where it has been filed under an earlier one
+    /// since, or where its number was another line's when that was filed.
+    pub(super) fn is_filed(&self, source: u32, bucket: i64) -> bool {
+        self.source == source && self.bucket == bucket
     }
 
-    /// Sorts in what came out of order, and cuts anew from the session on in which the first of it belongs. Returns the
-    /// sessions that were reported and are no longer cut like that: their tombstones are due.
-    fn settle(&mut self, rule: &SessionRule) -> Vec<(SessionId, Told)> {
-        let mut loose = std::mem::take(&mut self.loose);
-        loose.sort_unstable_by(|a, b| a.place().cmp(&b.place()));
-        let Some(first) = loose.first() else { return Vec::new() };
-        let at = self.events.partition_point(|known| known.place() <= first.place());
-        // The session of the event before it; before the very first event, the first session.
-        let index = self.cuts.partition_point(|cut| cut.start < at).saturating_sub(1);
-        let begin = self.cuts[index].start;
-        let counts: Vec<usize> = (index..self.cuts.len()).map(|index| self.session(index).len()).collect();
-        // A session keeps its history by its id: one that is cut again as before was never gone.
-        let mut before: HashMap<SessionId, (usize, Cut)> =
-            counts.into_iter().zip(self.cuts.drain(index..)).map(|(count, cut)| (cut.id, (count, cut))).collect();
-
-        let mut put_at = Vec::with_capacity(loose.len());
-        let mut known = self.events.split_off(at).into_iter().peekable();
-        for event in loose {
-            while let Some(earlier) = known.next_if(|known| known.place() <= event.place()) {
-                self.events.push(earlier);
-            }
-            put_at.push(self.events.len());
-            self.events.push(event);
-        }
-        self.events.extend(known);
-
-        let starts = self.starts_from(begin, rule);
-        let ends = starts[1..].iter().copied().chain([self.events.len()]);
-        for (&start, end) in starts.iter().zip(ends) {
-            let id = self.id_at(start);
-            let joined = put_at.partition_point(|at| *at < start) < put_at.partition_point(|at| *at < end);
-            self.cuts.push(match before.remove(&id) {
-                Some((count, cut)) => Cut { start, changed: cut.changed || joined || count != end - start, ..cut },
-                None => Cut { start, id, changed: true, told: None },
-            });
-        }
-        before.into_values().filter_map(|(_, cut)| Some((cut.id, cut.told?))).collect()
-    }
-
-    /// The first event of each session, when events from `begin` on, the first of a session, are cut greedily.
-    fn starts_from(&self, begin: usize, rule: &SessionRule) -> Vec<usize> {
-        let mut starts = vec![begin];
-        let mut start_us = self.events[begin].time_us;
-        for at in begin + 1..self.events.len() {
-            let time_us = self.events[at].time_us;
-            if rule.opens(start_us, self.events[at - 1].time_us, time_us) {
-                starts.push(at);
-                start_us = time_us;
-            }
-        }
-        starts
-    }
-
-    /// Appends what changed since the last report, and takes it as told. Says how the number of sessions changed by what
-    /// came out of order.
-    pub(super) fn report(
+    /// Takes in `work.fresh` (at least one, in order), tells what changed, and says how the number of sessions did.
+    ///
+    /// * `pile`: of the exposures of the fresh facts; it comes back as it was.
+    pub(super) fn take_in(
         &mut self,
         rule: &SessionRule,
-        rule_text: &Arc<str>,
-        changes: &mut Vec<SessionChange>,
+        work: &mut Work,
+        pile: &mut Pile,
+        listener: &mut impl Listener,
     ) -> isize {
-        let count_before = self.cuts.len();
-        for (session_id, told) in self.settle(rule) {
-            changes.push(SessionChange::Tombstone(Tombstone {
-                session_id,
-                superseded_by: self.holder_of(&told),
-                source: self.source.clone(),
-                session_key: self.session_key.clone(),
-                start_time_us: told.start_time_us,
-                end_time_us: told.end_time_us,
-                first_offset: told.first_offset,
-                last_offset: told.last_offset,
-                rule: rule_text.clone(),
-            }));
-        }
-        for index in 0..self.cuts.len() {
-            if !self.cuts[index].changed {
-                continue;
+        let pile_before = pile.len();
+        let mut scan = std::mem::take(&mut work.scan);
+        self.scan_to(work.fresh[0].place(), rule, pile, &mut scan);
+        work.old.clear();
+        work.new.clear();
+        work.gone.clear();
+        work.tail.clear();
+        work.out.clear();
+        self.cut_off_tail(&scan, rule, work, pile);
+        let old_count = work.old.len();
+
+        let (mut known, mut fresh) = (0, 0);
+        let mut joined = 0;
+        let mut told = 0;
+        while known < work.tail.len() || fresh < work.fresh.len() {
+            let takes_known = match (work.tail.get(known), work.fresh.get(fresh)) {
+                (Some(known), Some(fresh)) => known.place() <= fresh.place(),
+                (known, _) => known.is_some(),
+            };
+            let fact = if takes_known { work.tail[known] } else { work.fresh[fresh] };
+            known += usize::from(takes_known);
+            fresh += usize::from(!takes_known);
+            if !scan.draft.span.is_empty() && rule.opens(&scan.draft.span, &fact) {
+                close(&scan.draft, joined, &mut told, work, listener);
+                joined = 0;
+                scan.draft.clear();
             }
-            let events = &self.events[self.session(index)];
-            let session = summarize(self.cuts[index].id, &self.source, &self.session_key, events, rule_text);
-            self.cuts[index].told = Some(Told {
-                start_time_us: session.start_time_us,
-                end_time_us: session.end_time_us,
-                first_offset: session.first_offset,
-                last_offset: session.last_offset,
-                head_offset: events[0].offset,
-            });
-            self.cuts[index].changed = false;
-            changes.push(SessionChange::Upsert(Box::new(session)));
+            scan.draft.add(&fact, pile);
+            joined += usize::from(!takes_known);
+            fact.pack(&scan.fact, pile, &mut work.out);
+            scan.fact = fact;
+            scan.at = self.facts.len() + work.out.len();
+            self.write_down(&mut scan);
         }
-        self.cuts.len().checked_signed_diff(count_before).expect("sessions of one line are far fewer than 2^63")
-    }
-
-    /// Forgets the sessions that are sealed at `watermark_us`, and says how many those were. The line may then be empty.
-    ///
-    /// Call it after `report` only: what it forgets can no longer be reported.
-    pub(super) fn evict(&mut self, rule: &SessionRule, watermark_us: i64) -> usize {
-        let sealed = (0..self.cuts.len()).take_while(|&index| rule.is_sealed(self.end_us(index), watermark_us)).count();
-        if sealed == 0 {
-            return 0;
+        close(&scan.draft, joined, &mut told, work, listener);
+        work.scan = scan;
+        work.gone.extend(work.old.drain(told..));
+        for span in work.gone.drain(..) {
+            let heir = work.new.partition_point(|(start_us, _)| *start_us <= span.start_us);
+            // The first fact of the first session compared came before the gone one's, or is a fresh one before it.
+            listener.gone(span, work.new[heir - 1]);
         }
-        debug_assert!(self.loose.is_empty() && self.cuts[..sealed].iter().all(|cut| !cut.changed));
-        let event_count = self.session(sealed - 1).end;
-        self.events.drain(..event_count);
-        self.cuts.drain(..sealed);
-        for cut in &mut self.cuts {
-            cut.start -= event_count;
+        let length = self.facts.len() + work.out.len();
+        if self.facts.capacity() < length {
+            // A sixteenth more, and what the allocator would add anyway: lines are many, and their room to grow is never
+            // given back.
+            let wanted = (length + length / 16 + 8).next_multiple_of(16) - 8;
+            self.facts.reserve_exact(wanted - self.facts.len());
         }
-        if !self.events.is_empty() {
-            self.lowest_offset = lowest_offset(&self.events);
+        self.facts.extend_from_slice(&work.out);
+        pile.truncate(pile_before);
+        work.new.len().checked_signed_diff(old_count).expect("sessions of one line are far fewer than 2^63")
+    }
+
+    /// Reads the line up to the first fact after `place`.
+    fn scan_to(&mut self, place: Place, rule: &SessionRule, pile: &mut Pile, scan: &mut Scan) {
+        let known = self.checkpoints.as_ref().and_then(|all| {
+            let before = all.0.partition_point(|scan| scan.fact.place() <= place);
+            all.0[..before].last()
+        });
+        match known {
+            Some(known) => scan.clone_from(known),
+            None => scan.restart(),
         }
-        sealed
-    }
-
-    pub(super) fn session_key(&self) -> &Arc<str> {
-        &self.session_key
-    }
-
-    pub(super) fn is_empty(&self) -> bool {
-        self.events.is_empty()
-    }
-
-    pub(super) fn session_count(&self) -> usize {
-        self.cuts.len()
-    }
-
-    pub(super) fn lowest_offset(&self) -> i64 {
-        self.lowest_offset
-    }
-
-    /// End of its oldest session, the one that is sealed next, as of the last report.
-    pub(super) fn first_end_us(&self) -> i64 {
-        self.end_us(0)
-    }
-
-    /// Start and id of each of its sessions, in order.
-    pub(super) fn sessions(&self) -> impl Iterator<Item = (i64, SessionId)> {
-        self.cuts.iter().map(|cut| (self.events[cut.start].time_us, cut.id))
-    }
-
-    fn id_at(&self, start: usize) -> SessionId {
-        let key = SessionKey { source: &self.source, session_key: &self.session_key };
-        SessionId::of(key, &self.events[start].event_id, self.events[start].time_us)
-    }
-
-    /// Indexes of the events of session `index`.
-    fn session(&self, index: usize) -> Range<usize> {
-        let end = self.cuts.get(index + 1).map_or(self.events.len(), |next| next.start);
-        self.cuts[index].start..end
-    }
-
-    fn end_us(&self, index: usize) -> i64 {
-        self.events[self.session(index).end - 1].time_us
-    }
-
-    /// The session that now holds the first event of a session that is gone.
-    fn holder_of(&self, told: &Told) -> SessionId {
-        let from = self.events.partition_point(|event| event.time_us < told.start_time_us);
-        let head = self.events[from..]
-            .iter()
-            .position(|event| event.offset == told.head_offset)
-            .expect("the events of a reported session are kept until it is sealed, and then it cannot change");
-        let index = self.cuts.partition_point(|cut| cut.start <= from + head) - 1;
-        self.cuts[index].id
-    }
-
-    fn row_of(&self, index: usize) -> Told {
-        let events = &self.events[self.session(index)];
-        Told {
-            start_time_us: events[0].time_us,
-            end_time_us: events[events.len() - 1].time_us,
-            first_offset: lowest_offset(events),
-            last_offset: events.iter().map(|event| event.offset).max().expect("a session begins with an event"),
-            head_offset: events[0].offset,
+        let pile_before = pile.len();
+        let facts = std::mem::take(&mut self.facts);
+        let mut reader = Reader::new(&facts, scan.at);
+        while !reader.is_at_end() && scan.fact.unpack_up_to(place, &mut reader, pile) {
+            scan.at = reader.at;
+            if !scan.draft.span.is_empty() && rule.opens(&scan.draft.span, &scan.fact) {
+                scan.draft.clear();
+            }
+            scan.draft.add(&scan.fact, pile);
+            pile.truncate(pile_before);
+            self.write_down(scan);
         }
+        self.facts = facts;
+    }
+
+    #[inline]
+    fn write_down(&mut self, scan: &mut Scan) {
+        scan.since_checkpoint += 1;
+        if scan.since_checkpoint < CHECKPOINT_EACH || scan.draft.heap_bytes() > CHECKPOINT_HEAP_BYTES_MAX {
+            return;
+        }
+        scan.since_checkpoint = 0;
+        self.checkpoints.get_or_insert_default().0.push(scan.clone());
+    }
+
+    /// Takes out what lies after the scan, into `work.tail`, with the sessions it was told as: `work.old`, of which the
+    /// first is the one the scan is in.
+    fn cut_off_tail(&mut self, scan: &Scan, rule: &SessionRule, work: &mut Work, pile: &mut Pile) {
+        let mut span = scan.draft.span;
+        let mut fact = scan.fact;
+        let mut reader = Reader::new(&self.facts, scan.at);
+        while !reader.is_at_end() {
+            fact.unpack(&mut reader, pile);
+            work.tail.push(fact);
+            if !span.is_empty() && rule.opens(&span, &fact) {
+                work.old.push(std::mem::take(&mut span));
+            }
+            span.add(&fact);
+        }
+        work.old.extend(Some(span).filter(|span| !span.is_empty()));
+        self.facts.truncate(scan.at);
+        if let Some(checkpoints) = &mut self.checkpoints {
+            checkpoints.0.retain(|checkpoint| checkpoint.at <= scan.at);
+        }
+    }
+
+    /// Forgets the sessions that are sealed at `watermark_us`.
+    pub(super) fn evict(&mut self, rule: &SessionRule, watermark_us: i64, pile: &mut Pile) -> Evicted {
+        let pile_before = pile.len();
+        let mut sealed_count = 0;
+        let (mut span, mut fact) = (Span::default(), Fact::NONE);
+        let mut reader = Reader::new(&self.facts, 0);
+        // The first fact of the first session that stays, with the bytes after it; the end of that session; the lowest
+        // offset from there on.
+        let mut stays: Option<(Fact, usize)> = None;
+        let mut first_end_us = None;
+        let mut low_offset = i64::MAX;
+        while !reader.is_at_end() {
+            fact.unpack(&mut reader, pile);
+            if !span.is_empty() && rule.opens(&span, &fact) {
+                if rule.is_sealed(span.end_us, watermark_us) {
+                    sealed_count += 1;
+                    stays = Some((fact, reader.at));
+                    low_offset = i64::MAX;
+                } else {
+                    first_end_us = first_end_us.or(Some(span.end_us));
+                }
+                span = Span::default();
+            }
+            span.add(&fact);
+            low_offset = low_offset.min(fact.offset);
+        }
+        if first_end_us.is_none() && rule.is_sealed(span.end_us, watermark_us) {
+            pile.truncate(pile_before);
+            return Evicted { session_count: sealed_count + 1, left: None };
+        }
+        if let Some((fact, from)) = stays {
+            let mut facts = Vec::with_capacity(self.facts.len() - from + 48);
+            fact.pack(&Fact::NONE, pile, &mut facts);
+            facts.extend_from_slice(&self.facts[from..]);
+            facts.shrink_to_fit();
+            self.facts = facts;
+            self.checkpoints = None;
+        }
+        pile.truncate(pile_before);
+        Evicted { session_count: sealed_count, left: Some((first_end_us.unwrap_or(span.end_us), low_offset)) }
+    }
+
+    /// Every fact, with the pile its exposures lie on.
+    pub(super) fn for_each(&self, pile: &mut Pile, mut each: impl FnMut(&Fact, &Pile)) {
+        let mut fact = Fact::NONE;
+        let mut reader = Reader::new(&self.facts, 0);
+        while !reader.is_at_end() {
+            pile.clear();
+            fact.unpack(&mut reader, pile);
+            each(&fact, pile);
+        }
+    }
+
+    /// The bytes, for a snapshot: `restored` takes them back.
+    pub(super) fn packed(&self) -> &[u8] {
+        &self.facts
+    }
+
+    /// What it holds on the heap, with what the allocator adds to a block: eight bytes, in steps of sixteen.
+    pub(super) fn heap_bytes(&self) -> usize {
+        let block = |bytes: usize| if bytes == 0 { 0 } else { (bytes + 8).next_multiple_of(16).max(32) };
+        let checkpoints = self.checkpoints.as_ref().map_or(0, |all| {
+            let beside: usize = all.0.iter().map(|scan| scan.draft.heap_bytes()).sum();
+            size_of::<Checkpoints>() + all.0.capacity() * size_of::<Scan>() + beside
+        });
+        block(self.facts.capacity()) + checkpoints
     }
 }
 
-fn lowest_offset(events: &[SessionEvent]) -> i64 {
-    events.iter().map(|event| event.offset).min().expect("asked of events that are there")
+/// A session is complete: tells it if it is not what was told under its name. `told`: how many of `work.old` have been
+/// compared; sessions and names come in the order of their starts.
+fn close(draft: &Draft, joined: usize, told: &mut usize, work: &mut Work, listener: &mut impl Listener) {
+    let name = draft.span.name();
+    work.new.push(name);
+    let mut was = None;
+    while let Some(old) = work.old.get(*told) {
+        match old.name().cmp(&name) {
+            Ordering::Less => work.gone.push(*old),
+            Ordering::Equal => was = Some(*old),
+            // It has the same start, and another fact at that time comes first now.
+            Ordering::Greater if old.start_us == name.0 => work.gone.push(*old),
+            Ordering::Greater => break,
+        }
+        *told += 1;
+    }
+    // Which facts a session holds follows from its first one and their number: a line has no holes.
+    let is_as_told = was.is_some_and(|was| joined == 0 && was.event_count == draft.span.event_count);
+    if !is_as_told {
+        listener.session(draft);
+    }
 }

@@ -6,9 +6,12 @@
 //!           the arrival order, the points of `drain`, and the points of restart.
 //! Not here: deduplication, the lake, `log_partition` and `version` (all `pipeline`); who the person is (`identities`).
 //!
-//! Definition: `docs/methods.md#session`. The slow, obvious version is `testkit::oracle::session`.
+//! Definition: `docs/methods.md#session`. The slow, obvious version is `testkit::oracle::session`. How the state is kept
+//! small: `docs/adr/0005-session-state.md`.
 
 mod rule;
+
+mod midnight;
 
 mod id;
 
@@ -16,18 +19,40 @@ mod event;
 
 mod sessionizer;
 
+mod waiting;
+
+mod texts;
+
+mod fact;
+
+mod span;
+
 mod line;
 
-mod summary;
+mod draft;
+
+mod changes;
+
+mod slab;
+
+mod filing;
 
 mod restore;
 
-pub use event::{SessionEvent, Touch, belongs_to_session};
+mod snapshot;
+
+mod repair;
+
+pub use changes::{Change, Changes, NO_CURRENCY, Session, Tombstone};
+pub use draft::ENGAGED_STEP_US_MAX;
+pub use event::{SessionEvent, Shown, Touch, belongs_to_session};
 pub use id::{SessionId, SessionIdError, SessionKey};
+pub use midnight::Midnight;
+pub use repair::{RepairError, Standing, affected, resession};
 pub use restore::{FoundSessions, RestoreError, Restorer};
-pub use rule::{GapCloses, RuleFault, SessionRule};
-pub use sessionizer::{Observed, SessionChange, Sessionizer, Tombstone};
-pub use summary::{CurrencyValue, ENGAGED_STEP_US_MAX, NO_CURRENCY, Session};
+pub use rule::{GapCloses, RuleFault, SessionPreset, SessionRule};
+pub use sessionizer::{Observed, Sessionizer};
+pub use snapshot::SnapshotError;
 
 #[cfg(test)]
 mod tests;

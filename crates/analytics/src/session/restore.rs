@@ -1,10 +1,10 @@
-//! The open sessions again, after a restart.
+//! The open sessions again, after a restart: from the tables.
 //!
 //! In:       what the last commit knew: the watermark of each source, the latest row of each unsealed session, and the
 //!           events below the committed offset that may be in one.
 //! Out:      the `Sessionizer` as it stood after the `drain` of that commit: it tells nothing of this again.
 //! Promise:  it finds exactly the sessions it was given, or says which key disagrees; it never goes on with a guess.
-//! Not here: reading the tables (`pipeline`).
+//! Not here: reading the tables (`pipeline`); the quick way (`snapshot.rs`).
 //!
 //! Give all watermarks and unsealed rows first, then the events: an event is kept only if its key has an unsealed
 //! session that began no later. Sealed sessions end before the first unsealed one begins (`SessionRule::is_sealed`),
@@ -14,11 +14,14 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use super::draft::Draft;
 use super::event::SessionEvent;
+use super::fact::{Fact, Pile, Reader};
 use super::id::{SessionId, SessionKey};
-use super::line::Line;
+use super::line::Listener;
 use super::rule::SessionRule;
 use super::sessionizer::Sessionizer;
+use super::span::Span;
 
 /// The tables do not agree with each other, or not with the rule. Going on would count visits twice.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -54,26 +57,28 @@ impl std::fmt::Display for FoundSessions {
 /// Gathers what the last commit knew.
 #[derive(Debug)]
 pub struct Restorer {
-    rule: SessionRule,
+    /// Takes the texts meanwhile, and in the end the lines.
+    sessionizer: Sessionizer,
     sources: BTreeMap<Arc<str>, RestoredSource>,
 }
 
 #[derive(Debug, Default)]
 struct RestoredSource {
     watermark_us: Option<i64>,
-    keys: HashMap<Arc<str>, RestoredKey>,
+    keys: HashMap<Box<str>, RestoredKey>,
 }
 
 #[derive(Debug)]
 struct RestoredKey {
     earliest_start_us: i64,
     unsealed: Vec<(i64, SessionId)>,
-    events: Vec<SessionEvent>,
+    /// Its events as they came, each written by itself: they are many, and come in any order.
+    facts: Vec<u8>,
 }
 
 impl Restorer {
     pub(super) fn new(rule: SessionRule) -> Self {
-        Self { rule, sources: BTreeMap::new() }
+        Self { sessionizer: Sessionizer::new(rule), sources: BTreeMap::new() }
     }
 
     /// The watermark of a source at the commit.
@@ -88,7 +93,7 @@ impl Restorer {
         let key = source.keys.entry(key.session_key.into()).or_insert(RestoredKey {
             earliest_start_us: start_time_us,
             unsealed: Vec::new(),
-            events: Vec::new(),
+            facts: Vec::new(),
         });
         key.earliest_start_us = key.earliest_start_us.min(start_time_us);
         key.unsealed.push((start_time_us, session_id));
@@ -104,30 +109,37 @@ impl Restorer {
 
     /// An event below the committed offset that was counted: of a kind that `belongs_to_session`, and not flagged late;
     /// one that `wants` says yes to. In any order, each once.
-    pub fn event(&mut self, key: SessionKey<'_>, event: SessionEvent) {
+    pub fn event(&mut self, key: SessionKey<'_>, event: &SessionEvent<'_>) {
         let of_source = self.sources.get_mut(key.source);
         let of_key = of_source.and_then(|source| source.keys.get_mut(key.session_key));
-        of_key.expect("the caller asked whether it is wanted").events.push(event);
+        let facts = &mut of_key.expect("the caller asked whether it is wanted").facts;
+        let fact = self.sessionizer.fact_of(key.session_key, event);
+        let pile = self.sessionizer.pile_mut();
+        fact.pack(&Fact::NONE, pile, facts);
+        pile.clear();
     }
 
     pub fn finish(self) -> Result<Sessionizer, RestoreError> {
-        let mut sessionizer = Sessionizer::new(self.rule);
+        let mut sessionizer = self.sessionizer;
+        sessionizer.reserve_lines(self.sources.values().map(|source| source.keys.len()).sum());
         for (name, source) in self.sources {
-            match source.watermark_us {
-                Some(watermark_us) => sessionizer.restore_watermark(name.clone(), watermark_us),
-                None => return Err(RestoreError::NoWatermark { source_name: name }),
-            }
+            let Some(watermark_us) = source.watermark_us else {
+                return Err(RestoreError::NoWatermark { source_name: name });
+            };
+            let number = sessionizer.add_source(&name, Some(watermark_us));
             for (session_key, mut key) in source.keys {
                 key.unsealed.sort_unstable();
-                if key.events.is_empty() {
+                if key.facts.is_empty() {
                     let session_id = key.unsealed[0].1;
                     return Err(RestoreError::NotFound { source_name: name, session_id, found: FoundSessions(0) });
                 }
-                let line = Line::told(name.clone(), session_key, key.events, &sessionizer.rule);
-                compare(&name, &key.unsealed, &line)?;
-                sessionizer.restore_line(name.clone(), line);
+                let mut found = Found { key: SessionKey { source: &name, session_key: &session_key }, ids: Vec::new() };
+                let facts = sorted(&key.facts, sessionizer.pile_mut());
+                sessionizer.restore_line(number, &session_key, facts, &mut found);
+                compare(&name, &key.unsealed, found.ids)?;
             }
         }
+        sessionizer.pile_mut().clear();
         Ok(sessionizer)
     }
 
@@ -139,9 +151,43 @@ impl Restorer {
     }
 }
 
+/// Facts that were each written by itself, in their order. The pile holds their exposures and nothing else.
+fn sorted(packed: &[u8], pile: &mut Pile) -> Vec<Fact> {
+    pile.clear();
+    let mut reader = Reader::new(packed, 0);
+    let mut facts = Vec::new();
+    while !reader.is_at_end() {
+        let mut fact = Fact::NONE;
+        fact.unpack(&mut reader, pile);
+        facts.push(fact);
+    }
+    facts.sort_unstable_by_key(Fact::place);
+    facts
+}
+
+/// The sessions a line turns out to have, with their starts.
+struct Found<'k> {
+    key: SessionKey<'k>,
+    ids: Vec<(i64, SessionId)>,
+}
+
+impl Listener for Found<'_> {
+    fn session(&mut self, draft: &Draft) {
+        let (start_us, tie) = draft.span.name();
+        self.ids.push((start_us, SessionId::of_first(self.key, tie, start_us)));
+    }
+
+    fn gone(&mut self, _: Span, _: (i64, u64)) {
+        unreachable!("a new line has told nothing that could be taken back")
+    }
+}
+
 /// * `unsealed`: sorted.
-fn compare(name: &Arc<str>, unsealed: &[(i64, SessionId)], line: &Line) -> Result<(), RestoreError> {
-    let mut found: Vec<(i64, SessionId)> = line.sessions().collect();
+fn compare(
+    name: &Arc<str>,
+    unsealed: &[(i64, SessionId)],
+    mut found: Vec<(i64, SessionId)>,
+) -> Result<(), RestoreError> {
     found.sort_unstable();
     if let Some(&(_, session_id)) = unsealed.iter().find(|row| found.binary_search(row).is_err()) {
         let found = FoundSessions(found.len());

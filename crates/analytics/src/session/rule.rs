@@ -1,15 +1,24 @@
 //! The session rule: when a visit ends, and until when a late event may still change it.
 //!
-//! In:       numbers from the settings.
+//! In:       a preset or numbers from the settings.
 //! Out:      yes or no: does this event open a new session, is this event late, is this session sealed.
 //! Promise:  every comparison of the session code with a bound of the rule stands here, once.
-//! Not here: splits at midnight or on a change of campaign: GA4's rule has none.
+//! Not here: what the settings call these numbers (`pipeline`); the calendar of a time zone (`midnight.rs`).
 
 use std::fmt;
 
 use xxhash_rust::xxh3::xxh3_64;
 
+use super::fact::Fact;
+use super::midnight::Midnight;
+use super::span::Span;
+
 const SECOND_US: i64 = 1_000_000;
+const DAY_US: i64 = 86_400 * SECOND_US;
+
+/// Which state and which ids this version makes of a rule. Rows made by another must not be mixed with ours, so it is
+/// part of the fingerprint. 2: ids and order by tie key, watermark bound by receipt.
+const LAYOUT: i64 = 2;
 
 /// Whether a quiet time of exactly `gap_us` still belongs to the session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -21,6 +30,41 @@ pub enum GapCloses {
     AtLeast,
 }
 
+/// Whose definition of a session is used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum SessionPreset {
+    #[default]
+    Ga4,
+    Ua,
+    Matomo,
+    Snowplow,
+    Custom,
+}
+
+impl SessionPreset {
+    pub const ALL: [Self; 5] = [Self::Ga4, Self::Ua, Self::Matomo, Self::Snowplow, Self::Custom];
+
+    /// Its name in the settings and in the column `rule`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Ga4 => "ga4",
+            Self::Ua => "ua",
+            Self::Matomo => "matomo",
+            Self::Snowplow => "snowplow",
+            Self::Custom => "custom",
+        }
+    }
+
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|preset| preset.as_str() == name)
+    }
+
+    /// Whether it closes sessions at midnight of a time zone.
+    pub const fn has_midnight(self) -> bool {
+        matches!(self, Self::Ua | Self::Matomo)
+    }
+}
+
 /// When a session ends, and how long it stays open to events that come late.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SessionRule {
@@ -29,6 +73,15 @@ pub struct SessionRule {
     pub boundary: GapCloses,
     /// An event further than this from the session's first one opens a new session. Not less than `gap_us`.
     pub duration_us_max: i64,
+    /// So many events a session holds at most, those of one moment apart. Greater than zero.
+    pub events_max: Option<u32>,
+    /// Whose midnight closes a session.
+    pub midnight: Option<Midnight>,
+    /// Whether an event that names a campaign (campaign id, utm source, utm medium) opens a new session if the session
+    /// last named another, or none. An event that names none never does.
+    pub campaign_splits: bool,
+    /// Whether an event of another user opens a new session. An anonymous visitor who says who he is does not.
+    pub user_switch_splits: bool,
     /// An event this much behind the watermark still counts; one behind that is late. Zero or more.
     pub lateness_us: i64,
     /// How far the watermark stays behind the highest event time seen. Zero or more.
@@ -42,6 +95,8 @@ pub enum RuleFault {
     GapNotPositive { given: i64 },
     #[error("the longest session, {given} us, is shorter than the session gap, {gap_us} us: give at least the gap")]
     DurationBelowGap { given: i64, gap_us: i64 },
+    #[error("the most events of a session are 0: give at least 1, or no bound")]
+    NoEvents,
     #[error("the allowed lateness is {given} us: give zero or more")]
     LatenessNegative { given: i64 },
     #[error("the watermark delay is {given} us: give zero or more")]
@@ -52,18 +107,47 @@ pub enum RuleFault {
 
 impl SessionRule {
     /// A year. Longer is a slip in the unit; shorter keeps the sums of times far from overflow.
-    pub const US_MAX: i64 = 366 * 86_400 * SECOND_US;
+    pub const US_MAX: i64 = 366 * DAY_US;
+
+    /// How far ahead of its receipt an event's time may move the watermark, 5 minutes: what the door lets a clock be
+    /// ahead. A source whose clock is trusted may send times of next year; they are its rows' times, but they must not
+    /// make everything honest late for a year.
+    pub const FUTURE_US_MAX: i64 = 300 * SECOND_US;
 
     /// Google Analytics 4: 30 minutes of quiet, no split at midnight or on a change of campaign; and our cap of a day
-    /// (PostHog's), an hour of lateness and 30 seconds of disorder.
+    /// (PostHog's), an hour of lateness and 30 seconds of disorder, as in all presets.
     pub const fn ga4() -> Self {
         Self {
             gap_us: 1_800 * SECOND_US,
             boundary: GapCloses::Over,
-            duration_us_max: 86_400 * SECOND_US,
+            duration_us_max: DAY_US,
+            events_max: None,
+            midnight: None,
+            campaign_splits: false,
+            user_switch_splits: false,
             lateness_us: 3_600 * SECOND_US,
             watermark_delay_us: 30 * SECOND_US,
         }
+    }
+
+    /// Universal Analytics: 30 minutes, midnight of the property's time zone, a change of campaign. Midnight bounds the
+    /// length.
+    pub fn ua(midnight: Midnight) -> Self {
+        let duration_us_max = Self::US_MAX;
+        Self { duration_us_max, midnight: Some(midnight), campaign_splits: true, ..Self::ga4() }
+    }
+
+    /// Matomo as shipped: as UA, by the site's time zone, and a new visit after 10,000 actions
+    /// (`create_new_visit_after_x_actions`).
+    pub fn matomo(midnight: Midnight) -> Self {
+        Self { events_max: Some(10_000), ..Self::ua(midnight) }
+    }
+
+    /// Snowplow's trackers and dbt models: 30 minutes and no splits; at most 3 days (`snowplow__max_session_days`).
+    pub const fn snowplow() -> Self {
+        let mut rule = Self::ga4();
+        rule.duration_us_max = 3 * DAY_US;
+        rule
     }
 
     /// All that is wrong with it; empty for a rule that can be used.
@@ -74,6 +158,9 @@ impl SessionRule {
         }
         if self.duration_us_max < self.gap_us {
             faults.push(RuleFault::DurationBelowGap { given: self.duration_us_max, gap_us: self.gap_us });
+        }
+        if self.events_max == Some(0) {
+            faults.push(RuleFault::NoEvents);
         }
         if self.lateness_us < 0 {
             faults.push(RuleFault::LatenessNegative { given: self.lateness_us });
@@ -95,29 +182,54 @@ impl SessionRule {
         faults
     }
 
-    /// One number for the whole rule, never negative and the same for ever: sessions made by rules with different numbers
-    /// must not be mixed.
+    /// One number for the whole rule, never negative and the same for ever: sessions made by rules with different numbers,
+    /// or laid out differently, must not be mixed.
+    ///
+    /// A time zone is in it by its name: another release of the time zone database is not another rule.
     pub fn fingerprint(&self) -> i64 {
-        let Self { gap_us, boundary, duration_us_max, lateness_us, watermark_delay_us } = self;
+        let Self { gap_us, boundary, duration_us_max, lateness_us, watermark_delay_us, .. } = self;
         let closes_at = i64::from(*boundary == GapCloses::AtLeast);
-        let numbers = [*gap_us, closes_at, *duration_us_max, *lateness_us, *watermark_delay_us];
-        (xxh3_64(&numbers.map(i64::to_le_bytes).concat()) >> 1).cast_signed()
+        let events_max = self.events_max.map_or(0, i64::from);
+        let splits = i64::from(self.campaign_splits) + 2 * i64::from(self.user_switch_splits);
+        let numbers = [LAYOUT, *gap_us, closes_at, *duration_us_max, *lateness_us, *watermark_delay_us];
+        let mut bytes = numbers.map(i64::to_le_bytes).concat();
+        bytes.extend([events_max, splits].map(i64::to_le_bytes).concat());
+        bytes.extend_from_slice(self.midnight.as_ref().map_or("", Midnight::zone).as_bytes());
+        (xxh3_64(&bytes) >> 1).cast_signed()
     }
 
-    /// Whether an event at `time_us` opens a new session after one that began at `start_us` and was last heard of at
-    /// `last_us` (`start_us <= last_us <= time_us`).
-    pub(super) fn opens(&self, start_us: i64, last_us: i64, time_us: i64) -> bool {
-        let quiet_us = time_us.saturating_sub(last_us);
-        let closed = match self.boundary {
+    /// Whether `fact`, which comes after all of `before`, opens a new session.
+    ///
+    /// Events of one and the same moment are never parted: which of them comes first is arbitrary, and a session is
+    /// known by its start.
+    #[inline]
+    pub(super) fn opens(&self, before: &Span, fact: &Fact) -> bool {
+        if fact.time_us == before.end_us {
+            return false;
+        }
+        let quiet_us = fact.time_us.saturating_sub(before.end_us);
+        self.is_closed_by(quiet_us)
+            || fact.time_us.saturating_sub(before.start_us) > self.duration_us_max
+            || self.events_max.is_some_and(|max| before.event_count >= i64::from(max))
+            || self.midnight.as_ref().is_some_and(|midnight| midnight.parts(before.end_us, fact.time_us))
+            || (self.campaign_splits && fact.names_campaign() && fact.campaign() != before.campaign)
+            || (self.user_switch_splits && fact.names_user() && before.has_user() && fact.user() != before.user)
+    }
+
+    /// Whether so long a quiet time closes a session.
+    pub(super) fn is_closed_by(&self, quiet_us: i64) -> bool {
+        match self.boundary {
             GapCloses::Over => quiet_us > self.gap_us,
             GapCloses::AtLeast => quiet_us >= self.gap_us,
-        };
-        closed || time_us.saturating_sub(start_us) > self.duration_us_max
+        }
     }
 
-    /// The watermark an event at `time_us` asks for.
-    pub fn watermark_of(&self, time_us: i64) -> i64 {
-        time_us.saturating_sub(self.watermark_delay_us)
+    /// The watermark asked for by an event at `time_us` that was received at `ingest_time_us`.
+    ///
+    /// It depends on the event alone, so the watermark is a function of the log's prefix, as before; and it is at most
+    /// the receipt and what a clock may be ahead, so one broken clock cannot push it into next year.
+    pub fn watermark_of(&self, time_us: i64, ingest_time_us: i64) -> i64 {
+        time_us.min(ingest_time_us.saturating_add(Self::FUTURE_US_MAX)).saturating_sub(self.watermark_delay_us)
     }
 
     /// Whether an event at `time_us` comes too late for the sessions of its source, whose watermark was
@@ -133,13 +245,30 @@ impl SessionRule {
     /// 1. It cannot extend the session: the gap closes it under either boundary.
     /// 2. It cannot move the start of what follows. If the next session was cut off by a gap, it stands or falls with
     ///    its own events: whichever event comes first after the sealed one opens a session. If it was cut off by
-    ///    `duration_us_max`, its first event lies within `gap_us` of `end_us`, before anything that can still come;
-    ///    it stays the first event after the sealed session, and so stays a start.
+    ///    anything else, its first event lies within `gap_us` of `end_us`, before anything that can still come; it
+    ///    stays the first event after the sealed session, and so stays a start: all other cuts, too, depend only on
+    ///    that event and on the session before it.
     ///
     /// The scan of a key may therefore begin at its first unsealed session and forget everything before it. Ends rise
     /// from session to session, so the sealed ones are always the oldest.
     pub fn is_sealed(&self, end_us: i64, watermark_us: i64) -> bool {
         end_us.saturating_add(self.gap_us).saturating_add(self.lateness_us) < watermark_us
+    }
+
+    /// The preset that cuts as this rule does.
+    pub fn preset(&self) -> SessionPreset {
+        let cuts_as = |other: &Self| {
+            let Self { lateness_us, watermark_delay_us, .. } = self;
+            *self == Self { lateness_us: *lateness_us, watermark_delay_us: *watermark_delay_us, ..other.clone() }
+        };
+        let same_as = |preset: &SessionPreset| match (preset, &self.midnight) {
+            (SessionPreset::Ga4, _) => cuts_as(&Self::ga4()),
+            (SessionPreset::Snowplow, _) => cuts_as(&Self::snowplow()),
+            (SessionPreset::Ua, Some(midnight)) => cuts_as(&Self::ua(midnight.clone())),
+            (SessionPreset::Matomo, Some(midnight)) => cuts_as(&Self::matomo(midnight.clone())),
+            _ => false,
+        };
+        SessionPreset::ALL.into_iter().find(same_as).unwrap_or(SessionPreset::Custom)
     }
 }
 
@@ -152,15 +281,25 @@ impl Default for SessionRule {
 /// The text of the column `rule`: what decided the cuts. It is stable; the same rule prints the same text for ever.
 impl fmt::Display for SessionRule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let ga4 = Self::ga4();
-        let same_cuts =
-            (self.gap_us, self.boundary, self.duration_us_max) == (ga4.gap_us, ga4.boundary, ga4.duration_us_max);
-        let name = if same_cuts { "ga4" } else { "custom" };
         let closes = match self.boundary {
             GapCloses::Over => ">",
             GapCloses::AtLeast => ">=",
         };
-        write!(f, "{name} gap{closes}{} max={}", Length(self.gap_us), Length(self.duration_us_max))
+        let (name, gap, max) = (self.preset().as_str(), Length(self.gap_us), Length(self.duration_us_max));
+        write!(f, "{name} gap{closes}{gap} max={max}")?;
+        if let Some(count) = self.events_max {
+            write!(f, " events={count}")?;
+        }
+        if let Some(midnight) = &self.midnight {
+            write!(f, " midnight={}", midnight.zone())?;
+        }
+        if self.campaign_splits {
+            f.write_str(" campaign")?;
+        }
+        if self.user_switch_splits {
+            f.write_str(" user")?;
+        }
+        Ok(())
     }
 }
 

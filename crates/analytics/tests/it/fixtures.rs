@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// One row of a CSV file by column name.
 pub(crate) struct Record(HashMap<String, String>);
@@ -30,7 +30,11 @@ fn path(name: &str) -> PathBuf {
 }
 
 pub(crate) fn records(name: &str) -> Vec<Record> {
-    let mut reader = csv::Reader::from_path(path(name)).unwrap();
+    records_at(&path(name))
+}
+
+pub(crate) fn records_at(path: &Path) -> Vec<Record> {
+    let mut reader = csv::Reader::from_path(path).unwrap();
     reader.deserialize().map(|row| Record(row.unwrap())).collect()
 }
 

@@ -9,6 +9,7 @@
 
 mod attribution_oracle;
 mod attribution_reference;
+mod enrich;
 mod experiment_oracle;
 mod experiment_reference;
 mod fixtures;

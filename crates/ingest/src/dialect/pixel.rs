@@ -145,6 +145,7 @@ fn event(sender: &Sender<'_>, query: &Query, method: &Method, headers: &HeaderMa
         landing::fill(&mut event, address, &mut put);
     }
     event.title = query.get("title").and_then(|title| put(title, TITLE_BYTES_MAX));
+    event.referrer_term = query.get("referrer").and_then(landing::term_of).and_then(|term| put(&term, NAME_BYTES_MAX));
     event.referrer_host = query.get("referrer").and_then(landing::host_of);
     if trimmed {
         event.flags = event.flags.with(EventFlags::TRIMMED);

@@ -83,6 +83,7 @@ impl House {
             clock: clock.clone(),
             stop: stop.clone(),
             tasks: tasks.clone(),
+            ledger: Arc::default(),
         };
         let router = router(settings, parts).unwrap();
         Self { log, clock, stop, tasks, router }

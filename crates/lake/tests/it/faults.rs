@@ -35,6 +35,8 @@ enum Fault {
     After,
     /// It happens later; an error is answered now.
     Late,
+    /// It happens when the test says so; an error is answered now.
+    Held,
     /// It happens, the answer takes its time.
     Slow,
     /// Nothing happens for want of room.
@@ -55,6 +57,7 @@ struct Faulty {
     /// If set, commits of tables whose path holds this do not happen, and nothing befalls anything else.
     fail_commits_of: Mutex<Option<&'static str>>,
     late: Mutex<JoinSet<()>>,
+    held: Mutex<Vec<(Path, PutPayload, PutOptions)>>,
 }
 
 impl Faulty {
@@ -68,6 +71,7 @@ impl Faulty {
             room_files: Mutex::new(None),
             fail_commits_of: Mutex::new(None),
             late: Mutex::default(),
+            held: Mutex::default(),
         })
     }
 
@@ -106,6 +110,15 @@ impl Faulty {
             24..36 => Fault::Late,
             36..50 => Fault::Slow,
             _ => Fault::None,
+        }
+    }
+
+    /// Lets the puts that were held back happen, in their order.
+    async fn land_held(&self) {
+        let held = std::mem::take(&mut *self.held.lock().unwrap());
+        assert!(!held.is_empty(), "a put was held back");
+        for (location, payload, options) in held {
+            let _ = self.inner.put_opts(&location, payload, options).await;
         }
     }
 
@@ -148,6 +161,10 @@ impl ObjectStore for Faulty {
                     tokio::time::sleep(delay).await;
                     let _ = inner.put_opts(&location, payload, options).await;
                 });
+                Err(injected())
+            }
+            Fault::Held => {
+                self.held.lock().unwrap().push((location.clone(), payload, options));
                 Err(injected())
             }
             Fault::Slow => {
@@ -420,6 +437,66 @@ async fn a_commit_that_lands_after_its_writer_gave_up_fences_the_second_try() {
     let error = writer.append(vec![rows(Table::Events, 0..5, 1)], &[advance("p", None, 5)]).await.unwrap_err();
     assert_eq!(error.advice(), Advice::Fenced, "{error}");
     assert_eq!(writer.snapshot().txn("p"), Some(5));
+    assert_each_offset_once(&lake, Table::Events, 5).await;
+}
+
+/// A writer whose commit is under way when it dies: answered with an error now, landing only after `land`.
+async fn dies_with_a_commit_under_way(folder: &tempfile::TempDir, store: &Arc<Faulty>) {
+    let once = LakeSettings { storage_tries_max: 1, ..faulty_settings(folder) };
+    let lake = Lake::with_store(once, store.clone(), Arc::new(SystemClock)).await.unwrap();
+    let mut writer = lake.writer(Table::Events).await.unwrap();
+    *store.every_commit.lock().unwrap() = Some(Fault::Held);
+    store.on.store(true, Ordering::SeqCst);
+    let error = writer.append(vec![rows(Table::Events, 0..5, 1)], &[advance("p", None, 5)]).await.unwrap_err();
+    assert_eq!(error.advice(), Advice::Retry, "{error}");
+    store.on.store(false, Ordering::SeqCst);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_put_that_lands_after_the_successor_has_read_the_table_fences_the_successor() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Faulty::new(0);
+    dies_with_a_commit_under_way(&folder, &store).await;
+    let lake = open(&folder, &store).await;
+    let mut successor = lake.writer(Table::Events).await.unwrap();
+    assert_eq!(successor.snapshot().txn("p"), None, "read before the put landed");
+    store.land_held().await;
+    let error = successor.append(vec![rows(Table::Events, 0..9, 2)], &[advance("p", None, 9)]).await.unwrap_err();
+    assert_eq!(error.advice(), Advice::Fenced, "{error}");
+    // It goes on from what it now sees, and each row is there once.
+    let expected = successor.snapshot().txn("p");
+    assert_eq!(expected, Some(5));
+    successor.append(vec![rows(Table::Events, 5..9, 2)], &[advance("p", expected, 9)]).await.unwrap();
+    assert_each_offset_once(&lake, Table::Events, 9).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_put_that_lands_after_the_successor_has_committed_comes_to_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Faulty::new(0);
+    dies_with_a_commit_under_way(&folder, &store).await;
+    let lake = open(&folder, &store).await;
+    let mut successor = lake.writer(Table::Events).await.unwrap();
+    let committed = successor.append(vec![rows(Table::Events, 0..9, 2)], &[advance("p", None, 9)]).await.unwrap();
+    assert_eq!((committed.version, committed.settled), (1, false));
+    store.land_held().await;
+    successor.append(vec![], &[advance("p", Some(9), 10)]).await.unwrap();
+    assert_eq!(lake.snapshot(Table::Events).await.unwrap().txn("p"), Some(10));
+    assert_each_offset_once(&lake, Table::Events, 9).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_writer_finds_its_own_put_that_landed_while_it_was_trying_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Faulty::new(0);
+    let lake = open(&folder, &store).await;
+    let mut writer = lake.writer(Table::Events).await.unwrap();
+    // The first try is held and lands before the second, which then meets it under its own name.
+    *store.every_commit.lock().unwrap() = Some(Fault::Late);
+    store.on.store(true, Ordering::SeqCst);
+    let committed = writer.append(vec![rows(Table::Events, 0..5, 1)], &[advance("p", None, 5)]).await.unwrap();
+    assert_eq!((committed.version, committed.settled), (1, true));
+    store.settle().await;
     assert_each_offset_once(&lake, Table::Events, 5).await;
 }
 

@@ -151,7 +151,7 @@ pub(crate) async fn planted() -> World {
     world.plant_json(Table::Identities, &links.join("\n")).await;
     let session = |id: &str, version: i64, superseded_by: &str, events: i64| {
         format!(
-            r#"{{"session_id":"{id}","version":{version},"superseded_by":{superseded_by},"source":"shop","session_key":"a1","start_time_us":{MARCH_US},"end_time_us":{MARCH_US},"duration_us":0,"engaged_us":0,"event_count":{events},"page_count":0,"conversion_count":0,"is_bounce":false,"engagement_class":"human","rule":"ga4","log_partition":0,"first_offset":0,"last_offset":{version},"start_date":"2026-03-01"}}"#
+            r#"{{"session_id":"{id}","version":{version},"superseded_by":{superseded_by},"source":"shop","session_key":"a1","start_time_us":{MARCH_US},"end_time_us":{MARCH_US},"duration_us":0,"engaged_us":0,"event_count":{events},"page_count":0,"conversion_count":0,"is_bounce":false,"engagement_class":"human","rule":"ga4","log_partition":0,"first_offset":0,"last_offset":{version},"is_final":false,"late_event_count":0,"start_date":"2026-03-01"}}"#
         )
     };
     let sessions = [

@@ -191,6 +191,71 @@ proptest! {
     }
 }
 
+/// An event that fills some columns, by the bits of `filled`, and leaves others empty.
+fn partly_full(filled: u64, text: &str, number: i64) -> Event {
+    let full = full_event();
+    let mut event = Event::new("web", "test", &format!("{number}"), text, number);
+    let mut bit = 0;
+    let mut has = || {
+        bit += 1;
+        filled >> (bit - 1) & 1 == 1
+    };
+    macro_rules! fill {
+        ($($field:ident),*) => { $( if has() { event.$field = full.$field.clone(); } )* };
+    }
+    fill!(client_event_id, anonymous_id, user_id, previous_id, client_time_us, sent_time_us, clock_skew_us, value);
+    fill!(currency, channel, utm_source, utm_content, gclid, referrer_host, referrer_term, exposures, decision_id);
+    fill!(url_path, title, region, library, engagement_confidence, engagement_reasons, consent, properties);
+    if has() {
+        event.url_query = Some(text.to_owned());
+    }
+    if has() {
+        event.value = Some(Money { micros: number.clamp(-Money::MICROS_MAX, Money::MICROS_MAX) });
+    }
+    event
+}
+
+proptest! {
+    /// Two readers that have nothing in common but the bytes.
+    #[test]
+    fn columns_are_read_as_arrow_avro_reads_them(
+        rows in prop::collection::vec((any::<u64>(), ".{0,12}", any::<i64>()), 0..20),
+    ) {
+        let values: Vec<Vec<u8>> =
+            rows.iter().map(|(filled, text, number)| encode_event(&partly_full(*filled, text, *number))).collect();
+        let read = columns_reader::read(Shape::Event, &values).expect("values of the schema now written");
+        let general = WireDecoder::new(Shape::Event).decode_by_arrow_avro(&values);
+        prop_assert!(general.refused.is_empty());
+        prop_assert_eq!(read, general.batch);
+    }
+
+    /// Bytes that were harmed are read by both as the same, or left to the general reader.
+    #[test]
+    fn harmed_bytes_are_read_as_arrow_avro_reads_them_or_not_at_all(
+        filled: u64, text in ".{0,6}", number: i64, at: prop::sample::Index, with: u8, cut in 0_usize..4,
+    ) {
+        let mut harmed = encode_event(&partly_full(filled, &text, number));
+        let place = at.index(harmed.len());
+        harmed[place] = with;
+        harmed.truncate(harmed.len() - cut);
+        let values = [encode_event(&partly_full(!filled, &text, number)), harmed];
+        if let Some(read) = columns_reader::read(Shape::Event, &values) {
+            let general = WireDecoder::new(Shape::Event).decode_by_arrow_avro(&values);
+            prop_assert!(general.refused.is_empty(), "{:?}", general.refused);
+            prop_assert_eq!(read, general.batch);
+        }
+    }
+}
+
+#[test]
+fn dead_letters_are_read_as_arrow_avro_reads_them() {
+    let mut bare = full_dead_letter();
+    (bare.source, bare.event_id, bare.payload) = (None, None, None);
+    let values: Vec<Vec<u8>> = [full_dead_letter(), bare.clone(), bare].iter().map(encode_dead_letter).collect();
+    let read = columns_reader::read(Shape::DeadLetter, &values).unwrap();
+    assert_eq!(read, WireDecoder::new(Shape::DeadLetter).decode_by_arrow_avro(&values).batch);
+}
+
 /// The bytes in `tests/golden` are never edited. When a version is added, add a file; when this
 /// fails for an old one, the log of a running system has become unreadable.
 #[test]

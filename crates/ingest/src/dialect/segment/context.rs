@@ -228,8 +228,11 @@ impl Page<'_> {
             event.title = reading.text("title", self.title, TITLE_BYTES_MAX);
         }
         if event.referrer_host.is_none() {
-            let host = reading.text("referrer", self.referrer, WHOLE).and_then(|referrer| landing::host_of(&referrer));
+            let referrer = reading.text("referrer", self.referrer, WHOLE);
+            let host = referrer.as_deref().and_then(landing::host_of);
             event.referrer_host = host.and_then(|host| reading.fit(&host, NAME_BYTES_MAX));
+            let term = referrer.as_deref().and_then(landing::term_of);
+            event.referrer_term = term.and_then(|term| reading.fit(&term, NAME_BYTES_MAX));
         }
     }
 }

@@ -1,0 +1,155 @@
+//! The machine: folders, room, limits, the port, the keys.
+//!
+//! In:      settings.
+//! Out:     findings.
+//! Promise: each check stands by itself; what cannot be found out on this system is said so and is no fault.
+
+use std::path::Path;
+
+use super::Findings;
+use crate::http;
+use crate::settings::{LogKind, Settings, keys_file};
+
+pub(super) fn data_folder(settings: &Settings, findings: &mut Findings) {
+    let dir = &settings.serve.data_dir;
+    if !dir.exists() {
+        let above = dir.parent().filter(|above| !above.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        match above.is_dir() {
+            true => findings.ok("data folder", format!("{} is not there yet; the first start makes it", dir.display())),
+            false => findings.fault(
+                "data folder",
+                format!(
+                    "neither {} nor the folder above it is there; make it, or name another with --data",
+                    dir.display()
+                ),
+            ),
+        }
+        return;
+    }
+    let probe = dir.join(format!(".doctor-{}", std::process::id()));
+    let written = std::fs::write(&probe, b"probe").and_then(|()| std::fs::remove_file(&probe));
+    match written {
+        Ok(()) => findings.ok("data folder", format!("{} can be written to", dir.display())),
+        Err(error) => findings.fault(
+            "data folder",
+            format!("{} cannot be written to: {error}; give its owner the right, or run as its owner", dir.display()),
+        ),
+    }
+}
+
+/// Below this a busy line is full within hours; below the second, soon.
+const SPACE_WARNING_BYTES: u64 = 5 << 30;
+const SPACE_FAULT_BYTES: u64 = 512 << 20;
+
+pub(super) fn disk_space(settings: &Settings, findings: &mut Findings) {
+    let mut places = vec![("log", settings.log.dir.clone()); usize::from(settings.log.kind == LogKind::Embedded)];
+    places.extend(crate::serve::lake_folder(settings).map(|folder| ("lake", folder)));
+    for (what, folder) in places {
+        let Some(there) = folder.ancestors().find(|above| above.is_dir() || above.as_os_str().is_empty()) else {
+            continue;
+        };
+        let there = if there.as_os_str().is_empty() { Path::new(".") } else { there };
+        let Some(free) = free_bytes(there) else {
+            findings.ok("disk space", format!("{what}: this system does not say how much is free"));
+            continue;
+        };
+        let told = format!("{what}: {:.1} GB free at {}", free as f64 / 1e9, there.display());
+        match free {
+            ..SPACE_FAULT_BYTES => {
+                findings.fault("disk space", format!("{told}: free some now, or events will be refused"))
+            }
+            ..SPACE_WARNING_BYTES => {
+                findings.warning("disk space", format!("{told}: free some, or shorten log.retention_hours_max"));
+            }
+            _ => findings.ok("disk space", told),
+        }
+    }
+}
+
+#[cfg(unix)]
+fn free_bytes(folder: &Path) -> Option<u64> {
+    let stat = rustix::fs::statvfs(folder).ok()?;
+    stat.f_bavail.checked_mul(stat.f_frsize)
+}
+
+#[cfg(not(unix))]
+fn free_bytes(_folder: &Path) -> Option<u64> {
+    None
+}
+
+pub(super) fn open_files(settings: &Settings, findings: &mut Findings) {
+    let wanted = settings.serve.connections_max as u64 + crate::serve::OTHER_FILES;
+    // A server raises the soft limit itself as far as the hard one lets it.
+    match rlimit::Resource::NOFILE.get() {
+        Ok((_, hard)) if hard < wanted => findings.warning(
+            "open files",
+            format!(
+                "at most {hard} for a process: fewer connections than serve.connections_max ({}) will be let in; raise the \
+                 hard limit (ulimit -Hn, LimitNOFILE=) to {wanted}",
+                settings.serve.connections_max
+            ),
+        ),
+        Ok((_, hard)) => findings.ok("open files", format!("up to {hard} for a process")),
+        Err(error) => findings.ok("open files", format!("this system does not say its limit: {error}")),
+    }
+}
+
+pub(super) async fn port(settings: &Settings, server: Option<&str>, findings: &mut Findings) {
+    let listen = &settings.serve.listen;
+    if let Some(url) = server {
+        findings.ok("port", format!("our server answers at {url}"));
+        return;
+    }
+    match tokio::net::TcpListener::bind(listen).await {
+        Ok(_) => findings.ok("port", format!("{listen} is free")),
+        Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => {
+            let client = http::client_for(&format!("http://{listen}"), std::time::Duration::from_secs(5));
+            let ours = match client {
+                Ok(client) => {
+                    client.get(format!("http://{listen}/status")).send().await.is_ok_and(|a| a.status().is_success())
+                }
+                Err(_) => false,
+            };
+            match ours {
+                true => findings.ok("port", format!("a server of ours answers at {listen}")),
+                false => findings.fault(
+                    "port",
+                    format!("another program listens at {listen}; stop it, or choose another with serve.listen"),
+                ),
+            }
+        }
+        Err(error) => {
+            findings.fault("port", format!("{listen} cannot be listened at: {error}; choose another with serve.listen"))
+        }
+    }
+}
+
+pub(super) fn keys(settings: &Settings, findings: &mut Findings) {
+    let file = keys_file(&settings.serve.data_dir);
+    let missing: Vec<&str> = [
+        ("write keys", settings.ingest.write_keys.is_empty()),
+        ("a ticket secret", settings.ingest.ticket_secret.is_empty()),
+        ("an SQL token", settings.query.tokens.is_empty()),
+    ]
+    .into_iter()
+    .filter_map(|(name, is_missing)| is_missing.then_some(name))
+    .collect();
+    match missing.as_slice() {
+        [] => findings.ok("keys", "write keys, ticket secret and SQL token are known"),
+        missing => findings.ok("keys", format!("the next start makes {} in {}", missing.join(", "), file.display())),
+    }
+    #[cfg(unix)]
+    if let Ok(meta) = std::fs::metadata(&file) {
+        let mode = std::os::unix::fs::PermissionsExt::mode(&meta.permissions()) & 0o777;
+        if mode & 0o077 != 0 {
+            findings.warning(
+                "keys",
+                format!(
+                    "{} is open to others (mode {mode:o}); close it with chmod 600 {}",
+                    file.display(),
+                    file.display()
+                ),
+            );
+        }
+    }
+}

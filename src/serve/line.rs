@@ -162,7 +162,8 @@ impl Line {
         let pipeline_stop = CancellationToken::new();
         let lake_upkeep = lake
             .as_ref()
-            .filter(|_| has(Role::Pipeline))
+            // The first of several workers does it for all: the others would only do the same work once more.
+            .filter(|_| has(Role::Pipeline) && settings.pipeline.worker_ordinal == 0)
             .map(|lake| upkeep::spawn(lake.clone(), settings, pipeline_stop.clone()));
         let pipeline = match (&log, lake) {
             (Some(log), Some(lake)) if has(Role::Pipeline) => {

@@ -6,6 +6,7 @@
 //!           whatever the machine. Commands, machine and figures: `docs/bench.md`.
 //! Not here: speed of single functions; a benchmark of parts says little about the line.
 
+mod compact;
 mod encoding;
 mod events;
 mod folder;
@@ -36,6 +37,8 @@ enum Part {
     Pipeline(PartArgs),
     /// Events a second of an exact funnel, against counting the same columns
     Query(PartArgs),
+    /// Events a second of a compaction, against reading and writing the same rows
+    Compact(PartArgs),
     /// Events a second and bytes an event of our encoding, against JSON
     Encoding(PartArgs),
     /// JSON events to committed tables, checked, against ceilings and other engines on the same lines
@@ -65,6 +68,7 @@ enum Simple {
     Ingest,
     Pipeline,
     Query,
+    Compact,
     Encoding,
 }
 
@@ -89,6 +93,7 @@ pub(crate) async fn command(args: BenchArgs) -> anyhow::Result<()> {
         Part::Ingest(args) => simple(Simple::Ingest, args).await,
         Part::Pipeline(args) => simple(Simple::Pipeline, args).await,
         Part::Query(args) => simple(Simple::Query, args).await,
+        Part::Compact(args) => simple(Simple::Compact, args).await,
         Part::Encoding(args) => simple(Simple::Encoding, args).await,
         Part::Stream(args) => stream::command(*args).await,
         Part::Restart(args) => restart::command(args).await,
@@ -104,6 +109,7 @@ async fn simple(part: Simple, args: PartArgs) -> anyhow::Result<()> {
         Simple::Ingest => ("ingest: HTTP to durable", "events/s"),
         Simple::Pipeline => ("pipeline: log to lake", "events/s"),
         Simple::Query => ("query: exact five-step funnel", "events/s"),
+        Simple::Compact => ("compact: small files to sorted ones", "events/s"),
         Simple::Encoding => ("encoding: Avro single-object to Arrow", "events/s"),
     };
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
@@ -115,6 +121,7 @@ async fn simple(part: Simple, args: PartArgs) -> anyhow::Result<()> {
             Simple::Ingest => ingest::run(args.events, folder.path()).await?,
             Simple::Pipeline => pipeline::run(args.events, folder.path()).await?,
             Simple::Query => query::run(args.events, folder.path()).await?,
+            Simple::Compact => compact::run(args.events, folder.path()).await?,
             Simple::Encoding => encoding::run(args.events)?,
         };
         println!("  run {run}: {} {unit}", grouped(finding.per_second as u64));

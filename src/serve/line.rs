@@ -24,9 +24,11 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tributary_pipeline::{PipelineError, Progress, Summary};
 use tributary_query::Engine;
+use tributary_query::live::{LiveSource, LiveSources};
 use tributary_schemas::{Clock, SystemClock};
 
 use super::http;
+use super::live::{OtherProcess, OwnJob};
 use super::parts::{LogParts, lake_folder, open_lake, open_log};
 use super::upkeep;
 use crate::cli::{UserError, spelling};
@@ -115,10 +117,18 @@ impl Line {
             // The door brings these two; without it the process still must say how it is.
             _ => router.merge(health(unready.clone())),
         };
+        let (tail, desk) = tributary_pipeline::live(Duration::from_millis(settings.query.live_wait_ms_max));
+        let own = has(Role::Pipeline).then(|| Arc::new(OwnJob(tail)) as Arc<dyn LiveSource>);
+        let others =
+            OtherProcess::all(&settings.query)?.into_iter().map(|other| Arc::new(other) as Arc<dyn LiveSource>);
+        let live = LiveSources { own, others: others.collect() };
         let engine = match &lake {
-            Some(lake) => Some(Arc::new(Engine::new(settings.query.clone(), lake.clone())?)),
+            Some(lake) => Some(Arc::new(Engine::with_live(settings.query.clone(), lake.clone(), live)?)),
             None => None,
         };
+        if let Some(engine) = engine.as_ref().filter(|_| has(Role::Pipeline)) {
+            router = router.merge(tributary_query::live_router(engine.clone()));
+        }
         if let Some(engine) = engine.as_ref().filter(|_| has(Role::Query)) {
             router = router.merge(tributary_query::router(engine.clone()));
         }
@@ -152,7 +162,8 @@ impl Line {
         let pipeline_stop = CancellationToken::new();
         let lake_upkeep = lake
             .as_ref()
-            .filter(|_| has(Role::Pipeline))
+            // The first of several workers does it for all: the others would only do the same work once more.
+            .filter(|_| has(Role::Pipeline) && settings.pipeline.worker_ordinal == 0)
             .map(|lake| upkeep::spawn(lake.clone(), settings, pipeline_stop.clone()));
         let pipeline = match (&log, lake) {
             (Some(log), Some(lake)) if has(Role::Pipeline) => {
@@ -163,7 +174,7 @@ impl Line {
                     dead_letters: log.dead_letters.clone(),
                     progress: progress_in,
                 };
-                let job = tributary_pipeline::run(settings.pipeline.clone(), parts, pipeline_stop.clone());
+                let job = tributary_pipeline::run_live(settings.pipeline.clone(), parts, desk, pipeline_stop.clone());
                 Some(tokio::spawn(job))
             }
             _ => None,

@@ -8,6 +8,7 @@
 
 mod http;
 mod line;
+mod live;
 mod parts;
 mod stop;
 mod upkeep;

@@ -15,7 +15,7 @@ use tributary_lake::{Lake, local_folder};
 use tributary_schemas::{Clock, Table};
 
 use crate::cli::UserError;
-use crate::settings::{LogKind, LogSettings, Settings};
+use crate::settings::{LogKind, LogSettings, PartitionsGrown, Settings};
 
 /// The log and the two topics everything flows through.
 #[derive(Clone)]
@@ -45,9 +45,22 @@ pub(crate) async fn open_log(settings: &LogSettings, clock: Arc<dyn Clock>) -> a
     let events = TopicSpec { name: settings.events_topic.clone(), partitions: settings.partitions };
     let dead_letters =
         TopicSpec { name: settings.dead_letters_topic.clone(), partitions: settings.dead_letters_partitions };
-    let events = log.ensure_topic(&events).await.map_err(log_fault)?;
-    let dead_letters = log.ensure_topic(&dead_letters).await.map_err(log_fault)?;
+    let accept = settings.partitions_grown == PartitionsGrown::Accept;
+    let events = ensure_topic(log.as_ref(), events, accept).await.map_err(log_fault)?;
+    // Nothing depends on which partition a dead letter lies in.
+    let dead_letters = ensure_topic(log.as_ref(), dead_letters, true).await.map_err(log_fault)?;
     Ok(LogParts { log, events, dead_letters })
+}
+
+/// Makes or finds the topic; one that has more partitions than was set is taken as it is, where that is accepted.
+async fn ensure_topic(log: &dyn EventLog, spec: TopicSpec, accept_more: bool) -> Result<TopicInfo, LogError> {
+    match log.ensure_topic(&spec).await {
+        Err(LogError::PartitionsDiffer { topic, asked, found }) if asked < found && accept_more => {
+            tracing::warn!(topic, set = asked, found, "the topic has more partitions than were set: accepted");
+            log.ensure_topic(&TopicSpec { partitions: found, ..spec }).await
+        }
+        ensured => ensured,
+    }
 }
 
 async fn open_kind(settings: &LogSettings, clock: Arc<dyn Clock>) -> anyhow::Result<Arc<dyn EventLog>> {
@@ -94,9 +107,9 @@ pub(crate) async fn existing_log(settings: &Settings, clock: Arc<dyn Clock>) -> 
             }
             Err(error) => return Err(log_fault(error)),
         }
-        // It is there, so this only finds it.
+        // It is there, so this only finds it; whoever looks may look at partitions that were added.
         let spec = TopicSpec { name: topic.clone(), partitions };
-        found.push(log.ensure_topic(&spec).await.map_err(log_fault)?);
+        found.push(ensure_topic(log.as_ref(), spec, true).await.map_err(log_fault)?);
     }
     let [events, dead_letters] = <[TopicInfo; 2]>::try_from(found).expect("two topics were looked for");
     Ok(Some(LogParts { log, events, dead_letters }))
@@ -114,7 +127,7 @@ pub(crate) async fn existing_lake(settings: &Settings) -> anyhow::Result<Option<
 
 /// The folder the lake lies in, where it is one on this machine.
 pub(crate) fn lake_folder(settings: &Settings) -> Option<PathBuf> {
-    local_folder(&settings.lake.url).ok()
+    local_folder(&settings.lake.url).ok().flatten()
 }
 
 /// What a person must mend, as a user's fault: the log's own words say how.

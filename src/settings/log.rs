@@ -20,11 +20,20 @@ pub(crate) enum LogKind {
     Kafka,
 }
 
+/// What to do about a topic of events that was given more partitions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum PartitionsGrown {
+    Stop,
+    Accept,
+}
+
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct LogSettings {
     pub(crate) kind: LogKind,
     pub(crate) partitions: u32,
+    pub(crate) partitions_grown: PartitionsGrown,
     pub(crate) events_topic: String,
     pub(crate) dead_letters_topic: String,
     pub(crate) dead_letters_partitions: u32,

@@ -18,12 +18,12 @@ use std::path::PathBuf;
 use serde::Deserialize;
 use tributary_ingest::IngestSettings;
 use tributary_lake::{LakeSettings, StoreOptions};
-use tributary_pipeline::{FileText, PipelineSettings};
+use tributary_pipeline::{Assignment, FileText, PipelineSettings};
 use tributary_query::{QueryError, QuerySettings};
 
 pub(crate) use keys::{FIRST_SOURCES, Keys, add_missing_keys, keys_file};
 pub(crate) use layers::{DEFAULTS, Fault, Layers};
-pub(crate) use log::{LogKind, LogSettings};
+pub(crate) use log::{LogKind, LogSettings, PartitionsGrown};
 
 #[derive(Debug, Clone)]
 pub(crate) struct Settings {
@@ -183,6 +183,7 @@ impl Settings {
         query.spill_dir = query.spill_dir.filter(|dir| !dir.as_os_str().is_empty());
         let ingest = merged.section("ingest");
         let mut pipeline: PipelineSettings = merged.section("pipeline");
+        pipeline.accept_grown_partitions = log.partitions_grown == PartitionsGrown::Accept;
         pipeline.channel_rules_text = match pipeline.channel_rules.as_str() {
             "tributary" | "ga4" => None,
             path => file_text(path),
@@ -215,6 +216,12 @@ impl Settings {
             faults.push(
                 "serve.roles splits ingest from pipeline, which needs log.kind = \"kafka\": the embedded log belongs \
                  to one process"
+                    .to_owned(),
+            );
+        }
+        if self.log.kind == LogKind::Embedded && self.pipeline.assignment == Assignment::Group {
+            faults.push(
+                "pipeline.assignment is \"group\", which needs log.kind = \"kafka\": the embedded log belongs to one process"
                     .to_owned(),
             );
         }

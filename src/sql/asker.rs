@@ -179,7 +179,7 @@ fn answer_of_csv(body: &[u8], truncated: bool, elapsed: Duration) -> anyhow::Res
     let schema = Arc::new(Schema::new(fields));
     let columns = columns.into_iter().map(|column| Arc::new(StringArray::from(column)) as ArrayRef).collect();
     let batches = vec![RecordBatch::try_new(schema.clone(), columns)?];
-    Ok(Answer { schema, batches, elapsed, versions: Vec::new(), truncated })
+    Ok(Answer { schema, batches, elapsed, versions: Vec::new(), live_positions: None, truncated })
 }
 
 #[cfg(test)]
@@ -218,7 +218,14 @@ mod tests {
         let schema = Arc::new(Schema::new(fields));
         let columns = columns.into_iter().map(|(_, column)| column).collect();
         let batches = vec![RecordBatch::try_new(schema.clone(), columns).unwrap()];
-        Answer { schema, batches, elapsed: Duration::from_millis(12), versions: Vec::new(), truncated: false }
+        Answer {
+            schema,
+            batches,
+            elapsed: Duration::from_millis(12),
+            versions: Vec::new(),
+            live_positions: None,
+            truncated: false,
+        }
     }
 
     #[test]

@@ -1,9 +1,13 @@
 //! `tributary lake`, beside a server that runs.
 
-use std::process::Command;
+use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use serde_json::Value;
 
+use crate::audit;
+use crate::chance::Chance;
+use crate::load::Load;
 use crate::server::{Home, WRITE_KEY};
 
 /// Exit code, what it printed, what it said.
@@ -70,4 +74,35 @@ async fn the_lake_is_told_compacted_swept_and_verified_while_a_server_writes_it(
     }
     let (code, out, told) = lake(&home, &["verify"]);
     assert!(code == 1 && out.contains("it is not there") && told.contains("not what its log says"), "{out}\n{told}");
+}
+
+/// Killed at any moment, between its two commits too: nothing of it is seen, or all.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_compaction_that_is_killed_leaves_a_sound_lake_and_the_next_one_finishes_it() {
+    let test = "a_compaction_that_is_killed_leaves_a_sound_lake_and_the_next_one_finishes_it";
+    let home = Home::embedded().with("pipeline.commit_interval_ms", "20");
+    let load = Load::new(Chance::of(test), 1_767_571_200_000_000);
+    let mut chance = Chance::of(test);
+    let server = home.start().await;
+    let mut running = load.start(&server.url(""));
+    let data = home.data_dir().display().to_string();
+    for round in 1..=10_usize {
+        load.until_acknowledged(300 * round, &mut running).await;
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tributary"));
+        command.args(["lake", "compact", "--all", "--data", &data]).stdout(Stdio::null()).stderr(Stdio::null());
+        let mut compacting = command.spawn().unwrap();
+        tokio::time::sleep(Duration::from_millis(chance.below(400))).await;
+        // Done already, or dead now.
+        drop(compacting.kill());
+        compacting.wait().unwrap();
+    }
+    running.stopped().await;
+    assert!(server.stop().await.success());
+    let sound = json(&home, &["verify"]);
+    assert_eq!((&sound["sound"], &sound["holes"]), (&true.into(), &serde_json::json!([])));
+    json(&home, &["compact", "--all"]);
+    let server = home.start().await;
+    audit::all_is_well(&server, &load.ledger()).await;
+    let sound = json(&home, &["verify"]);
+    assert_eq!((&sound["sound"], &sound["holes"]), (&true.into(), &serde_json::json!([])));
 }

@@ -20,12 +20,16 @@ mod server;
 mod bad_input;
 mod door;
 mod graceful;
+mod live;
 mod other_engine;
+mod persons;
 mod sdk;
 
 // The line under fire.
+mod kafka_changes;
 mod kill_loop;
 mod replay;
+mod workers;
 
 // The commands and the demo.
 mod cli;

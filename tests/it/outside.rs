@@ -10,14 +10,28 @@ use std::process::Command;
 
 /// Says that `test` did not run, and why.
 pub(crate) fn skipped(test: &str, why: &str) {
+    say("SKIPPED ", "TRIBUTARY_TEST_SKIPPED", &format!("{test}: {why}"));
+}
+
+/// Says what a run of faults came to, so that it can be quoted.
+pub(crate) fn came_to(line: &str) {
+    say("", "TRIBUTARY_TEST_CAME_TO", line);
+}
+
+/// Says a line on stderr, and in the file that is named in the environment.
+fn say(before: &str, file: &str, line: &str) {
     // `eprintln!` would be captured and thrown away with the output of a test that passed.
-    let line = format!("{test}: {why}\n");
-    std::io::stderr().write_all(format!("SKIPPED {line}").as_bytes()).unwrap();
-    if let Some(file) = std::env::var_os("TRIBUTARY_TEST_SKIPPED") {
+    std::io::stderr().write_all(format!("{before}{line}\n").as_bytes()).unwrap();
+    if let Some(file) = std::env::var_os(file) {
         // One write a line: several tests may append at once.
         let file = std::fs::OpenOptions::new().create(true).append(true).open(file);
-        file.unwrap().write_all(line.as_bytes()).unwrap();
+        file.unwrap().write_all(format!("{line}\n").as_bytes()).unwrap();
     }
+}
+
+/// Whether the long form of the runs of faults was asked for.
+pub(crate) fn is_extended() -> bool {
+    std::env::var("TRIBUTARY_TEST_EXTENDED").is_ok_and(|value| value == "1")
 }
 
 fn from_environment(test: &str, name: &str) -> Option<String> {

@@ -159,6 +159,11 @@ impl Home {
     pub(crate) fn spawn(&self) -> Server<'_> {
         // The address of the last life must not pass for that of the next.
         drop(std::fs::remove_file(self.data_dir.join("listen.addr")));
+        self.spawn_beside()
+    }
+
+    /// Starts it beside another that serves the same data: a worker without a door, of which no address is known.
+    pub(crate) fn spawn_beside(&self) -> Server<'_> {
         let child = self.command("127.0.0.1:0").spawn().unwrap();
         let client = reqwest::Client::builder().timeout(Duration::from_secs(60)).no_proxy().build().unwrap();
         Server { home: self, child, client, address: None }
@@ -298,11 +303,29 @@ impl Server<'_> {
         self.child.kill().await.unwrap();
     }
 
+    /// The same, for one whose place another process takes.
+    pub(crate) async fn kill_where_it_is(&mut self) {
+        self.child.kill().await.unwrap();
+    }
+
     /// Asks it to stop (SIGTERM) and does not wait.
     pub(crate) fn ask_to_stop(&self) {
+        self.signal("-TERM");
+    }
+
+    /// Stops it where it stands (SIGSTOP), until `thaw`: it holds what it holds and hears nothing.
+    pub(crate) fn freeze(&self) {
+        self.signal("-STOP");
+    }
+
+    pub(crate) fn thaw(&self) {
+        self.signal("-CONT");
+    }
+
+    fn signal(&self, name: &str) {
         let id = self.child.id().expect("it has not been waited for").to_string();
-        let status = std::process::Command::new("kill").args(["-TERM", &id]).status().unwrap();
-        assert!(status.success(), "kill -TERM {id}");
+        let status = std::process::Command::new("kill").args([name, &id]).status().unwrap();
+        assert!(status.success(), "kill {name} {id}");
     }
 
     /// Asks it to stop and waits until it has.

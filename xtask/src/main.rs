@@ -30,6 +30,9 @@ struct Cli {
 enum Chore {
     /// Fetch and start what the tests need (Kafka, an S3 server, the SDKs), run every test, stop it all again.
     Test {
+        /// Run the long form of the runs of faults: 100 rounds in place of 20, about a quarter of an hour more.
+        #[arg(long)]
+        extended: bool,
         /// Handed to `cargo test` in place of `--workspace`, for instance: -p tributary --test it sdk
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         cargo_arguments: Vec<String>,
@@ -46,7 +49,7 @@ enum Chore {
 
 fn main() -> ExitCode {
     let done = match Cli::parse().chore {
-        Chore::Test { cargo_arguments } => test::run(&cargo_arguments),
+        Chore::Test { extended, cargo_arguments } => test::run(extended, &cargo_arguments),
         Chore::Verify => verify::run(),
         Chore::Docs => docs(),
         Chore::Kafka => run_kafka(),

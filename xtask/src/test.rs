@@ -17,7 +17,7 @@ use crate::kafka::{KAFKA_VERSION, Kafka};
 use crate::s3::S3;
 use crate::{cache_dir, cargo, leash, sdks, words};
 
-pub(crate) fn run(cargo_arguments: &[String]) -> Result<()> {
+pub(crate) fn run(extended: bool, cargo_arguments: &[String]) -> Result<()> {
     let begun = Instant::now();
     let cache = cache_dir()?;
     let python = sdks::python(&cache)?;
@@ -34,7 +34,7 @@ pub(crate) fn run(cargo_arguments: &[String]) -> Result<()> {
     eprintln!("xtask: Kafka {KAFKA_VERSION} listens on {}", kafka.bootstrap());
     let s3 = S3::start(&python)?;
     eprintln!("xtask: an S3 server listens on {}", s3.url());
-    let skipped = scratch.path().join("skipped");
+    let (skipped, came_to) = (scratch.path().join("skipped"), scratch.path().join("came_to"));
     let mut command = test_command(cargo_arguments, &["--no-fail-fast"]);
     command
         .env("TRIBUTARY_TEST_KAFKA", kafka.bootstrap())
@@ -42,8 +42,12 @@ pub(crate) fn run(cargo_arguments: &[String]) -> Result<()> {
         .env("TRIBUTARY_TEST_PYTHON", &python)
         .env("TRIBUTARY_TEST_NODE_MODULES", &node_modules)
         .env("TRIBUTARY_TEST_SKIPPED", &skipped)
+        .env("TRIBUTARY_TEST_CAME_TO", &came_to)
         .stdin(Stdio::null())
         .stdout(Stdio::piped());
+    if extended {
+        command.env("TRIBUTARY_TEST_EXTENDED", "1");
+    }
     eprintln!("xtask: {}", words(&command));
     let (mut child, leash) = leash::spawn(&mut command).context("starting cargo test")?;
     let output = child.stdout.take().expect("its output was asked for as a pipe");
@@ -68,7 +72,10 @@ pub(crate) fn run(cargo_arguments: &[String]) -> Result<()> {
     for name in &tally.failed_names {
         println!("xtask: failed: {name}");
     }
-    // The file is made by the first test that is skipped.
+    // Each file is made by the first test that has something to say.
+    for line in fs::read_to_string(&came_to).unwrap_or_default().lines() {
+        println!("xtask: {line}");
+    }
     for line in fs::read_to_string(&skipped).unwrap_or_default().lines() {
         println!("xtask: NOT RUN, though counted as passed: {line}");
     }

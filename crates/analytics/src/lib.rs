@@ -1,4 +1,4 @@
-//! What the words mean: session, funnel, credit, experiment.
+//! What the words mean: session, person, funnel, credit, experiment.
 //!
 //! In:       plain values: times in UTC microseconds, masks, counts, amounts in micros.
 //! Out:      plain values; the same ones for the same input, on every machine.
@@ -19,6 +19,8 @@ pub mod stats;
 pub mod experiment;
 
 pub mod session;
+
+pub mod identity;
 
 pub mod channel;
 

@@ -40,8 +40,15 @@ pub enum LogError {
     #[error("topic {topic} has partitions 0 to {}, not {partition}", partitions.saturating_sub(1))]
     NoSuchPartition { topic: String, partition: u32, partitions: u32 },
     #[error(
-        "topic {topic} has {found} partitions and {asked} were asked for: set partitions to {found}, \
-         or choose another topic name (repartitioning would break the order of each key)"
+        "topic {topic} has {found} partitions and {asked} were asked for: {}",
+        if found > asked {
+            "if it was made so, set log.partitions (of dead letters, log.dead_letters_partitions) to that number; if some \
+             were added, keys now go to other partitions than before: take a new topic name, or log.partitions_grown = \
+             \"accept\" after reading what that costs in docs/adr/0009-kafka-groups-and-changes.md"
+        } else {
+            "set log.partitions (of dead letters, log.dead_letters_partitions) to that number, or choose another topic \
+             name: more partitions would send keys elsewhere"
+        }
     )]
     PartitionsDiffer { topic: String, asked: u32, found: u32 },
     #[error("refused: {0}")]

@@ -18,5 +18,5 @@ pub mod embedded;
 pub mod kafka;
 
 pub use error::{Advice, LogError};
-pub use log::{Ack, Bounds, Delivered, EventLog, LogReader, Polled, Record, TopicInfo, TopicSpec};
+pub use log::{Ack, Bounds, Change, Delivered, EventLog, LogReader, Polled, Record, TopicInfo, TopicSpec};
 pub use partition::partition_for;

@@ -73,6 +73,20 @@ pub struct Polled {
     pub positions: Vec<(u32, u64)>,
     /// Partitions with nothing more to read at the moment of the poll, ascending.
     pub at_end: Vec<u32>,
+    /// What the group decided (readers of [`EventLog::group_reader`] only). It comes without records and in every poll
+    /// until it is answered; no record comes meanwhile.
+    pub change: Option<Change>,
+}
+
+/// What a group decided about a reader's partitions.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change {
+    /// These are the reader's too from now on, perhaps none. Answer with [`LogReader::take`].
+    Assigned(Vec<u32>),
+    /// Another waits for these: finish what was read of them, then answer with [`LogReader::release`].
+    Revoked(Vec<u32>),
+    /// These may be another's already: drop what was read of them and answer with [`LogReader::release`].
+    Lost(Vec<u32>),
 }
 
 #[async_trait]
@@ -80,6 +94,9 @@ pub trait EventLog: Send + Sync + 'static {
     /// Makes the topic, or finds it. An existing topic with another number of partitions is an error:
     /// repartitioning would send a key elsewhere.
     async fn ensure_topic(&self, spec: &TopicSpec) -> Result<TopicInfo, LogError>;
+
+    /// How many partitions the topic has at this moment: on Kafka anybody may add some.
+    async fn partitions(&self, topic: &str) -> Result<u32, LogError>;
 
     /// Appends records, each with its partition; resolves once every one is durable or refused.
     ///
@@ -95,6 +112,40 @@ pub trait EventLog: Send + Sync + 'static {
     /// `start`: (partition, first offset to read), each partition once. An offset before `earliest` or after
     /// `next` is [`LogError::OutOfRange`]; the same error comes from a poll when retention overtakes the reader.
     async fn reader(&self, topic: &str, start: &[(u32, u64)]) -> Result<Box<dyn LogReader>, LogError>;
+
+    /// A reader of those partitions that `group` gives it, among all readers of the group in any process. It reads none
+    /// until [`LogReader::take`] says from where: no position of the group is ever used. The embedded log belongs to one
+    /// process and refuses.
+    async fn group_reader(&self, group: &str, topic: &str) -> Result<Box<dyn LogReader>, LogError>;
+
+    /// The record at exactly this offset; `None` if the partition holds none there, or no longer.
+    async fn record_at(&self, topic: &str, partition: u32, offset: u64) -> Result<Option<Record>, LogError> {
+        /// A broker in good health answers in a tenth of a second.
+        const PATIENCE: Duration = Duration::from_secs(15);
+        let Bounds { earliest, next } = self.bounds(topic, partition).await?;
+        if !(earliest..next).contains(&offset) {
+            return Ok(None);
+        }
+        let deadline = tokio::time::Instant::now() + PATIENCE;
+        let mut reader = match self.reader(topic, &[(partition, offset)]).await {
+            // Retention was faster.
+            Err(LogError::OutOfRange { .. }) => return Ok(None),
+            opened => opened?,
+        };
+        while tokio::time::Instant::now() < deadline {
+            let polled = match reader.poll(1, Duration::from_millis(200)).await {
+                Err(LogError::OutOfRange { .. }) => return Ok(None),
+                polled => polled?,
+            };
+            if let Some(first) = polled.records.into_iter().next() {
+                return Ok((first.offset == offset).then_some(first.record));
+            }
+            if polled.at_end.contains(&partition) {
+                return Ok(None);
+            }
+        }
+        Err(LogError::Retriable(format!("record {offset} of partition {partition} of topic {topic} did not come")))
+    }
 
     /// Tells how far `group` has come, for showing lag. Recovery never reads it: positions for recovery are
     /// committed with the rows they produced.
@@ -121,6 +172,22 @@ pub trait LogReader: Send {
     ///
     /// Cancel-safe: a dropped poll loses nothing, the next one delivers what it would have.
     async fn poll(&mut self, bytes_max: usize, wait: Duration) -> Result<Polled, LogError>;
+
+    /// Answers [`Change::Assigned`]: reads those partitions too, each from exactly this offset.
+    async fn take(&mut self, _start: &[(u32, u64)]) -> Result<(), LogError> {
+        Err(LogError::Invalid("a reader of fixed partitions takes no others".into()))
+    }
+
+    /// Answers [`Change::Revoked`] and [`Change::Lost`]: reads those partitions no longer.
+    async fn release(&mut self) -> Result<(), LogError> {
+        Err(LogError::Invalid("a reader of fixed partitions has none to give back".into()))
+    }
+
+    /// Ends the reader, and tells its group, so that others need not wait until it is missed. Dropping it does the same
+    /// in its own time.
+    async fn close(&mut self) -> Result<(), LogError> {
+        Ok(())
+    }
 }
 
 impl TopicSpec {

@@ -127,3 +127,56 @@ async fn sweep(lake: &Lake, needed: &Needed, tell: &impl Fn(Upkeep)) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::*;
+    use crate::settings::LakeSettings;
+
+    async fn lake(folder: &tempfile::TempDir, events_days_max: u64) -> Lake {
+        let url = folder.path().display().to_string();
+        let settings = LakeSettings { url, fsync: false, events_days_max, ..LakeSettings::default() };
+        Lake::open(settings).await.unwrap()
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn every_table_is_told_and_a_failure_of_one_keeps_the_others_from_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let lake = lake(&folder, 30).await;
+        let told = Mutex::new(Vec::new());
+        let tell = |done: Upkeep| {
+            let line = match done {
+                Upkeep::Compacted(table, ..) => format!("compacted {}", table.name()),
+                Upkeep::Dropped(table, _) => format!("dropped {}", table.name()),
+                Upkeep::Vacuumed(table, _) => format!("vacuumed {}", table.name()),
+                Upkeep::Failed(table, doing, _) => format!("failed {doing} {}", table.name()),
+            };
+            told.lock().unwrap().push(line);
+        };
+        std::fs::write(folder.path().join("sessions/_delta_log/00000000000000000001.json"), "no commit").unwrap();
+        compact_all(&lake, "topic", &Needed::default(), &tell).await;
+        sweep(&lake, &Needed::default(), &tell).await;
+        let expected = [
+            "compacted events",
+            "failed compacting it sessions",
+            "compacted identities",
+            "compacted dead_letters",
+            "dropped events",
+            "vacuumed events",
+            "failed sweeping it sessions",
+            "vacuumed identities",
+            "vacuumed dead_letters",
+        ];
+        assert_eq!(*told.lock().unwrap(), expected);
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_stop_ends_it_at_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let lake = lake(&folder, 0).await;
+        let needed = |_: Lake| std::future::ready(Ok(Needed::default()));
+        maintain(lake, "topic".to_owned(), needed, |_| {}, std::future::ready(())).await;
+    }
+}

@@ -8,6 +8,9 @@
 //! Not here: entries of the log (`log_cleanup`).
 
 use std::collections::HashSet;
+use std::io::ErrorKind;
+use std::path::Path as FilePath;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use deltalake_core::kernel::Action;
 use deltalake_core::logstore::get_actions;
@@ -88,8 +91,25 @@ impl Lake {
         if !dry_run {
             self.delete_all(gone).await.map_err(failed)?;
         }
+        let (files, bytes) = self.sweep_staged(table, oldest_ms, dry_run).await?;
+        done.files += files;
+        done.bytes += bytes;
         done.log_entries = self.clean_log(table, dry_run).await?;
         Ok(done)
+    }
+
+    /// On a local disk, what a writer had not finished when it was killed: such files are in no listing.
+    async fn sweep_staged(&self, table: Table, oldest_ms: i64, dry_run: bool) -> Result<(u64, u64), LakeError> {
+        let Ok(folder) = self.url().to_file_path() else { return Ok((0, 0)) };
+        let folder = folder.join(table.name());
+        let oldest = UNIX_EPOCH + Duration::from_millis(u64::try_from(oldest_ms).unwrap_or(0));
+        let swept = tokio::task::spawn_blocking(move || sweep_folder(&folder, oldest, dry_run)).await;
+        swept.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic())).map_err(|source| {
+            LakeError::storage(
+                "sweeping half-written files",
+                object_store::Error::Generic { store: "local disk", source: Box::new(source) },
+            )
+        })
     }
 
     /// What the store takes for now: a file is written and asked when it was.
@@ -153,4 +173,41 @@ impl Lake {
             }
         }
     }
+}
+
+/// Files and bytes.
+fn sweep_folder(folder: &FilePath, oldest: SystemTime, dry_run: bool) -> std::io::Result<(u64, u64)> {
+    let (mut files, mut bytes) = (0, 0);
+    for entry in std::fs::read_dir(folder)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            let (inner_files, inner_bytes) = sweep_folder(&entry.path(), oldest, dry_run)?;
+            files += inner_files;
+            bytes += inner_bytes;
+        } else if is_staged(&entry.file_name().to_string_lossy()) {
+            // Its writer may be about to give it its name.
+            let found = match entry.metadata() {
+                Err(error) if error.kind() == ErrorKind::NotFound => continue,
+                found => found?,
+            };
+            if oldest < found.modified()? {
+                continue;
+            }
+            if !dry_run {
+                match std::fs::remove_file(entry.path()) {
+                    Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+                    _ => {}
+                }
+            }
+            files += 1;
+            bytes += found.len();
+        }
+    }
+    Ok((files, bytes))
+}
+
+/// As `durable_store` and `LocalFileSystem` name them.
+fn is_staged(name: &str) -> bool {
+    name.rsplit_once('#')
+        .is_some_and(|(_, digits)| !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit()))
 }

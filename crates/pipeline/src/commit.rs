@@ -22,6 +22,7 @@ use crate::columns::int;
 use crate::error::PipelineError;
 use crate::fold::{DeadPartition, EventsPartition};
 use crate::session_rows;
+use crate::tail::Tail;
 
 /// The names under which positions stand in the tables. `topic_id` is the log's own name for the
 /// topic, so that one re-created under the same name does not inherit its offsets.
@@ -69,6 +70,16 @@ impl AppIds<'_> {
     pub(crate) fn rule(&self, partition: u32) -> String {
         format!("ing/{}/{partition}/rule", self.0)
     }
+
+    /// How many partitions the topic had: with another number a key goes elsewhere.
+    pub(crate) fn partitions(&self, partition: u32) -> String {
+        format!("ing/{}/{partition}/of", self.0)
+    }
+
+    /// The offset of the last record taken, and a hash of that record. `kind`: `ing` or `dead`.
+    fn tail(&self, kind: &str, partition: u32) -> [String; 2] {
+        ["tail_offset", "tail"].map(|what| format!("{kind}/{}/{partition}/{what}", self.0))
+    }
 }
 
 /// Where the tables stand for one partition of the events topic; `None` is "never committed".
@@ -77,6 +88,8 @@ pub(crate) struct Positions {
     pub(crate) events: Option<i64>,
     pub(crate) newest_us: Option<i64>,
     pub(crate) rule: Option<i64>,
+    pub(crate) partitions: Option<i64>,
+    pub(crate) tail: TailAt,
     pub(crate) set_apart: Option<i64>,
     pub(crate) identities: Option<i64>,
     pub(crate) sessions: Option<i64>,
@@ -97,11 +110,55 @@ impl Positions {
             events: snapshots.events.txn(&apps.events(partition)),
             newest_us: snapshots.events.txn(&apps.newest(partition)),
             rule: snapshots.events.txn(&apps.rule(partition)),
+            partitions: snapshots.events.txn(&apps.partitions(partition)),
+            tail: TailAt::read(&snapshots.events, &apps, "ing", partition),
             set_apart: snapshots.dead_letters.txn(&apps.set_apart(partition)),
             identities: snapshots.identities.txn(&apps.identities(partition)),
             sessions: snapshots.sessions.txn(&apps.sessions(partition)),
             low: snapshots.sessions.txn(&apps.low(partition)),
         }
+    }
+}
+
+/// Where the table stands for one partition of the dead-letters topic.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct DeadPositions {
+    pub(crate) next: Option<i64>,
+    pub(crate) tail: TailAt,
+}
+
+impl DeadPositions {
+    pub(crate) fn read(snapshots: &Snapshots, topic: &TopicInfo, partition: u32) -> Self {
+        let apps = AppIds(&topic.topic_id);
+        Self {
+            next: snapshots.dead_letters.txn(&apps.dead_letters(partition)),
+            tail: TailAt::read(&snapshots.dead_letters, &apps, "dead", partition),
+        }
+    }
+}
+
+/// What a table holds of the last record taken from a partition.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct TailAt {
+    offset: Option<i64>,
+    hash: Option<i64>,
+}
+
+impl TailAt {
+    fn read(snapshot: &Snapshot, apps: &AppIds<'_>, kind: &str, partition: u32) -> Self {
+        let [offset, hash] = apps.tail(kind, partition).map(|app_id| snapshot.txn(&app_id));
+        Self { offset, hash }
+    }
+
+    /// `None` if a former version stored none.
+    pub(crate) fn stored(&self) -> Option<Tail> {
+        Tail::stored(self.offset, self.hash)
+    }
+
+    fn move_to(&mut self, tail: Tail, app_ids: [String; 2]) -> impl Iterator<Item = Advance> {
+        let [offset, hash] = app_ids;
+        let moves = [change(offset, &mut self.offset, tail.offset), change(hash, &mut self.hash, tail.hash)];
+        moves.into_iter().flatten()
     }
 }
 
@@ -131,6 +188,19 @@ impl Writers {
         Ok(Self { events: open(Table::Events).await?, sessions, identities, dead_letters })
     }
 
+    /// Looks what others committed since, in the order of `open` and for its reason.
+    pub(crate) async fn refresh(&mut self) -> Result<(), PipelineError> {
+        for (table, writer) in [
+            (Table::Sessions, &mut self.sessions),
+            (Table::Identities, &mut self.identities),
+            (Table::DeadLetters, &mut self.dead_letters),
+            (Table::Events, &mut self.events),
+        ] {
+            writer.refresh().await.map_err(|error| lake_error(table, error))?;
+        }
+        Ok(())
+    }
+
     pub(crate) fn snapshots(&self) -> Snapshots {
         Snapshots {
             events: self.events.snapshot(),
@@ -142,17 +212,21 @@ impl Writers {
 }
 
 /// What one round wrote.
-#[derive(Debug, Default, Clone, Copy)]
+#[derive(Debug, Default)]
 pub(crate) struct Round {
     pub(crate) rows: u64,
     pub(crate) bytes: u64,
     pub(crate) commits: u64,
+    /// The rows of `sessions`, one batch a partition: whoever pinned before may ask for them (`live`).
+    pub(crate) sessions: Vec<RecordBatch>,
 }
 
 #[derive(Debug)]
 pub(crate) enum CommitError {
     /// Someone else moved a position of ours: drop everything and read anew.
     Fenced,
+    /// A topic has more partitions now, and that was accepted: read anew to have them too.
+    Grown,
     Failed(PipelineError),
 }
 
@@ -171,7 +245,7 @@ pub(crate) struct Owned {
 /// One dead-letters partition with its position.
 pub(crate) struct OwnedDead {
     pub(crate) fold: DeadPartition,
-    pub(crate) at: Option<i64>,
+    pub(crate) at: DeadPositions,
 }
 
 /// Commits everything pending. On an error nothing of the memory may be used again.
@@ -186,7 +260,7 @@ pub(crate) async fn commit(
     let apps = AppIds(&events_topic.topic_id);
     commit_dead_letters(writers, &apps, &AppIds(&dead_topic.topic_id), events, dead, &mut round).await?;
     commit_identities(writers, &apps, events, &mut round).await?;
-    commit_events(writers, &apps, events, &mut round).await?;
+    commit_events(writers, events_topic, events, &mut round).await?;
     commit_sessions(writers, &apps, events, &mut round).await?;
     Ok(round)
 }
@@ -211,8 +285,12 @@ async fn commit_dead_letters(
     }
     for owned in dead.iter_mut() {
         let next = owned.fold.position.cast_signed();
-        if owned.at != Some(next) && (next > 0 || owned.at.is_some()) {
-            advances.push(advance(dead_apps.dead_letters(owned.fold.partition), &mut owned.at, next));
+        let (partition, at) = (owned.fold.partition, &mut owned.at);
+        if at.next != Some(next) && (next > 0 || at.next.is_some()) {
+            advances.push(advance(dead_apps.dead_letters(partition), &mut at.next, next));
+            if let Some(tail) = owned.fold.tail {
+                advances.extend(at.tail.move_to(tail, dead_apps.tail("dead", partition)));
+            }
             batches.append(&mut owned.fold.rows.take());
         }
     }
@@ -240,10 +318,11 @@ async fn commit_identities(
 
 async fn commit_events(
     writers: &mut Writers,
-    apps: &AppIds<'_>,
+    topic: &TopicInfo,
     events: &mut [Owned],
     round: &mut Round,
 ) -> Result<(), CommitError> {
+    let apps = AppIds(&topic.topic_id);
     let mut batches = Vec::new();
     let mut advances = Vec::new();
     for owned in events.iter_mut() {
@@ -256,6 +335,10 @@ async fn commit_events(
             }
             let rule = owned.fold.sessions.rule().fingerprint();
             advances.extend(change(apps.rule(partition), &mut at.rule, rule));
+            advances.extend(change(apps.partitions(partition), &mut at.partitions, topic.partitions.into()));
+            if let Some(tail) = owned.fold.tail {
+                advances.extend(at.tail.move_to(tail, apps.tail("ing", partition)));
+            }
             batches.append(&mut owned.fold.events.take());
         }
     }
@@ -271,6 +354,7 @@ pub(crate) async fn commit_sessions(
 ) -> Result<(), CommitError> {
     let topic_id = apps.0.to_owned();
     let (batches, advances) = aside(events, move |events| drain_sessions(&AppIds(&topic_id), events)).await;
+    round.sessions.clone_from(&batches);
     append(&mut writers.sessions, Table::Sessions, batches, advances, round).await
 }
 

@@ -12,14 +12,16 @@ use std::sync::Arc;
 use tributary_analytics::session::{Observed, Sessionizer};
 use tributary_eventlog::Delivered;
 use tributary_schemas::wire::{BATCH_ROWS_MAX, Shape, WireDecoder};
-use tributary_schemas::{DeadReason, EventFlags, EventKind, Exposure, Table};
+use tributary_schemas::{DeadReason, EventFlags, Exposure, Table};
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::columns::{array, day_of, in_calendar, int, int_at, keep_rows, money, text, text_at};
 use crate::dedup::{RecentIds, Verdict, derived_id, id_hash};
 use crate::enrich::{self, Enrichment};
+use crate::identity_rows::identities_of;
 use crate::pending::Pending;
 use crate::session_rows;
+use crate::tail::Tail;
 
 /// How many of each thing were met since the last commit.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -53,6 +55,8 @@ pub(crate) struct EventsPartition {
     pub(crate) enrich: Enrichment,
     /// The log position after everything folded in so far.
     pub(crate) position: u64,
+    /// The last record folded in; `None` before the first of this life.
+    pub(crate) tail: Option<Tail>,
     pub(crate) events: Pending,
     pub(crate) identities: Pending,
     pub(crate) dead_letters: Pending,
@@ -69,6 +73,7 @@ impl EventsPartition {
             sessions,
             enrich: Enrichment::new(Arc::default()),
             position,
+            tail: None,
             events: Pending::default(),
             identities: Pending::default(),
             dead_letters: Pending::default(),
@@ -95,6 +100,7 @@ impl EventsPartition {
         let Some(last) = run.last() else { return };
         debug_assert!(run[0].offset >= self.position, "the log gives each offset once");
         self.position = last.offset + 1;
+        self.tail = Some(Tail::of(last));
         self.counts.read += run.len() as u64;
 
         let values: Vec<&[u8]> = run.iter().map(|delivered| delivered.record.value.as_ref()).collect();
@@ -389,42 +395,6 @@ impl<'b> ContentText<'b> {
     }
 }
 
-/// The links that identify and alias events state.
-fn identities_of(batch: &RecordBatch) -> Option<RecordBatch> {
-    let kinds = text(batch, "event_kind");
-    let (anonymous, previous, users) =
-        (text(batch, "anonymous_id"), text(batch, "previous_id"), text(batch, "user_id"));
-    let links: Vec<(usize, &str, &str)> = (0..batch.num_rows())
-        .filter_map(|row| {
-            let other = match EventKind::parse(kinds.value(row))? {
-                EventKind::Identify => text_at(anonymous, row)?,
-                EventKind::Alias => text_at(previous, row).or_else(|| text_at(anonymous, row))?,
-                _ => return None,
-            };
-            let user = text_at(users, row)?;
-            (other != user).then_some((row, other, user))
-        })
-        .collect();
-    if links.is_empty() {
-        return None;
-    }
-    let taken = |name: &str| {
-        let indices = Int64Array::from_iter_values(links.iter().map(|(row, _, _)| row.cast_signed() as i64));
-        arrow::compute::take(array(batch, name), &indices, None).expect("rows of this very batch")
-    };
-    let columns: Vec<ArrayRef> = vec![
-        taken("source"),
-        Arc::new(links.iter().map(|(_, other, _)| Some(*other)).collect::<StringArray>()),
-        Arc::new(links.iter().map(|(_, _, user)| Some(*user)).collect::<StringArray>()),
-        Arc::new(links.iter().map(|_| Some("link")).collect::<StringArray>()),
-        taken("event_id"),
-        taken("event_time_us"),
-        taken("log_partition"),
-        taken("log_offset"),
-    ];
-    Some(RecordBatch::try_new(Table::Identities.arrow_schema(), columns).expect("the columns of `identities`"))
-}
-
 /// A row of `dead_letters` that the pipeline itself makes.
 struct DeadRow {
     source: Option<String>,
@@ -479,6 +449,7 @@ pub(crate) struct DeadPartition {
     topic: String,
     decoder: WireDecoder,
     pub(crate) position: u64,
+    pub(crate) tail: Option<Tail>,
     pub(crate) rows: Pending,
 }
 
@@ -489,6 +460,7 @@ impl DeadPartition {
             topic: topic.to_owned(),
             decoder: WireDecoder::new(Shape::DeadLetter),
             position,
+            tail: None,
             rows: Pending::default(),
         }
     }
@@ -502,6 +474,7 @@ impl DeadPartition {
     fn fold_run(&mut self, run: &[Delivered]) {
         let Some(last) = run.last() else { return };
         self.position = last.offset + 1;
+        self.tail = Some(Tail::of(last));
         let values: Vec<&[u8]> = run.iter().map(|delivered| delivered.record.value.as_ref()).collect();
         let decoded = self.decoder.decode(&values);
         let mut dead = DeadRows::default();

@@ -4,8 +4,17 @@
 //! Out:     rows in the lake; where it stands, on a watch channel and as metrics.
 //! Promise: one task owns all state; every wait for something to do ends when `stop` is cancelled; a stop first takes in
 //!          what the log still holds (for a bounded time), then commits. A start and a commit are seen through.
+//!
+//! Partitions are named by the settings, once; or by a group, and then they come and go while the job runs: what comes is
+//! recovered from the tables as at a start, what goes is committed before it is given back. A group may be as wrong as it
+//! likes: two owners of one partition are told apart by the commit. (`job/partitions.rs`; `job/look.rs` sees to it that
+//! the log is still the one it was.)
+
+mod look;
+mod partitions;
 
 use std::collections::{BTreeMap, HashMap};
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -13,19 +22,19 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tributary_analytics::enrich::Rules;
 use tributary_analytics::session::SessionRule;
-use tributary_eventlog::{Delivered, EventLog, LogError, LogReader, Polled, TopicInfo};
+use tributary_eventlog::{Change, Delivered, EventLog, Polled, TopicInfo};
 use tributary_lake::Lake;
 
+use self::look::as_it_is;
 use crate::aside::aside;
-use crate::catch_up::catch_up;
 use crate::commit::{CommitError, Owned, OwnedDead, Round, Writers, commit};
-use crate::enrich::Enrichment;
 use crate::error::{Advice, PipelineError};
 use crate::fold::Counts;
-use crate::messages;
+use crate::live::{ASKS_WAITING_MAX, Kept, LiveDesk, answer, answer_meanwhile};
 use crate::observe;
-use crate::recover::{recover, recover_dead};
-use crate::settings::PipelineSettings;
+use crate::recover::partitions_before;
+use crate::settings::{Assignment, PipelineSettings};
+use crate::source::Source;
 
 /// What the job works with.
 pub struct Parts {
@@ -77,6 +86,16 @@ pub const GROUP: &str = "tributary-pipeline";
 /// meanwhile, and the job begins again where the tables stand. Only what a person must look at ends it, and a stop
 /// that comes while it cannot commit.
 pub async fn run(settings: PipelineSettings, parts: Parts, stop: CancellationToken) -> Result<Summary, PipelineError> {
+    run_live(settings, parts, LiveDesk::of_nobody(), stop).await
+}
+
+/// The same, answering what is asked at the desk (`live`).
+pub async fn run_live(
+    settings: PipelineSettings,
+    parts: Parts,
+    desk: LiveDesk,
+    stop: CancellationToken,
+) -> Result<Summary, PipelineError> {
     let faults = settings.check();
     if !faults.is_empty() {
         return Err(PipelineError::Settings { faults });
@@ -89,7 +108,7 @@ pub async fn run(settings: PipelineSettings, parts: Parts, stop: CancellationTok
     loop {
         let is_last_try = stop.is_cancelled();
         let commits_before = summary.commits;
-        let ended = match Job::open(&settings, &parts, &rules).await {
+        let ended = match Job::open(&settings, &parts, &rules, &desk).await {
             Ok(mut job) => job.work(&stop, &mut summary).await,
             Err(error) => Err(error),
         };
@@ -121,7 +140,9 @@ pub async fn run(settings: PipelineSettings, parts: Parts, stop: CancellationTok
                     return Err(PipelineError::Fenced { times: fenced_times });
                 }
                 tracing::warn!(fenced_times, "positions were moved by another worker: starting again from the tables");
+                metrics::counter!(observe::FENCED).increment(1);
             }
+            Err(CommitError::Grown) => tracing::info!("starting again with the partitions that were added"),
         }
     }
 }
@@ -140,53 +161,83 @@ pub(crate) fn rule_of(settings: &PipelineSettings) -> SessionRule {
 struct Job<'p> {
     settings: &'p PipelineSettings,
     parts: &'p Parts,
+    rules: Arc<Rules>,
+    /// The topics with as many partitions as they have now.
+    topics: Topics,
     writers: Writers,
     events: Vec<Owned>,
     dead: Vec<OwnedDead>,
-    events_reader: Box<dyn LogReader>,
-    dead_reader: Box<dyn LogReader>,
+    events_source: Source,
+    dead_source: Source,
     /// When the rows now pending must be committed; `None` while there are none.
     due: Option<Instant>,
+    /// When the log is asked again whether it is still the one it was.
+    look_due: Instant,
+    desk: LiveDesk,
+    kept: Kept,
+}
+
+struct Topics {
+    events: TopicInfo,
+    dead_letters: TopicInfo,
 }
 
 impl<'p> Job<'p> {
-    async fn open(settings: &'p PipelineSettings, parts: &'p Parts, rules: &Arc<Rules>) -> Result<Self, CommitError> {
+    async fn open(
+        settings: &'p PipelineSettings,
+        parts: &'p Parts,
+        rules: &Arc<Rules>,
+        desk: &LiveDesk,
+    ) -> Result<Self, CommitError> {
         let begun = Instant::now();
-        let owned = |topic: &TopicInfo| -> Vec<u32> {
-            (0..topic.partitions).filter(|partition| settings.owns(*partition)).collect()
-        };
         let log = parts.log.as_ref();
-        let mut writers = Writers::open(&parts.lake).await?;
+        let writers = Writers::open(&parts.lake).await?;
         let snapshots = writers.snapshots();
-        let window_us = i64::try_from(settings.dedup_window_ms * 1_000).expect("checked: at most a year");
-        let rule = rule_of(settings);
-        let mut events = recover(&snapshots, log, &parts.events, &owned(&parts.events), &rule, window_us).await?;
-        for owned in &mut events {
-            owned.fold.enrich = Enrichment::new(rules.clone());
+        let known = partitions_before(&snapshots.events, &parts.events).unwrap_or(parts.events.partitions);
+        let topics = Topics {
+            events: as_it_is(log, &parts.events, known, settings.accept_grown_partitions).await?,
+            // Nothing there depends on which partition a dead letter lies in.
+            dead_letters: as_it_is(log, &parts.dead_letters, parts.dead_letters.partitions, true).await?,
+        };
+        let (events_source, dead_source) = match settings.assignment {
+            // Opened below, once it is known from where to read.
+            Assignment::Static => (Source::idle(&topics.events), Source::idle(&topics.dead_letters)),
+            Assignment::Group => (
+                Source::shared(log, &topics.events, &settings.group_id).await?,
+                Source::shared(log, &topics.dead_letters, &settings.group_id).await?,
+            ),
+        };
+        let mut job = Self {
+            settings,
+            parts,
+            rules: rules.clone(),
+            topics,
+            writers,
+            events: Vec::new(),
+            dead: Vec::new(),
+            events_source,
+            dead_source,
+            due: None,
+            look_due: begun + Duration::from_millis(settings.log_check_interval_ms),
+            desk: desk.clone(),
+            kept: Kept::default(),
+        };
+        if settings.assignment == Assignment::Static {
+            job.own_by_number(&snapshots).await?;
         }
-        messages::restore(&snapshots, &mut events).await?;
-        let dead = recover_dead(&snapshots, log, &parts.dead_letters, &owned(&parts.dead_letters)).await?;
-        catch_up(&mut writers, &snapshots.events, &parts.events, &mut events, settings.commit_rows_max).await?;
-
-        let start: Vec<_> = events.iter().map(|owned| (owned.fold.partition, owned.fold.position)).collect();
-        let events_reader = open_reader(log, &parts.events, &start).await?;
-        let start: Vec<_> = dead.iter().map(|owned| (owned.fold.partition, owned.fold.position)).collect();
-        let dead_reader = open_reader(log, &parts.dead_letters, &start).await?;
         tracing::info!(
-            partitions = events.len(),
-            open_sessions = events.iter().map(|owned| owned.fold.sessions.open_sessions()).sum::<usize>(),
-            event_ids = events.iter().map(|owned| owned.fold.ids.len()).sum::<usize>(),
+            partitions = job.events.len(),
+            open_sessions = job.open_sessions(),
+            event_ids = job.events.iter().map(|owned| owned.fold.ids.len()).sum::<usize>(),
             elapsed_ms = begun.elapsed().as_millis(),
             "the stream job stands where the tables stand"
         );
-        let mut job = Self { settings, parts, writers, events, dead, events_reader, dead_reader, due: None };
-        // Rows that a crash left out of `sessions` are folded already and wait for a commit.
-        job.due = Some(Instant::now());
         job.tell(&Summary::default());
         Ok(job)
     }
 
     async fn work(&mut self, stop: &CancellationToken, summary: &mut Summary) -> Result<(), CommitError> {
+        let bytes_max = self.settings.poll_bytes_max;
         loop {
             if self.is_due() {
                 self.commit(summary).await?;
@@ -195,14 +246,11 @@ impl<'p> Job<'p> {
             tokio::select! {
                 () = stop.cancelled() => break,
                 () = tokio::time::sleep_until(due), if self.due.is_some() => {}
-                polled = self.events_reader.poll(self.settings.poll_bytes_max, POLL_WAIT), if !self.events.is_empty() => {
-                    let polled = polled.map_err(|error| self.events_failed(error))?;
-                    self.take_events(polled).await;
-                }
-                polled = self.dead_reader.poll(self.settings.poll_bytes_max, POLL_WAIT), if !self.dead.is_empty() => {
-                    let polled = polled.map_err(|error| self.dead_failed(error))?;
-                    self.take_dead(polled).await;
-                }
+                () = tokio::time::sleep_until(self.look_due) => self.look_at_log(summary).await?,
+                // The poll that is dropped for it loses nothing.
+                ask = self.desk.next() => answer(ask, &self.topics.events, &mut self.events, &mut self.kept).await,
+                polled = self.events_source.poll(bytes_max, POLL_WAIT) => self.take_events(polled?, summary).await?,
+                polled = self.dead_source.poll(bytes_max, POLL_WAIT) => self.take_dead(polled?, summary).await?,
             }
         }
         self.drain(summary).await
@@ -217,8 +265,8 @@ impl<'p> Job<'p> {
         // next record reaches it, which may be on its way; but marks that are no records may lie at the end, and then it
         // is the reader alone who knows.
         let log = self.parts.log.as_ref();
-        let events_end = ends(log, &self.parts.events, self.events.iter().map(|owned| owned.fold.partition)).await;
-        let dead_end = ends(log, &self.parts.dead_letters, self.dead.iter().map(|owned| owned.fold.partition)).await;
+        let events_end = ends(log, &self.topics.events, self.events.iter().map(|owned| owned.fold.partition)).await;
+        let dead_end = ends(log, &self.topics.dead_letters, self.dead.iter().map(|owned| owned.fold.partition)).await;
         let is_read = |at_end: &[u32], ends: &HashMap<u32, u64>, partition: u32, position: u64| {
             ends.get(&partition).is_some_and(|end| *end <= position)
                 || begun.elapsed() >= READER_TRUSTED_AFTER && at_end.contains(&partition)
@@ -226,20 +274,26 @@ impl<'p> Job<'p> {
         let (mut events_done, mut dead_done) = (self.events.is_empty(), self.dead.is_empty());
         while !(events_done && dead_done) && begun.elapsed() < DRAIN_MAX {
             if !events_done {
-                let polled = self.events_reader.poll(self.settings.poll_bytes_max, wait).await;
-                let polled = polled.map_err(|error| self.events_failed(error))?;
+                let polled = self.events_source.poll(self.settings.poll_bytes_max, wait).await?;
                 let at_end = polled.at_end.clone();
-                self.take_events(polled).await;
+                // A worker that stops takes nothing new: what is not answered, the group gives to another.
+                let is_offered = matches!(polled.change, Some(Change::Assigned(_)));
+                if !is_offered {
+                    self.take_events(polled, summary).await?;
+                }
                 let mut folds = self.events.iter().map(|owned| &owned.fold);
-                events_done = folds.all(|fold| is_read(&at_end, &events_end, fold.partition, fold.position));
+                events_done =
+                    is_offered || folds.all(|fold| is_read(&at_end, &events_end, fold.partition, fold.position));
             }
             if !dead_done {
-                let polled = self.dead_reader.poll(self.settings.poll_bytes_max, wait).await;
-                let polled = polled.map_err(|error| self.dead_failed(error))?;
+                let polled = self.dead_source.poll(self.settings.poll_bytes_max, wait).await?;
                 let at_end = polled.at_end.clone();
-                self.take_dead(polled).await;
+                let is_offered = matches!(polled.change, Some(Change::Assigned(_)));
+                if !is_offered {
+                    self.take_dead(polled, summary).await?;
+                }
                 let mut folds = self.dead.iter().map(|owned| &owned.fold);
-                dead_done = folds.all(|fold| is_read(&at_end, &dead_end, fold.partition, fold.position));
+                dead_done = is_offered || folds.all(|fold| is_read(&at_end, &dead_end, fold.partition, fold.position));
             }
             if self.is_full() {
                 self.commit(summary).await?;
@@ -248,10 +302,39 @@ impl<'p> Job<'p> {
         if !(events_done && dead_done) {
             tracing::warn!("the log still holds records that are not in the lake; the next start goes on with them");
         }
-        self.commit(summary).await
+        self.commit(summary).await?;
+        self.events_source.close().await;
+        self.dead_source.close().await;
+        Ok(())
     }
 
-    async fn take_events(&mut self, polled: Polled) {
+    async fn take_events(&mut self, polled: Polled, summary: &mut Summary) -> Result<(), CommitError> {
+        match polled.change {
+            None => self.fold_events(polled).await,
+            Some(Change::Assigned(gained)) => self.gain_events(&gained).await?,
+            Some(Change::Revoked(gone)) => {
+                self.hand_over(&self.topics.events.topic.clone(), summary).await?;
+                self.let_go_of_events(&gone, "handed over").await?;
+            }
+            Some(Change::Lost(gone)) => self.let_go_of_events(&gone, "lost").await?,
+        }
+        Ok(())
+    }
+
+    async fn take_dead(&mut self, polled: Polled, summary: &mut Summary) -> Result<(), CommitError> {
+        match polled.change {
+            None => self.fold_dead(polled).await,
+            Some(Change::Assigned(gained)) => self.gain_dead(&gained).await?,
+            Some(Change::Revoked(gone)) => {
+                self.hand_over(&self.topics.dead_letters.topic.clone(), summary).await?;
+                self.let_go_of_dead(&gone, "handed over").await?;
+            }
+            Some(Change::Lost(gone)) => self.let_go_of_dead(&gone, "lost").await?,
+        }
+        Ok(())
+    }
+
+    async fn fold_events(&mut self, polled: Polled) {
         let (runs, positions) = in_runs(polled);
         aside(&mut self.events, move |events| {
             for run in &runs {
@@ -269,7 +352,7 @@ impl<'p> Job<'p> {
         self.start_waiting();
     }
 
-    async fn take_dead(&mut self, polled: Polled) {
+    async fn fold_dead(&mut self, polled: Polled) {
         let (runs, positions) = in_runs(polled);
         aside(&mut self.dead, move |dead| {
             for run in &runs {
@@ -309,9 +392,27 @@ impl<'p> Job<'p> {
 
     async fn commit(&mut self, summary: &mut Summary) -> Result<(), CommitError> {
         self.due = None;
-        let (events_topic, dead_topic) = (&self.parts.events, &self.parts.dead_letters);
-        let round: Round =
-            commit(&mut self.writers, events_topic, dead_topic, &mut self.events, &mut self.dead).await?;
+        let (events_topic, dead_topic) = (&self.topics.events, &self.topics.dead_letters);
+        let before = self.kept.before(&mut self.events).await;
+        let mut asked_meanwhile = Vec::new();
+        let round: Round = {
+            let committing = commit(&mut self.writers, events_topic, dead_topic, &mut self.events, &mut self.dead);
+            let mut committing = pin!(committing);
+            loop {
+                tokio::select! {
+                    round = &mut committing => break round?,
+                    ask = self.desk.next(), if asked_meanwhile.len() < ASKS_WAITING_MAX => {
+                        asked_meanwhile.extend(answer_meanwhile(ask, events_topic, before.as_ref(), &mut self.kept));
+                    }
+                }
+            }
+        };
+        if let Some(before) = before {
+            self.kept.keep(before, round.sessions, self.settings.live_bytes_max);
+        }
+        for ask in asked_meanwhile {
+            answer(ask, events_topic, &mut self.events, &mut self.kept).await;
+        }
         let mut counts = Counts::default();
         for owned in &mut self.events {
             counts.add(std::mem::take(&mut owned.fold.counts));
@@ -330,7 +431,7 @@ impl<'p> Job<'p> {
     async fn report_positions(&mut self) {
         let events: Vec<_> = self.events.iter().map(|owned| (owned.fold.partition, owned.fold.position)).collect();
         let dead: Vec<_> = self.dead.iter().map(|owned| (owned.fold.partition, owned.fold.position)).collect();
-        for (topic, next) in [(&self.parts.events, events), (&self.parts.dead_letters, dead)] {
+        for (topic, next) in [(&self.topics.events, events), (&self.topics.dead_letters, dead)] {
             if next.is_empty() {
                 continue;
             }
@@ -340,8 +441,12 @@ impl<'p> Job<'p> {
         }
     }
 
+    fn open_sessions(&self) -> usize {
+        self.events.iter().map(|owned| owned.fold.sessions.open_sessions()).sum()
+    }
+
     fn tell(&self, summary: &Summary) {
-        let open_sessions = self.events.iter().map(|owned| owned.fold.sessions.open_sessions()).sum();
+        let open_sessions = self.open_sessions();
         observe::publish(&self.events);
         self.parts.progress.send_modify(|progress| {
             // Only a committed position is progress: this is called right after a commit or a recovery.
@@ -350,20 +455,15 @@ impl<'p> Job<'p> {
                 .iter()
                 .map(|owned| (owned.fold.partition, owned.at.events.unwrap_or(0).cast_unsigned()))
                 .collect();
-            progress.dead_letters =
-                self.dead.iter().map(|owned| (owned.fold.partition, owned.at.unwrap_or(0).cast_unsigned())).collect();
+            progress.dead_letters = self
+                .dead
+                .iter()
+                .map(|owned| (owned.fold.partition, owned.at.next.unwrap_or(0).cast_unsigned()))
+                .collect();
             progress.commits = summary.commits;
             progress.counts = summary.counts;
             progress.open_sessions = open_sessions;
         });
-    }
-
-    fn events_failed(&self, error: LogError) -> CommitError {
-        CommitError::Failed(log_error(&self.parts.events, error))
-    }
-
-    fn dead_failed(&self, error: LogError) -> CommitError {
-        CommitError::Failed(log_error(&self.parts.dead_letters, error))
     }
 }
 
@@ -385,23 +485,6 @@ async fn ends(log: &dyn EventLog, topic: &TopicInfo, partitions: impl Iterator<I
         }
     }
     ends
-}
-
-async fn open_reader(
-    log: &dyn EventLog,
-    topic: &TopicInfo,
-    start: &[(u32, u64)],
-) -> Result<Box<dyn LogReader>, PipelineError> {
-    log.reader(&topic.topic, start).await.map_err(|error| log_error(topic, error))
-}
-
-fn log_error(topic: &TopicInfo, error: LogError) -> PipelineError {
-    match error {
-        LogError::OutOfRange { partition, earliest, next, asked, .. } => {
-            PipelineError::LogLost { topic: topic.topic.clone(), partition, committed: asked, earliest, next }
-        }
-        source => PipelineError::Log { topic: topic.topic.clone(), source },
-    }
 }
 
 fn count(counts: Counts) {

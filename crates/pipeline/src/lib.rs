@@ -6,7 +6,7 @@
 //!           log gives the same rows; what is late, doubled or unreadable is kept apart and counted.
 //! Not here: HTTP, SQL, campaigns; what a session is (that is `analytics`).
 //!
-//! Read `job` first: it is the loop. `commit` says in which order the tables move and what a crash does.
+//! Read `job` first: it is the loop, and `source` what it polls. `commit` says in which order the tables move and what a crash does.
 
 mod aside;
 mod catch_up;
@@ -17,7 +17,9 @@ mod enrich;
 mod enrich_rules;
 mod error;
 mod fold;
+mod identity_rows;
 mod job;
+mod live;
 mod messages;
 mod needed;
 mod observe;
@@ -25,9 +27,12 @@ mod pending;
 mod recover;
 mod session_rows;
 pub mod settings;
+mod source;
+mod tail;
 
 pub use error::{Advice, PipelineError};
-pub use job::{GROUP, Parts, Progress, Summary, run};
+pub use job::{GROUP, Parts, Progress, Summary, run, run_live};
+pub use live::{LiveDesk, LiveTail, Tail, TailAsked, TailError, live};
 pub use needed::needed;
 pub use observe::{PartitionStanding, Standing, Tables, describe_metrics, rule_fingerprint};
-pub use settings::{FileText, PipelineSettings};
+pub use settings::{Assignment, FileText, PipelineSettings};

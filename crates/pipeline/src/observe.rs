@@ -20,6 +20,9 @@ const OPEN_SESSIONS: &str = "tributary_open_sessions";
 const REMEMBERED_IDS: &str = "tributary_remembered_event_ids";
 const WATERMARK: &str = "tributary_watermark_timestamp_seconds";
 const FAULTS: &str = "tributary_pipeline_faults_total";
+const OWNED: &str = "tributary_owned_partitions";
+pub(crate) const FENCED: &str = "tributary_pipeline_fenced_total";
+pub(crate) const MOVED: &str = "tributary_partitions_moved_total";
 const EVENTS: &str = "tributary_pipeline_events_total";
 
 /// Gives the metrics of this crate their help texts; the binary calls it once its recorder stands.
@@ -31,6 +34,9 @@ pub fn describe_metrics() {
         "How far event time has come, by partition and source; seconds since 1970, UTC."
     );
     metrics::describe_counter!(FAULTS, "Times the job had to stop and begin again where the tables stand.");
+    metrics::describe_gauge!(OWNED, "Partitions of the events topic that this worker owns.");
+    metrics::describe_counter!(FENCED, "Times another worker had moved this one's positions.");
+    metrics::describe_counter!(MOVED, "Partitions that came from or went to other workers of the group.");
     metrics::describe_counter!(EVENTS, "Records taken from the log, by what became of them.");
     metrics::describe_histogram!(
         "tributary_commit_seconds",
@@ -47,6 +53,7 @@ pub fn describe_metrics() {
 pub(crate) fn publish(events: &[Owned]) {
     let sum = |of: fn(&Owned) -> usize| events.iter().map(of).sum::<usize>() as f64;
     metrics::gauge!(OPEN_SESSIONS).set(sum(|owned| owned.fold.sessions.open_sessions()));
+    metrics::gauge!(OWNED).set(events.len() as f64);
     metrics::gauge!(REMEMBERED_IDS).set(sum(|owned| owned.fold.ids.len()));
     for Owned { fold, .. } in events {
         for (source, watermark_us) in fold.sessions.watermarks() {

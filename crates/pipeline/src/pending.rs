@@ -45,6 +45,10 @@ impl Pending {
         self.bytes
     }
 
+    pub(crate) fn batches(&self) -> &[RecordBatch] {
+        &self.batches
+    }
+
     pub(crate) fn take(&mut self) -> Vec<RecordBatch> {
         std::mem::take(self).batches
     }

@@ -2,13 +2,14 @@
 //!
 //! In:      the newest snapshots, the bounds of the log.
 //! Out:     one `Owned` a partition, standing exactly where the tables stand.
-//! Promise: the state is that of a job that never stopped; a log that no longer fits is an error, loudly.
+//! Promise: the state is that of a job that never stopped; a log that no longer fits is an error, loudly: one that lost
+//!          records, was made anew (`tail`), or has another number of partitions.
 //! Not here: rows of `events` that a crash kept from `sessions` (`catch_up`).
 //!
 //! Sessions are rebuilt at the position of the table `sessions`: its unsealed rows say where each open
 //! session begins, and `events` from the stored low offset holds what is in them.
 
-use futures::TryStreamExt;
+use futures::{FutureExt, StreamExt, TryStreamExt};
 use std::collections::{BTreeMap, HashMap};
 use tributary_analytics::session::{SessionId, SessionKey, SessionRule, Sessionizer, belongs_to_session};
 use tributary_eventlog::{Bounds, EventLog, TopicInfo};
@@ -16,11 +17,15 @@ use tributary_lake::{DataFile, Snapshot};
 use tributary_schemas::{EventFlags, EventKind, Table};
 
 use crate::columns::{int, small_int, text, text_at};
-use crate::commit::{AppIds, Owned, OwnedDead, Positions, Snapshots, lake_error};
+use crate::commit::{DeadPositions, Owned, OwnedDead, Positions, Snapshots, lake_error};
 use crate::dedup::{RecentIds, id_hash, is_derived};
 use crate::error::PipelineError;
 use crate::fold::{DeadPartition, EventsPartition};
 use crate::session_rows::EventReader;
+use crate::tail::{Tail, check_tail};
+
+/// Each asks a broker for one record through a connection of its own.
+const TAILS_AT_ONCE: usize = 16;
 
 pub(crate) async fn recover(
     snapshots: &Snapshots,
@@ -44,6 +49,8 @@ pub(crate) async fn recover(
         }
         positions.insert(partition, at);
     }
+    let tails = positions.iter().map(|(partition, at)| (*partition, at.tail.stored()));
+    check_tails(log, topic, tails).await?;
     let mut ids = remembered_ids(snapshots, &positions, dedup_window_us).await?;
     let mut sessions = open_sessions(snapshots, &positions, rule).await?;
     let mut owned = Vec::new();
@@ -67,16 +74,36 @@ pub(crate) async fn recover_dead(
 ) -> Result<Vec<OwnedDead>, PipelineError> {
     let mut owned = Vec::new();
     for &partition in partitions {
-        let at = snapshots.dead_letters.txn(&AppIds(&topic.topic_id).dead_letters(partition));
-        check_position(log, topic, partition, at).await?;
-        check_same_log(&snapshots.dead_letters, "dead/", topic, partition, at)?;
-        let position = match at {
+        let at = DeadPositions::read(snapshots, topic, partition);
+        check_position(log, topic, partition, at.next).await?;
+        check_same_log(&snapshots.dead_letters, "dead/", topic, partition, at.next)?;
+        let position = match at.next {
             Some(next) => next.cast_unsigned(),
             None => bounds(log, topic, partition).await?.earliest,
         };
         owned.push(OwnedDead { fold: DeadPartition::new(partition, &topic.topic, position), at });
     }
+    check_tails(log, topic, owned.iter().map(|owned| (owned.fold.partition, owned.at.tail.stored()))).await?;
     Ok(owned)
+}
+
+/// How many partitions the events topic had when the lake last took something from it; `None` if it never did, or a
+/// former version did not store it.
+pub(crate) fn partitions_before(events: &Snapshot, topic: &TopicInfo) -> Option<u32> {
+    let kind = format!("ing/{}/", topic.topic_id);
+    let stored = events.txns().filter(|(app_id, _)| app_id.starts_with(&kind) && app_id.ends_with("/of"));
+    stored.filter_map(|(_, partitions)| u32::try_from(partitions).ok()).max()
+}
+
+/// Whether the last record the lake took from each partition is still what stands there.
+async fn check_tails(
+    log: &dyn EventLog,
+    topic: &TopicInfo,
+    tails: impl Iterator<Item = (u32, Option<Tail>)>,
+) -> Result<(), PipelineError> {
+    let tails = tails.filter_map(|(partition, tail)| Some((partition, tail?)));
+    let checks: Vec<_> = tails.map(|(partition, tail)| check_tail(log, topic, partition, tail).boxed()).collect();
+    futures::stream::iter(checks).buffer_unordered(TAILS_AT_ONCE).try_collect().await
 }
 
 async fn bounds(log: &dyn EventLog, topic: &TopicInfo, partition: u32) -> Result<Bounds, PipelineError> {

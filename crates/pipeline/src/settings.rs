@@ -3,6 +3,17 @@
 use serde::Deserialize;
 use tributary_analytics::session::{GapCloses, Midnight, SessionPreset, SessionRule};
 
+use crate::job::GROUP;
+
+/// Who decides which partitions a worker owns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Assignment {
+    /// Its number: `worker_ordinal` of `worker_count`.
+    Static,
+    /// A consumer group of Kafka: `group_id`.
+    Group,
+}
 /// A file a setting names, once `src` has read it: its text, or why it could not be read.
 pub type FileText = Option<Result<String, String>>;
 
@@ -39,6 +50,15 @@ pub struct PipelineSettings {
     pub watermark_delay_ms: u64,
     /// How long an event id is remembered for deduplication, by time of receipt.
     pub dedup_window_ms: u64,
+    pub assignment: Assignment,
+    /// Of workers that share partitions by a group: the same for all of one lake.
+    pub group_id: String,
+    /// How often the log is asked whether it is still the one it was.
+    pub log_check_interval_ms: u64,
+    /// Whether to go on when a topic of events was given more partitions. The knob is `log.partitions_grown`, since the
+    /// door minds it too.
+    #[serde(skip)]
+    pub accept_grown_partitions: bool,
     /// This worker's number, from 0, and how many there are: it owns the partitions p with
     /// p % worker_count == worker_ordinal.
     pub worker_ordinal: u32,
@@ -66,6 +86,8 @@ pub struct PipelineSettings {
     pub scanner_hold_ms: u64,
     /// Messages remembered at a time, in each partition.
     pub scanner_messages_max: usize,
+    /// Memory for rows of the last commits, for askers of the live tables who pinned before them.
+    pub live_bytes_max: usize,
 }
 
 impl Default for PipelineSettings {
@@ -86,6 +108,10 @@ impl Default for PipelineSettings {
             allowed_lateness_ms: 3_600 * 1_000,
             watermark_delay_ms: 30_000,
             dedup_window_ms: 7 * 24 * 3_600 * 1_000,
+            assignment: Assignment::Static,
+            group_id: "tributary-workers".to_owned(),
+            log_check_interval_ms: 30_000,
+            accept_grown_partitions: false,
             worker_ordinal: 0,
             worker_count: 1,
             channel_rules: "tributary".to_owned(),
@@ -99,6 +125,7 @@ impl Default for PipelineSettings {
             scanner_after_send_ms_max: 3_000,
             scanner_hold_ms: 60_000,
             scanner_messages_max: 100_000,
+            live_bytes_max: 64 << 20,
         }
     }
 }
@@ -119,6 +146,21 @@ impl PipelineSettings {
                 "worker_ordinal {} must be below worker_count {}",
                 self.worker_ordinal, self.worker_count
             ));
+        }
+        if self.log_check_interval_ms == 0 {
+            faults.push("log_check_interval_ms is 0; give at least 1, best 30000".to_owned());
+        }
+        if self.assignment == Assignment::Group {
+            if self.worker_count != 1 {
+                faults.push(format!(
+                    "worker_count is {}, but with assignment = \"group\" the group counts the workers; leave it at 1",
+                    self.worker_count
+                ));
+            }
+            // Positions are shown under that name, and only a group without members lets itself be told any.
+            if self.group_id.is_empty() || self.group_id == GROUP {
+                faults.push(format!("group_id is {:?}; give a name other than {GROUP:?}", self.group_id));
+            }
         }
         let year_ms = 366 * 24 * 3_600 * 1_000;
         for (name, value) in [

@@ -33,6 +33,8 @@ pub struct Answer {
     pub elapsed: Duration,
     /// The version of each table it was computed from.
     pub versions: Vec<(Table, u64)>,
+    /// If it was asked of a live table: (partition, next offset); all of the log before these was looked at.
+    pub live_positions: Option<Vec<(u32, u64)>>,
     /// There were more rows than `rows_max`, or more bytes than `answer_bytes_max`: these are the first.
     pub truncated: bool,
 }
@@ -50,6 +52,7 @@ impl Answer {
 pub struct AnswerStream {
     schema: SchemaRef,
     versions: Vec<(Table, u64)>,
+    live_positions: Option<Vec<(u32, u64)>>,
     /// `None` is the end. A channel that closes without it belonged to a task that broke.
     batches: mpsc::Receiver<Result<Option<RecordBatch>, DataFusionError>>,
     deadline: Pin<Box<Sleep>>,
@@ -67,6 +70,7 @@ pub struct AnswerStream {
 pub(crate) struct Started {
     pub(crate) batches: SendableRecordBatchStream,
     pub(crate) versions: Vec<(Table, u64)>,
+    pub(crate) live_positions: Option<Vec<(u32, u64)>>,
     pub(crate) stop: Stop,
     pub(crate) turn: OwnedSemaphorePermit,
 }
@@ -82,7 +86,7 @@ impl AnswerStream {
         tally: Tally,
         workers: Arc<Workers>,
     ) -> Self {
-        let Started { batches: mut plan, versions, stop, turn } = started;
+        let Started { batches: mut plan, versions, live_positions, stop, turn } = started;
         let schema = plan.schema();
         let (sender, batches) = mpsc::channel(BATCHES_AHEAD);
         let work = workers.spawn(async move {
@@ -100,6 +104,7 @@ impl AnswerStream {
         Self {
             schema,
             versions,
+            live_positions,
             batches,
             deadline: Box::pin(tokio::time::sleep_until(deadline)),
             settings,
@@ -141,7 +146,8 @@ impl AnswerStream {
         }
         self.tally.outcome = "answered";
         let elapsed = self.tally.started.elapsed();
-        Ok(Answer { schema: self.schema(), batches, elapsed, versions: self.versions.clone(), truncated })
+        let (versions, live_positions) = (self.versions.clone(), self.live_positions.clone());
+        Ok(Answer { schema: self.schema(), batches, elapsed, versions, live_positions, truncated })
     }
 
     fn end_with(&mut self, error: QueryError) -> Poll<Option<Result<RecordBatch, QueryError>>> {

@@ -20,7 +20,9 @@ use futures::future::try_join_all;
 use tributary_lake::{Lake, LakeError, Snapshot};
 use tributary_schemas::Table;
 
+use crate::identity::{Identities, IdentityMapTable};
 use crate::lake_table::LakeTable;
+use crate::live::{Live, LiveTable};
 use crate::views;
 
 pub(crate) const CATALOG: &str = "tributary";
@@ -34,14 +36,42 @@ fn sql_name(table: Table) -> &'static str {
     }
 }
 
+/// What it is called with the log's tail, if it is one that has it.
+fn live_name(table: Table) -> Option<&'static str> {
+    match table {
+        Table::Events => Some("events_live"),
+        Table::Sessions => Some("session_history_live"),
+        _ => None,
+    }
+}
+
 pub(crate) async fn pin(lake: &Lake) -> Result<Vec<Snapshot>, LakeError> {
     try_join_all(Table::ALL.iter().map(|table| lake.snapshot(*table))).await
 }
 
+/// Tables by the name a question calls them.
+type Tables = HashMap<&'static str, Arc<dyn TableProvider>>;
+
 /// `base`, seeing `snapshots`.
-pub(crate) fn session(base: &SessionState, snapshots: Vec<Snapshot>) -> Result<SessionContext> {
-    let named = snapshots.into_iter().map(|snapshot| (sql_name(snapshot.table()), Arc::new(LakeTable::new(snapshot))));
-    let tables: HashMap<&'static str, Arc<LakeTable>> = named.collect();
+pub(crate) fn session(
+    base: &SessionState,
+    snapshots: Vec<Snapshot>,
+    identities: &Arc<Identities>,
+    live: &Live,
+) -> Result<SessionContext> {
+    let mut tables = Tables::new();
+    for snapshot in snapshots {
+        if snapshot.table() == Table::Identities {
+            let map = IdentityMapTable::new(snapshot.clone(), Arc::clone(identities));
+            tables.insert("identity_map", Arc::new(map));
+        }
+        let table = snapshot.table();
+        let committed = Arc::new(LakeTable::new(snapshot));
+        if let Some(name) = live_name(table) {
+            tables.insert(name, Arc::new(LiveTable::new(table, Arc::clone(&committed), live.clone())));
+        }
+        tables.insert(sql_name(table), committed);
+    }
     // The views are planned in a session that knows the tables only.
     let tables_alone = with_schema(base, Arc::new(LakeSchema { tables: tables.clone(), views: None }))?;
     let views = Some(tables_alone.state());
@@ -59,7 +89,7 @@ fn with_schema(base: &SessionState, schema: Arc<dyn SchemaProvider>) -> Result<S
 
 #[derive(Debug)]
 struct LakeSchema {
-    tables: HashMap<&'static str, Arc<LakeTable>>,
+    tables: Tables,
     /// Where views are planned; `None` while planning one.
     views: Option<SessionState>,
 }
@@ -75,7 +105,7 @@ impl SchemaProvider for LakeSchema {
 
     async fn table(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>> {
         if let Some(table) = self.tables.get(name) {
-            return Ok(Some(Arc::clone(table) as Arc<dyn TableProvider>));
+            return Ok(Some(Arc::clone(table)));
         }
         let Some((session, view)) = self.views.as_ref().zip(views::ALL.iter().find(|view| view.name == name)) else {
             return Ok(None);

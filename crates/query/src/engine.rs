@@ -19,7 +19,7 @@ use datafusion::execution::memory_pool::{FairSpillPool, TrackConsumersPool};
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
 use datafusion::execution::{FunctionRegistry, SendableRecordBatchStream};
-use datafusion::logical_expr::LogicalPlan;
+use datafusion::logical_expr::{LogicalPlan, ScalarUDF};
 use datafusion::physical_plan::execute_stream;
 use datafusion::prelude::SessionConfig;
 use tokio::sync::Semaphore;
@@ -29,7 +29,9 @@ use tributary_schemas::Table;
 
 use crate::answer::{Answer, AnswerStream, Started, Tally};
 use crate::error::QueryError;
+use crate::identity::{Identities, PersonOf, asks_for_persons};
 use crate::lake_table::LAKE_URL;
+use crate::live::{self, Live, LiveSources, Wants};
 use crate::settings::QuerySettings;
 use crate::stop::{self, Stop};
 use crate::table_function::Checker;
@@ -49,6 +51,8 @@ struct Planner {
     lake: Lake,
     /// Settings and functions, without tables: a copy is made for each question.
     base: SessionState,
+    identities: Arc<Identities>,
+    live: LiveSources,
 }
 
 /// Named in an error when memory runs out.
@@ -56,18 +60,29 @@ const CONSUMERS_NAMED: NonZeroUsize = NonZeroUsize::new(3).expect("3 is not 0");
 
 impl Engine {
     pub fn new(settings: QuerySettings, lake: Lake) -> Result<Self, QueryError> {
+        Self::with_live(settings, lake, LiveSources::default())
+    }
+
+    /// One that can be asked for live tables.
+    pub fn with_live(settings: QuerySettings, lake: Lake, live: LiveSources) -> Result<Self, QueryError> {
         settings.check()?;
         let broke = |error| QueryError::from_datafusion(error, settings.memory_bytes_max);
         let runtime = runtime(&settings, &lake).map_err(broke)?;
         let base = base_session(&settings, runtime).map_err(broke)?;
         let turns = Arc::new(Semaphore::new(settings.queries_max));
         let workers = Workers::start().map_err(|error| QueryError::Engine(Box::new(error.into())))?;
-        let planner = Planner { settings: Arc::new(settings), lake, base };
+        let identities = Arc::new(Identities::new(&settings));
+        let planner = Planner { settings: Arc::new(settings), lake, base, identities, live };
         Ok(Self { planner: Arc::new(planner), turns, workers: Arc::new(workers) })
     }
 
     pub fn settings(&self) -> &QuerySettings {
         &self.planner.settings
+    }
+
+    /// The sources it asks for the tail of the log.
+    pub fn live(&self) -> &LiveSources {
+        &self.planner.live
     }
 
     /// Tasks at work on questions; 0 once all are answered or stopped.
@@ -125,8 +140,12 @@ impl Engine {
         let planner = Arc::clone(&self.planner);
         let planning = self.workers.spawn(async move {
             let stop = Stop::default();
-            let (batches, versions) = planner.plan(parsed, &stop).await?;
-            Ok(Started { batches, versions, stop, turn })
+            let (batches, versions, live) = planner.plan(parsed, &stop).await?;
+            let live_positions = match live {
+                Live::Rows(rows) => Some(rows.positions.clone()),
+                Live::NotAsked | Live::Away(_) => None,
+            };
+            Ok(Started { batches, versions, live_positions, stop, turn })
         });
         let planned = timeout_at(deadline, planning).await.map_err(|_| QueryError::TimedOut { time_ms_max })?;
         planned.unwrap_or_else(|_| Err(QueryError::broke("the planning of the question broke")))
@@ -138,11 +157,15 @@ impl Planner {
         &self,
         mut parsed: datafusion::sql::parser::Statement,
         stop: &Stop,
-    ) -> Result<(SendableRecordBatchStream, Vec<(Table, u64)>), QueryError> {
+    ) -> Result<(SendableRecordBatchStream, Vec<(Table, u64)>, Live), QueryError> {
         let wrong = |error| QueryError::from_datafusion(error, self.settings.memory_bytes_max);
-        let snapshots = catalog::pin(&self.lake).await?;
+        let (snapshots, live) = live::pin(&self.lake, &self.live, Wants::of(&parsed.to_string())).await?;
         let versions = snapshots.iter().map(|snapshot| (snapshot.table(), snapshot.version())).collect();
-        let context = catalog::session(&self.base, snapshots).map_err(wrong)?;
+        let links = snapshots.iter().find(|snapshot| snapshot.table() == Table::Identities).cloned();
+        let person_of = PersonOf::new();
+        let mut base = self.base.clone();
+        base.register_udf(Arc::new(ScalarUDF::from(person_of.clone()))).map_err(wrong)?;
+        let context = catalog::session(&base, snapshots, &self.identities, &live).map_err(wrong)?;
         let pool = Arc::clone(&context.runtime_env().memory_pool);
         context.register_udf(attribution::credit_function(stop.flag(), pool));
         let state = context.state();
@@ -156,10 +179,14 @@ impl Planner {
         read_only.verify_plan(&plan).map_err(wrong)?;
         each_column_has_its_own_name(&plan)?;
         let plan = state.optimize(&plan).and_then(|plan| stop.ask_in_joins(plan)).map_err(wrong)?;
+        // Only now it is known whether a person is asked for: the optimiser drops columns nobody wants.
+        if let Some(links) = links.filter(|_| asks_for_persons(&plan).unwrap_or(true)) {
+            person_of.give(self.identities.at(&links).await.map_err(wrong)?);
+        }
         let plan = state.query_planner().create_physical_plan(&plan, &state).await.map_err(wrong)?;
         let plan = stop::pause_in_joins(plan).map_err(wrong)?;
         let plan = execute_stream(plan, context.task_ctx()).map_err(wrong)?;
-        Ok((plan, versions))
+        Ok((plan, versions, live))
     }
 }
 

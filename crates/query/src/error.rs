@@ -61,6 +61,15 @@ pub enum QueryError {
         source: Box<DataFusionError>,
     },
 
+    #[error(
+        "persons cannot be told: {links} links between ids are in the table identities, more than {links_max} \
+         (query.identity_links_max). Raise it; a link takes some 260 bytes of memory"
+    )]
+    TooManyLinks { links: u64, links_max: u64 },
+
+    #[error("a live table cannot be read now: {reason}")]
+    Live { reason: String },
+
     #[error("the lake cannot be read: {0}")]
     Lake(#[from] LakeError),
 
@@ -78,8 +87,8 @@ impl QueryError {
                 Advice::FixInput
             }
             Self::Question(_) => Advice::FixInput,
-            Self::TimedOut { .. } | Self::OutOfMemory { .. } => Advice::AskLess,
-            Self::Busy { .. } => Advice::Retry,
+            Self::TimedOut { .. } | Self::OutOfMemory { .. } | Self::TooManyLinks { .. } => Advice::AskLess,
+            Self::Busy { .. } | Self::Live { .. } => Advice::Retry,
             Self::Lake(error) => match error.advice() {
                 tributary_lake::Advice::Retry => Advice::Retry,
                 _ => Advice::Stop,

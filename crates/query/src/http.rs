@@ -1,10 +1,12 @@
 //! `POST /v1/sql`: questions over HTTP.
 //!
 //! In:       `{"sql": "...", "format": "json"}`, or the SQL as plain text with `?format=csv`; a token.
-//! Out:      200 with the answer: JSON `{columns, rows, row_count, truncated, elapsed_ms, versions}`, or CSV with the
+//! Out:      200 with the answer: JSON `{columns, rows, row_count, truncated, elapsed_ms, versions, live_positions}`, or CSV with the
 //!           same facts in headers `x-tributary-...`. Else `{"error", "advice"}` with
 //!           400 the question is wrong · 401 no such token · 408 over its time · 413 the text is too long ·
 //!           422 needs more memory than allowed · 503 too many questions, or the lake is away · 500 ours.
+//!           `POST /v1/live/tail` for other processes of ours: what the stream job of this one has and their snapshots lack,
+//!           as `live::encode` writes it; 409 if they must pin anew, 503 if it cannot be asked.
 //! Promise:  nothing is looked at before the token; tokens are compared without a hint of how much of one was right.
 //! Not here: what may be asked (`statement.rs`).
 
@@ -25,6 +27,7 @@ use subtle::{Choice, ConstantTimeEq};
 use crate::answer::Answer;
 use crate::engine::Engine;
 use crate::error::{Advice, QueryError};
+use crate::live::{self, LiveAsked, LiveFault};
 use crate::render;
 
 /// The routes, for the binary to mount.
@@ -38,6 +41,44 @@ pub fn router(engine: Arc<Engine>) -> Router {
         // Around this route only: a layer around the router would answer for paths that are not there, too.
         .route_layer(from_fn_with_state(Arc::clone(&engine), authorize))
         .with_state(engine)
+}
+
+/// The route by which other processes ask for the tail, for the binary to mount where there is a stream job.
+pub fn live_router(engine: Arc<Engine>) -> Router {
+    Router::new()
+        .route(live::PATH, post(live_tail))
+        .layer(DefaultBodyLimit::max(LIVE_ASKED_BYTES_MAX))
+        .route_layer(from_fn_with_state(Arc::clone(&engine), authorize))
+        .with_state(engine)
+}
+
+/// Two positions a partition, each some 70 bytes: thousands of partitions.
+const LIVE_ASKED_BYTES_MAX: usize = 1 << 20;
+
+async fn live_tail(State(engine): State<Arc<Engine>>, body: Bytes) -> Response {
+    let asked: LiveAsked = match serde_json::from_slice(&body) {
+        Ok(asked) => asked,
+        Err(error) => {
+            let advice = "both processes must be of one version";
+            return refusal(StatusCode::BAD_REQUEST, &format!("the positions cannot be read: {error}"), advice);
+        }
+    };
+    let Some(own) = engine.live().own.clone() else {
+        let advice = "name a process with the role pipeline in query.live_urls";
+        return refusal(StatusCode::NOT_FOUND, "this process has no stream job", advice);
+    };
+    let rows = match own.tail(&asked).await {
+        Ok(rows) => rows,
+        Err(LiveFault::PinAnew) => return refusal(StatusCode::CONFLICT, "other snapshots are needed", "pin anew"),
+        Err(LiveFault::Away(reason)) => {
+            return refusal(StatusCode::SERVICE_UNAVAILABLE, &reason, Advice::Retry.words());
+        }
+    };
+    match engine.compute(move || live::encode(&rows)).await {
+        Some(Ok(bytes)) => ([(header::CONTENT_TYPE, "application/octet-stream")], bytes).into_response(),
+        Some(Err(error)) => fault(&QueryError::broke(&error.to_string())),
+        None => fault(&QueryError::broke("the writing of the tail broke")),
+    }
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
@@ -163,6 +204,8 @@ fn json_body(answer: &Answer) -> Result<Response, Box<dyn std::error::Error + Se
         truncated: bool,
         elapsed_ms: u128,
         versions: serde_json::Map<String, serde_json::Value>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        live_positions: Option<&'a [(u32, u64)]>,
     }
     let body = Body {
         columns,
@@ -171,6 +214,7 @@ fn json_body(answer: &Answer) -> Result<Response, Box<dyn std::error::Error + Se
         truncated: answer.truncated,
         elapsed_ms: answer.elapsed.as_millis(),
         versions: answer.versions.iter().map(|(table, version)| (table.name().to_owned(), json!(version))).collect(),
+        live_positions: answer.live_positions.as_deref(),
     };
     Ok(([(header::CONTENT_TYPE, "application/json")], serde_json::to_vec(&body)?).into_response())
 }

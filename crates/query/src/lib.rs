@@ -13,11 +13,14 @@ pub mod settings;
 
 pub mod error;
 
+pub mod live;
+
 mod answer;
 mod bounded;
 mod catalog;
 mod complexity;
 mod engine;
+mod identity;
 mod lake_table;
 mod statement;
 mod stop;
@@ -37,5 +40,5 @@ pub mod render;
 pub use answer::{Answer, AnswerStream};
 pub use engine::Engine;
 pub use error::{Advice, QueryError};
-pub use http::router;
+pub use http::{live_router, router};
 pub use settings::QuerySettings;

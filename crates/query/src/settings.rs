@@ -29,6 +29,20 @@ pub struct QuerySettings {
     pub spill_bytes_max: u64,
     /// Who may ask over HTTP. With none, nobody may: rows are about people.
     pub tokens: Vec<String>,
+    /// More persons than this on one device: it is shared, and what nobody signed on it stays anonymous.
+    pub identity_users_per_device_max: usize,
+    /// A user id said on more devices than this is many people's.
+    pub identity_devices_per_user_max: usize,
+    /// More user ids than this chained by aliases stay apart.
+    pub identity_aliases_max: usize,
+    /// Links a map of persons may be made of.
+    pub identity_links_max: u64,
+    /// Other processes with stream jobs, to be asked for what they have read and not committed.
+    pub live_urls: Vec<String>,
+    /// How long a stream job may take to answer.
+    pub live_wait_ms_max: u64,
+    /// Bytes of one such answer from another process.
+    pub live_bytes_max: usize,
 }
 
 impl Default for QuerySettings {
@@ -45,6 +59,13 @@ impl Default for QuerySettings {
             spill_dir: None,
             spill_bytes_max: 20 << 30,
             tokens: Vec::new(),
+            identity_users_per_device_max: 5,
+            identity_devices_per_user_max: 500,
+            identity_aliases_max: 10,
+            identity_links_max: 2_000_000,
+            live_urls: Vec::new(),
+            live_wait_ms_max: 5_000,
+            live_bytes_max: 256 << 20,
         }
     }
 }
@@ -67,6 +88,12 @@ impl QuerySettings {
             ("answer_bytes_max", self.answer_bytes_max == 0),
             ("sql_bytes_max", self.sql_bytes_max == 0),
             ("queries_max", self.queries_max == 0),
+            ("identity_users_per_device_max", self.identity_users_per_device_max == 0),
+            ("identity_devices_per_user_max", self.identity_devices_per_user_max == 0),
+            ("identity_aliases_max", self.identity_aliases_max == 0),
+            ("identity_links_max", self.identity_links_max == 0),
+            ("live_wait_ms_max", self.live_wait_ms_max == 0),
+            ("live_bytes_max", self.live_bytes_max == 0),
         ];
         for (name, _) in above_zero.iter().filter(|(_, is_zero)| *is_zero) {
             faults.push(format!("{name} is 0: no question could be answered; give at least 1"));

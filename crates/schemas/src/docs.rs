@@ -8,7 +8,9 @@ use std::fmt::Write as _;
 
 use crate::columns::{Column, Personal, Purpose};
 use crate::tables::Table;
-use crate::vocabulary::{ClockQuality, Consent, DeadReason, EngagementClass, EventFlags, EventKind};
+use crate::vocabulary::{
+    ClockQuality, Consent, DeadReason, EngagementClass, EventFlags, EventKind, LinkAction, LinkKind, LinkReason,
+};
 
 const HEAD: &str = "\
 # The event and the tables
@@ -34,6 +36,9 @@ pub fn event_markdown() -> String {
     write_words(&mut page, "clock_quality", ClockQuality::ALL.iter().map(|word| word.as_str()));
     write_words(&mut page, "engagement_class", EngagementClass::ALL.iter().map(|word| word.as_str()));
     write_words(&mut page, "reason (dead_letters)", DeadReason::ALL.iter().map(|word| word.as_str()));
+    write_words(&mut page, "action (identities)", LinkAction::ALL.iter().map(|word| word.as_str()));
+    write_words(&mut page, "kind (identities)", LinkKind::ALL.iter().map(|word| word.as_str()));
+    write_words(&mut page, "reason (identities, identity_map)", LinkReason::ALL.iter().map(|word| word.as_str()));
     page.push_str("\n## Bits\n\nBit masks: the number is the sum of the bits that hold.\n\n| column | bit | name |\n|---|---|---|\n");
     for (name, consent) in Consent::NAMES {
         write_line(&mut page, format_args!("| `consent` | {} | {name} |", consent.0));

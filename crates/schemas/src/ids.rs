@@ -1,7 +1,7 @@
-//! Ids: made only by parsing, and the rule for ids that are no ids.
+//! Ids: made only by parsing, and the rules for ids that are no ids and for ids that join nobody.
 //!
 //! In:      text from requests and settings.
-//! Out:     `SourceId`, and whether a person's id is junk.
+//! Out:     `SourceId`; whether a person's id is junk, and whether it may join one id to another.
 //! Promise: two spellings are two ids: nothing is folded or trimmed behind the caller's back.
 
 /// The longest id a person, device, account or event may carry.
@@ -88,6 +88,94 @@ pub fn is_junk_id(text: &str) -> bool {
     text.is_empty() || zeros || JUNK.iter().any(|junk| text.eq_ignore_ascii_case(junk))
 }
 
+/// What people and programs write where an id is asked for and there is none yet: accounts of a test, a demo, a counter
+/// at a till. Unlike junk it may be somebody's id, so the event keeps it; but it is many people's, so nothing is joined
+/// through it.
+///
+/// Source: the default blocked values of Segment's Unify (zeros and dashes, -1, null, anonymous, which are junk here
+/// already), what mParticle's and PostHog's guides name as the commonest slips, and names every test suite has.
+const PLACEHOLDERS: &[&str] = &[
+    "test",
+    "testing",
+    "tester",
+    "testuser",
+    "test_user",
+    "test-user",
+    "test user",
+    "demo",
+    "demo_user",
+    "demo-user",
+    "demouser",
+    "dummy",
+    "sample",
+    "example",
+    "default",
+    "user",
+    "username",
+    "user_name",
+    "visitor",
+    "customer",
+    "customer_id",
+    "client",
+    "client_id",
+    "anon",
+    "anonymous_user",
+    "anonymous-user",
+    "anonymous user",
+    "guest_user",
+    "guest-user",
+    "guest user",
+    "admin",
+    "administrator",
+    "root",
+    "nobody",
+    "someone",
+    "public",
+    "kiosk",
+    "foo",
+    "bar",
+    "abc",
+    "xxx",
+    "asdf",
+    "name",
+    "uuid",
+    "your_user_id",
+    "your-user-id",
+    "{{user_id}}",
+    "${user_id}",
+    "<user_id>",
+    "unidentified",
+    "not_logged_in",
+    "not logged in",
+    "logged_out",
+];
+
+/// Mailboxes of no person, at whatever domain.
+const NOBODYS_MAILBOXES: &[&str] = &["noreply", "no-reply", "no_reply", "donotreply", "do-not-reply", "na"];
+/// First labels of domains that are written when no address is known.
+const NOBODYS_DOMAINS: &[&str] =
+    &["example", "test", "email", "domain", "none", "na", "noemail", "nomail", "fake", "asdf"];
+
+/// Whether an id may be a person's and yet stands for many: a placeholder, alone or as an e-mail address.
+pub fn is_placeholder_id(text: &str) -> bool {
+    let text = text.trim();
+    let is_of = |list: &[&str], text: &str| list.iter().any(|known| text.eq_ignore_ascii_case(known));
+    if is_of(PLACEHOLDERS, text) {
+        return true;
+    }
+    let Some((mailbox, domain)) = text.split_once('@') else { return false };
+    let first_label = domain.split('.').next().unwrap_or_default();
+    let is_nobody = is_junk_id(mailbox) || is_of(NOBODYS_MAILBOXES, mailbox);
+    is_nobody
+        || is_of(NOBODYS_DOMAINS, first_label)
+            && (is_of(PLACEHOLDERS, mailbox) || mailbox.eq_ignore_ascii_case(first_label))
+}
+
+/// Whether no two ids may be joined through this one.
+pub fn joins_nobody(text: &str) -> bool {
+    is_junk_id(text) || is_placeholder_id(text)
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
@@ -110,5 +198,26 @@ mod tests {
         for text in ["u1", "7", "10", "anon-5", "guest-42", "null-pointer"] {
             assert!(!is_junk_id(text), "{text}");
         }
+    }
+
+    #[test]
+    fn a_placeholder_joins_nobody_but_is_an_id() {
+        for text in [
+            "test",
+            "Demo",
+            "admin",
+            "test@test.com",
+            "noreply@shop.eu",
+            "null@shop.eu",
+            "user@example.com",
+            "none@none.com",
+            "asdf@asdf.com",
+        ] {
+            assert!(is_placeholder_id(text) && joins_nobody(text) && !is_junk_id(text), "{text}");
+        }
+        for text in ["ada", "ada@example.com", "test7", "user-7", "testa@shop.eu", "u@x", "anne.test@shop.eu"] {
+            assert!(!joins_nobody(text), "{text}");
+        }
+        assert!(joins_nobody("00000000-0000-0000-0000-000000000000"));
     }
 }

@@ -18,7 +18,9 @@ pub mod wire;
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use columns::{Column, ColumnKind, Personal, Purpose};
 pub use event::{DeadLetter, Event, Exposure};
-pub use ids::{IdError, SourceId, is_junk_id};
+pub use ids::{IdError, SourceId, is_junk_id, is_placeholder_id, joins_nobody};
 pub use money::{Money, MoneyError, currency};
 pub use tables::Table;
-pub use vocabulary::{ClockQuality, Consent, DeadReason, EngagementClass, EventFlags, EventKind};
+pub use vocabulary::{
+    ClockQuality, Consent, DeadReason, EngagementClass, EventFlags, EventKind, LinkAction, LinkKind, LinkReason,
+};

@@ -116,6 +116,16 @@ const IDENTITY_COLUMNS: &[Column] = &[
     required("event_time_us", K::Int, U::Time, P::No, "microseconds since 1970, UTC", "When."),
     LOG_PARTITION,
     LOG_OFFSET,
+    optional("kind", K::Text, U::Identity, P::No, "", "How it was said: identify, login, alias or unlink."),
+    optional(
+        "reason",
+        K::Text,
+        U::Quality,
+        P::No,
+        "",
+        "Why it joins nobody: junk_id, where either id is a placeholder; absent where it counts.",
+    ),
+    optional("ingest_time_us", K::Int, U::Time, P::No, "microseconds since 1970, UTC", "When the door received it."),
 ];
 
 const SESSION_COLUMNS: &[Column] = &[

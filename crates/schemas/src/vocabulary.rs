@@ -100,6 +100,43 @@ words! {
     }
 }
 
+words! {
+    /// What a row of `identities` does.
+    LinkAction {
+        Link => "link",
+        /// Takes back what was said before of the same id and user.
+        Unlink => "unlink",
+    }
+}
+
+words! {
+    /// How a link was said.
+    LinkKind {
+        /// A device's id and a user id on one `identify`.
+        Identify => "identify",
+        /// The same on the event of a login or sign-up.
+        Login => "login",
+        /// One id is from now on called by another.
+        Alias => "alias",
+        /// It takes a link back.
+        Unlink => "unlink",
+    }
+}
+
+words! {
+    /// Why an id is joined to nobody though a link says so.
+    LinkReason {
+        /// Either id is a placeholder that many share.
+        JunkId => "junk_id",
+        /// More people used the device than one household has.
+        SharedDevice => "shared_device",
+        /// The user id was said on more devices than one person has.
+        HubUser => "hub_user",
+        /// More user ids are chained together than one person has.
+        TooManyAliases => "too_many_aliases",
+    }
+}
+
 /// What a person allowed, one bit a purpose. An absent mask (`None`) means nobody asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct Consent(pub i64);

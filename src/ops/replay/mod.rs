@@ -17,7 +17,7 @@ use anyhow::{Context, bail};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tributary_lake::Lake;
-use tributary_pipeline::{Parts, PipelineSettings, Tables};
+use tributary_pipeline::{Assignment, Parts, PipelineSettings, Tables};
 use tributary_schemas::{Clock, SystemClock, Table};
 
 use super::look::Look;
@@ -197,7 +197,12 @@ fn sum(at: &At, topics: &[TopicReport]) -> u64 {
 /// Runs the stream job until the lake has all the log held when it was looked at.
 async fn make(settings: &Settings, log: &LogParts, lake: &Lake, topics: &[TopicReport]) -> anyhow::Result<()> {
     // One worker for all partitions, however many share them while the line runs.
-    let pipeline = PipelineSettings { worker_ordinal: 0, worker_count: 1, ..settings.pipeline.clone() };
+    let pipeline = PipelineSettings {
+        assignment: Assignment::Static,
+        worker_ordinal: 0,
+        worker_count: 1,
+        ..settings.pipeline.clone()
+    };
     let mut told = Progress::begin(topics);
     let mut signals = Signals::listen()?;
     loop {

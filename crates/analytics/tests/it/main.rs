@@ -15,4 +15,5 @@ mod experiment_reference;
 mod fixtures;
 mod funnel_oracle;
 mod funnel_reference;
+mod identity;
 mod session;

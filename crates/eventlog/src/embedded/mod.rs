@@ -112,6 +112,10 @@ impl EventLog for EmbeddedLog {
         self.blocking(move |store| store.ensure_topic(&spec)).await
     }
 
+    async fn partitions(&self, topic: &str) -> Result<u32, LogError> {
+        Ok(self.store.topic(topic)?.partitions)
+    }
+
     async fn append(&self, topic: &str, records: Vec<(u32, Record)>) -> Vec<Result<Ack, LogError>> {
         match self.store.topic(topic) {
             Ok(topic) => self.append_to(&topic, records).await,
@@ -129,6 +133,13 @@ impl EventLog for EmbeddedLog {
 
     async fn reader(&self, topic: &str, start: &[(u32, u64)]) -> Result<Box<dyn LogReader>, LogError> {
         Ok(Box::new(EmbeddedReader::new(self.store.topic(topic)?, start)?))
+    }
+
+    async fn group_reader(&self, _group: &str, topic: &str) -> Result<Box<dyn LogReader>, LogError> {
+        Err(LogError::Invalid(format!(
+            "topic {topic} cannot be shared by a group: the embedded log belongs to one process. Read its partitions by \
+             their numbers (pipeline.assignment = \"static\"), or keep the log on Kafka"
+        )))
     }
 
     async fn report_position(&self, group: &str, topic: &str, next: &[(u32, u64)]) -> Result<(), LogError> {

@@ -72,7 +72,7 @@ impl EmbeddedReader {
             .map(|(partition, _)| *partition)
             .collect();
         drop(state);
-        Polled { records, positions, at_end }
+        Polled { records, positions, at_end, change: None }
     }
 }
 

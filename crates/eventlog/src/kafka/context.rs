@@ -3,7 +3,7 @@
 //! In:      its log lines and errors, from its own threads.
 //! Out:     log events of ours.
 //! Promise: that a partition was read to its end is no error. The same thing is told once in a while for all clients of
-//!          one log together; the rest is there at the level `debug`.
+//!          one log together; the rest is there at the level `debug`. What a group decides goes to `group`.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,8 +11,12 @@ use std::time::{Duration, Instant};
 
 use rdkafka::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
-use rdkafka::consumer::ConsumerContext;
+use rdkafka::consumer::{BaseConsumer, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::topic_partition_list::TopicPartitionList;
+use rdkafka::types::RDKafkaRespErr;
+
+use super::group::Membership;
 
 const ONCE_IN: Duration = Duration::from_secs(30);
 
@@ -20,9 +24,15 @@ const ONCE_IN: Duration = Duration::from_secs(30);
 pub(crate) struct Context {
     /// When each kind of thing was told last. Kinds are codes of librdkafka, so they are few.
     told: Arc<Mutex<HashMap<String, Instant>>>,
+    /// Of the client that is a member of a group.
+    group: Option<Arc<Membership>>,
 }
 
 impl Context {
+    pub(crate) fn of_member(&self, group: Arc<Membership>) -> Self {
+        Self { group: Some(group), ..self.clone() }
+    }
+
     fn is_new(&self, kind: &str) -> bool {
         let now = Instant::now();
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
@@ -54,7 +64,15 @@ impl ClientContext for Context {
     }
 }
 
-impl ConsumerContext for Context {}
+impl ConsumerContext for Context {
+    /// In place of rdkafka's own, which would begin to read at the group's offsets at once.
+    fn rebalance(&self, consumer: &BaseConsumer<Self>, code: RDKafkaRespErr, partitions: &mut TopicPartitionList) {
+        match &self.group {
+            Some(group) => group.rebalanced(consumer, code, partitions),
+            None => tracing::error!("a reader of fixed partitions was handed others by a group: not read"),
+        }
+    }
+}
 
 #[cfg(test)]
 mod tests {

@@ -31,8 +31,14 @@ pub(crate) fn of_request(error: &KafkaError, topic: &str) -> LogError {
         Some(Code::UnknownTopic | Code::UnknownTopicOrPartition | Code::UnknownPartition) => {
             LogError::NoSuchTopic { topic: topic.to_owned() }
         }
+        Some(Code::InconsistentGroupProtocol) => LogError::Fatal(format!(
+            "{error}: the consumer group has members that are not Tributary's, or of a version that shares partitions in \
+             another way. Give the workers a group of their own"
+        )),
         Some(code) if is_for_a_person(code) => LogError::Fatal(error.to_string()),
         Some(_) => LogError::Retriable(error.to_string()),
+        // An assignment that the group has overtaken.
+        None if matches!(error, KafkaError::Subscription(_)) => LogError::Retriable(error.to_string()),
         None => LogError::Fatal(error.to_string()),
     }
 }
@@ -50,6 +56,8 @@ fn is_for_a_person(code: Code) -> bool {
             | Code::UnsupportedFeature
             | Code::InvalidArgument
             | Code::InvalidReplicationFactor
+            | Code::InvalidGroupId
+            | Code::InvalidSessionTimeout
             | Code::PolicyViolation
     )
 }

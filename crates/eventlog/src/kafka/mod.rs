@@ -2,14 +2,16 @@
 //!
 //! In:       records with their partition; positions to read from.
 //! Out:      acknowledgements after `acks=all` from an idempotent producer; records in offset order.
-//! Promise:  offsets for recovery never live in the consumer group; partitions are assigned, not subscribed, so no
-//!           rebalance moves a reader. librdkafka's blocking calls run on blocking threads.
+//! Promise:  offsets for recovery never live in the consumer group. A reader's partitions are named by its owner; or a
+//!           group names them (`group`), and then the owner still names the offsets. librdkafka's blocking calls run on
+//!           blocking threads.
 //! Limits:   `topic_id` is cluster id and topic name. Kafka knows a uuid for each topic, but rdkafka 0.39 offers no
-//!           safe way to ask for it, so a topic deleted and made anew under its old name is noticed only when a
-//!           stored position lies outside the new one (`OutOfRange`). Give a replaced topic a new name.
+//!           safe way to ask for it: a topic deleted and made anew under its old name has the same id here. Whoever
+//!           stores positions stores with them what the last record looked like (`EventLog::record_at`).
 
 mod context;
 mod errors;
+mod group;
 mod inspect;
 mod reader;
 
@@ -113,6 +115,20 @@ impl KafkaSettings {
             .set("queued.max.messages.kbytes", (self.reader_queue_bytes_max / 1024).max(1).to_string())
             // A broker answers after this when it has nothing new: the price of knowing the end.
             .set("fetch.wait.max.ms", "100");
+        config
+    }
+
+    /// A consumer whose partitions a group names.
+    fn member(&self, group: &str) -> ClientConfig {
+        let mut config = self.consumer(group);
+        // With it a rebalance leaves alone what stays where it is; the older strategies take everything from everybody
+        // first, and each worker would have to rebuild all its state each time.
+        config.set("partition.assignment.strategy", "cooperative-sticky");
+        // How soon the group notices partitions that were added; librdkafka's own is five minutes.
+        let refresh = "topic.metadata.refresh.interval.ms";
+        if self.extra.iter().all(|(name, _)| name != refresh) {
+            config.set(refresh, "30000");
+        }
         config
     }
 
@@ -231,19 +247,21 @@ impl KafkaLog {
         if self.closed.load(Ordering::Acquire) { Err(LogError::Closed) } else { Ok(()) }
     }
 
-    async fn partitions(&self, topic: &str) -> Result<u32, LogError> {
+    /// As many as when the topic was last looked at.
+    async fn known_partitions(&self, topic: &str) -> Result<u32, LogError> {
         self.check_open()?;
         let known = self.topics.read().unwrap_or_else(PoisonError::into_inner).get(topic).copied();
-        if let Some(partitions) = known {
-            return Ok(partitions);
+        match known {
+            Some(partitions) => Ok(partitions),
+            None => self.partitions(topic).await,
         }
-        let found = self.asker.partitions(topic).await?;
-        let partitions = found.ok_or_else(|| LogError::NoSuchTopic { topic: topic.to_owned() })?;
-        self.topics.write().unwrap_or_else(PoisonError::into_inner).insert(topic.to_owned(), partitions);
-        Ok(partitions)
     }
 
     async fn check_partition(&self, topic: &str, partition: u32) -> Result<(), LogError> {
+        if partition < self.known_partitions(topic).await? {
+            return Ok(());
+        }
+        // It may have been added since.
         let partitions = self.partitions(topic).await?;
         if partition < partitions {
             return Ok(());
@@ -336,8 +354,16 @@ impl EventLog for KafkaLog {
         Ok(TopicInfo { topic: spec.name.clone(), topic_id, partitions: found })
     }
 
+    async fn partitions(&self, topic: &str) -> Result<u32, LogError> {
+        self.check_open()?;
+        let found = self.asker.partitions(topic).await?;
+        let partitions = found.ok_or_else(|| LogError::NoSuchTopic { topic: topic.to_owned() })?;
+        self.topics.write().unwrap_or_else(PoisonError::into_inner).insert(topic.to_owned(), partitions);
+        Ok(partitions)
+    }
+
     async fn append(&self, topic: &str, records: Vec<(u32, Record)>) -> Vec<Result<Ack, LogError>> {
-        let partitions = match self.partitions(topic).await {
+        let partitions = match self.known_partitions(topic).await {
             Ok(partitions) => partitions,
             Err(error) => return vec![Err(error); records.len()],
         };
@@ -367,9 +393,14 @@ impl EventLog for KafkaLog {
         for (partition, _) in start {
             self.check_partition(topic, *partition).await?;
         }
-        self.partitions(topic).await?;
+        self.known_partitions(topic).await?;
         let config = self.settings.consumer("tributary-reads");
         Ok(Box::new(KafkaReader::start(&config, self.asker.clone(), topic, start).await?))
+    }
+
+    async fn group_reader(&self, group: &str, topic: &str) -> Result<Box<dyn LogReader>, LogError> {
+        self.known_partitions(topic).await?;
+        Ok(Box::new(KafkaReader::join(&self.settings.member(group), self.asker.clone(), topic)?))
     }
 
     async fn report_position(&self, group: &str, topic: &str, next: &[(u32, u64)]) -> Result<(), LogError> {
@@ -480,6 +511,15 @@ pub(crate) fn positions(topic: &str, next: &[(u32, u64)]) -> Result<TopicPartiti
         let offset = i64::try_from(*offset).map_err(|_| LogError::Invalid(format!("offset {offset} is too large")))?;
         list.add_partition_offset(topic, native(*partition)?, Offset::Offset(offset))
             .map_err(|error| LogError::Invalid(error.to_string()))?;
+    }
+    Ok(list)
+}
+
+/// A list of partitions without offsets.
+pub(crate) fn partitions(topic: &str, numbers: &[u32]) -> Result<TopicPartitionList, LogError> {
+    let mut list = TopicPartitionList::new();
+    for number in numbers {
+        list.add_partition(topic, native(*number)?);
     }
     Ok(list)
 }

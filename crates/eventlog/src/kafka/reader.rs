@@ -1,8 +1,11 @@
-//! Reading from Kafka: assigned partitions, explicit offsets, nothing stored with the broker.
+//! Reading from Kafka: explicit offsets, nothing stored with the broker.
 //!
+//! In:      partitions and offsets from the owner, or partitions from a group and offsets from the owner.
+//! Out:     records; what the group decided.
 //! Promise: what has been taken from librdkafka but not yet given out stays here when a poll is dropped.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -12,11 +15,13 @@ use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{Consumer, StreamConsumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Message};
+use tokio::sync::oneshot;
 
 use super::context::Context;
-use super::{Asker, errors, positions, record_bytes};
+use super::group::Membership;
+use super::{Asker, errors, partitions, positions, record_bytes};
 use crate::log::{check_start, in_bounds};
-use crate::{Delivered, LogError, LogReader, Polled, Record};
+use crate::{Change, Delivered, LogError, LogReader, Polled, Record};
 
 /// Counted for each record beside its bytes, so that a poll of empty records ends too.
 const ENTRY_BYTES: usize = 16;
@@ -24,8 +29,9 @@ const ENTRY_BYTES: usize = 16;
 pub(crate) struct KafkaReader {
     topic: String,
     asker: Asker,
-    /// `None` only while being dropped.
+    /// `None` once closed.
     consumer: Option<StreamConsumer<Context>>,
+    group: Option<Arc<Membership>>,
     ready: Vec<Delivered>,
     ready_bytes: usize,
     /// (partition, next offset), ascending by partition.
@@ -53,20 +59,39 @@ impl KafkaReader {
         for (partition, offset) in &next {
             in_bounds(topic, *partition, *offset, asker.bounds(topic, *partition).await?)?;
         }
+        let list = positions(topic, &next)?;
+        let reader = Self::new(config, asker, topic, next, None)?;
+        reader.consumer()?.assign(&list).map_err(|error| errors::of_request(&error, topic))?;
+        Ok(reader)
+    }
+
+    /// Becomes a member of the group named in `config`.
+    pub(crate) fn join(config: &ClientConfig, asker: Asker, topic: &str) -> Result<Self, LogError> {
+        let reader = Self::new(config, asker, topic, Vec::new(), Some(Arc::default()))?;
+        reader.consumer()?.subscribe(&[topic]).map_err(|error| errors::of_request(&error, topic))?;
+        Ok(reader)
+    }
+
+    fn new(
+        config: &ClientConfig,
+        asker: Asker,
+        topic: &str,
+        next: Vec<(u32, u64)>,
+        group: Option<Arc<Membership>>,
+    ) -> Result<Self, LogError> {
+        let context = group.iter().fold(asker.context.clone(), |context, group| context.of_member(group.clone()));
         let consumer: StreamConsumer<Context> =
-            config.create_with_context(asker.context.clone()).map_err(|error| errors::of_request(&error, topic))?;
-        let reader = Self {
+            config.create_with_context(context).map_err(|error| errors::of_request(&error, topic))?;
+        Ok(Self {
             topic: topic.to_owned(),
             asker,
             consumer: Some(consumer),
+            group,
             ready: Vec::new(),
             ready_bytes: 0,
             next,
             at_end: BTreeSet::new(),
-        };
-        let list = positions(topic, &reader.next)?;
-        reader.consumer()?.assign(&list).map_err(|error| errors::of_request(&error, topic))?;
-        Ok(reader)
+        })
     }
 
     fn consumer(&self) -> Result<&StreamConsumer<Context>, LogError> {
@@ -114,7 +139,33 @@ impl KafkaReader {
             records: std::mem::take(&mut self.ready),
             positions: self.next.clone(),
             at_end: self.at_end.iter().copied().collect(),
+            change: None,
         }
+    }
+
+    /// Takes the client down and, if it is a member of a group, out of it; says when that is done. Its threads are waited
+    /// for, up to seconds when a broker is gone: on a thread that nobody else needs. `None`: it is down already.
+    fn end(&mut self) -> Option<oneshot::Receiver<()>> {
+        let consumer = self.consumer.take()?;
+        let (group, topic) = (self.group.clone(), self.topic.clone());
+        let (done, ended) = oneshot::channel();
+        let ending = move || {
+            if let Some(group) = &group {
+                group.leave(&consumer, &topic);
+            }
+            drop(consumer);
+            // Whether anybody waits does not matter.
+            _ = done.send(());
+        };
+        drop(std::thread::Builder::new().name("log-reader-ends".into()).spawn(ending));
+        Some(ended)
+    }
+}
+
+async fn came(group: Option<&Arc<Membership>>) {
+    match group {
+        Some(group) => group.came().await,
+        None => std::future::pending().await,
     }
 }
 
@@ -131,21 +182,75 @@ impl LogReader for KafkaReader {
             if !self.ready.is_empty() {
                 return Ok(self.answer());
             }
-            let waited = tokio::time::timeout_at(deadline, self.consumer()?.recv()).await;
-            let news = waited.map(|got| sort(got, &self.topic));
+            if let Some(change) = self.group.as_ref().and_then(|group| group.first()) {
+                return Ok(Polled { change: Some(change), ..self.answer() });
+            }
+            let consumer = self.consumer()?;
+            let news = tokio::select! {
+                biased;
+                // The event of a rebalance wakes whoever receives, but is no message: it is looked for above.
+                () = came(self.group.as_ref()) => continue,
+                waited = tokio::time::timeout_at(deadline, consumer.recv()) => {
+                    waited.map(|got| sort(got, &self.topic))
+                }
+            };
             match news {
                 Ok(news) => self.take_in(news).await?,
                 Err(_) => return Ok(self.answer()),
             }
         }
     }
+
+    async fn take(&mut self, start: &[(u32, u64)]) -> Result<(), LogError> {
+        let Some(group) = self.group.clone() else {
+            return Err(LogError::Invalid("a reader of fixed partitions takes no others".into()));
+        };
+        let Some(Change::Assigned(assigned)) = group.first() else {
+            return Err(LogError::Invalid("the group has given this reader nothing to take".into()));
+        };
+        let start = if start.is_empty() { Vec::new() } else { check_start(start)? };
+        if !start.iter().map(|(partition, _)| *partition).eq(assigned.iter().copied()) {
+            return Err(LogError::Invalid(format!("the group gave partitions {assigned:?}, taken are {start:?}")));
+        }
+        for (partition, offset) in &start {
+            in_bounds(&self.topic, *partition, *offset, self.asker.bounds(&self.topic, *partition).await?)?;
+        }
+        let list = positions(&self.topic, &start)?;
+        let taken = self.consumer()?.incremental_assign(&list);
+        taken.map_err(|error| errors::of_request(&error, &self.topic))?;
+        group.answered();
+        self.next.retain(|(partition, _)| !assigned.contains(partition));
+        self.next.extend(start);
+        self.next.sort_unstable();
+        self.at_end.retain(|partition| !assigned.contains(partition));
+        Ok(())
+    }
+
+    async fn release(&mut self) -> Result<(), LogError> {
+        let Some(group) = self.group.clone() else {
+            return Err(LogError::Invalid("a reader of fixed partitions has none to give back".into()));
+        };
+        let Some(Change::Revoked(gone) | Change::Lost(gone)) = group.first() else {
+            return Err(LogError::Invalid("the group has asked this reader for nothing back".into()));
+        };
+        let released = self.consumer()?.incremental_unassign(&partitions(&self.topic, &gone)?);
+        released.map_err(|error| errors::of_request(&error, &self.topic))?;
+        group.answered();
+        self.next.retain(|(partition, _)| !gone.contains(partition));
+        self.at_end.retain(|partition| !gone.contains(partition));
+        Ok(())
+    }
+
+    async fn close(&mut self) -> Result<(), LogError> {
+        let Some(ended) = self.end() else { return Ok(()) };
+        // A thread that could not be had has dropped the other half.
+        ended.await.map_err(|_| LogError::Retriable("a reader could not be closed".into()))
+    }
 }
 
 impl Drop for KafkaReader {
     fn drop(&mut self) {
-        // Closing a consumer waits for its threads, up to seconds when a broker is gone: not on a runtime thread.
-        let consumer = self.consumer.take();
-        drop(std::thread::Builder::new().name("log-reader-ends".into()).spawn(move || drop(consumer)));
+        drop(self.end());
     }
 }
 

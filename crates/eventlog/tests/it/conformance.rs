@@ -31,6 +31,7 @@ pub(crate) async fn all(log: Log) {
     two_readers_do_not_disturb_each_other(&log).await;
     concurrent_appends_keep_the_order_of_each_producer(&log).await;
     positions_are_remembered_by_group(&log).await;
+    one_record_is_looked_up_by_its_offset(&log).await;
     trim_is_a_hint_that_never_takes_what_is_kept(&log).await;
     log.check().await.unwrap();
 }
@@ -293,6 +294,17 @@ async fn concurrent_appends_keep_the_order_of_each_producer(log: &Log) {
         let before = last.insert((delivered.partition, producer.to_owned()), number).unwrap_or(-1);
         assert_eq!(number, before + 1);
     }
+}
+
+async fn one_record_is_looked_up_by_its_offset(log: &Log) {
+    let TopicInfo { topic, .. } = topic(log, 2).await;
+    assert_eq!(log.partitions(&topic).await.unwrap(), 2);
+    let acks = append(log, &topic, 1, &texts("r", 9)).await;
+    let found = log.record_at(&topic, 1, acks[4].offset).await.unwrap().unwrap();
+    assert_eq!(found, record("r4"));
+    assert_eq!(log.record_at(&topic, 1, acks[8].offset + 1).await.unwrap(), None);
+    assert_eq!(log.record_at(&topic, 0, 0).await.unwrap(), None);
+    assert!(log.record_at(&topic, 2, 0).await.is_err(), "there is no such partition");
 }
 
 async fn positions_are_remembered_by_group(log: &Log) {

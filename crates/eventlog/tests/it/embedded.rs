@@ -351,3 +351,11 @@ async fn faulty_settings_are_told_together() {
         assert!(told.contains(name), "{told}");
     }
 }
+
+#[tokio::test]
+async fn the_embedded_log_shares_its_partitions_with_no_group() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = make(tiny(dir.path())).await;
+    let refused = log.group_reader("workers", TOPIC).await.map(|_| "a reader").unwrap_err();
+    assert!(refused.to_string().contains("pipeline.assignment"), "{refused}");
+}

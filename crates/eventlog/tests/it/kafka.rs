@@ -13,7 +13,7 @@ use crate::conformance;
 /// `host:port` of a broker the tests may use; `cargo xtask test` starts one and sets it.
 const BROKER: &str = "TRIBUTARY_TEST_KAFKA";
 
-fn broker(test: &str) -> Option<String> {
+pub(crate) fn broker(test: &str) -> Option<String> {
     let found = std::env::var(BROKER).ok().filter(|at| !at.is_empty());
     if found.is_none() {
         println!("{test}: skipped, {BROKER} is not set (`cargo xtask test` starts a broker and sets it)");

@@ -7,4 +7,6 @@ mod conformance;
 mod embedded;
 #[cfg(feature = "kafka")]
 mod kafka;
+#[cfg(feature = "kafka")]
+mod kafka_group;
 mod kill;

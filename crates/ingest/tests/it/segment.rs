@@ -369,6 +369,21 @@ async fn privacy_control_of_the_browser_is_kept_and_grants_nothing() {
 }
 
 #[tokio::test]
+async fn an_identify_or_alias_that_says_unlink_is_named_so() {
+    let house = House::new();
+    let identify = json!({"anonymousId": "d", "userId": "u", "traits": {"unlink": true}});
+    let event = house.event("/v1/identify", identify).await;
+    assert_eq!([&event["event_name"], &event["event_kind"]], ["identity_unlink", "identify"]);
+    let alias = json!({"previousId": "p", "userId": "u", "traits": {"unlink": true}});
+    let event = house.event("/v1/alias", alias).await;
+    assert_eq!([&event["event_name"], &event["event_kind"]], ["identity_unlink", "alias"]);
+    for traits in [json!({"unlink": false}), json!({"unlink": "true"}), json!({})] {
+        let event = house.event("/v1/identify", json!({"anonymousId": "d", "userId": "u", "traits": traits})).await;
+        assert_eq!(event["event_name"], "identify");
+    }
+}
+
+#[tokio::test]
 async fn every_path_of_the_dialect_leads_to_its_call() {
     let house = House::new();
     for (paths, kind, event) in [

@@ -35,6 +35,8 @@ enum Fault {
     After,
     /// It happens later; an error is answered now.
     Late,
+    /// It happens when the test says so; an error is answered now.
+    Held,
     /// It happens, the answer takes its time.
     Slow,
     /// Nothing happens for want of room.
@@ -55,6 +57,7 @@ struct Faulty {
     /// If set, commits of tables whose path holds this do not happen, and nothing befalls anything else.
     fail_commits_of: Mutex<Option<&'static str>>,
     late: Mutex<JoinSet<()>>,
+    held: Mutex<Vec<(Path, PutPayload, PutOptions)>>,
 }
 
 impl Faulty {
@@ -68,6 +71,7 @@ impl Faulty {
             room_files: Mutex::new(None),
             fail_commits_of: Mutex::new(None),
             late: Mutex::default(),
+            held: Mutex::default(),
         })
     }
 
@@ -106,6 +110,15 @@ impl Faulty {
             24..36 => Fault::Late,
             36..50 => Fault::Slow,
             _ => Fault::None,
+        }
+    }
+
+    /// Lets the puts that were held back happen, in their order.
+    async fn land_held(&self) {
+        let held = std::mem::take(&mut *self.held.lock().unwrap());
+        assert!(!held.is_empty(), "a put was held back");
+        for (location, payload, options) in held {
+            let _ = self.inner.put_opts(&location, payload, options).await;
         }
     }
 
@@ -148,6 +161,10 @@ impl ObjectStore for Faulty {
                     tokio::time::sleep(delay).await;
                     let _ = inner.put_opts(&location, payload, options).await;
                 });
+                Err(injected())
+            }
+            Fault::Held => {
+                self.held.lock().unwrap().push((location.clone(), payload, options));
                 Err(injected())
             }
             Fault::Slow => {
@@ -282,11 +299,14 @@ pub(crate) async fn compact(lake: Lake, mut ended: tokio::sync::watch::Receiver<
     done
 }
 
-/// Two owners of one position, one of another, two compactors and one that drops what is too old, which nothing is.
+/// Three owners of one position, two compactors, and in every second round a retention that takes half of the rows.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn appends_and_two_compactors_through_lost_answers_neither_lose_nor_double_a_row() {
-    let rounds = std::env::var("TRIBUTARY_TEST_ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(3);
+async fn appends_compactors_and_retention_through_lost_answers_neither_lose_nor_double_a_row() {
+    let rounds = std::env::var("TRIBUTARY_TEST_ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(4);
+    // Rows lie on the days 20,000 and 20,001; the first of them is too old by this.
+    let days = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().as_secs() / 86_400 - 20_001;
     let mut compacted = Compacted::default();
+    let mut dropped = 0;
     for seed in 101..=100 + rounds {
         let folder = tempfile::tempdir().unwrap();
         let store = Faulty::new(seed);
@@ -300,15 +320,17 @@ async fn appends_and_two_compactors_through_lost_answers_neither_lose_nor_double
         for lake in lakes.drain(..2) {
             compactors.spawn(compact(lake, watch.clone()));
         }
-        let dropper = lakes.pop().unwrap();
+        let (dropper, drops) = (lakes.pop().unwrap(), seed % 2 == 0);
         let dropping = tokio::spawn(async move {
-            while !*watch.borrow() {
-                match dropper.drop_old(Table::Events, 1_000_000, &BTreeSet::new()).await {
-                    Ok(done) => assert_eq!(done.files, 0),
+            let mut rows = 0;
+            while drops && !*watch.borrow() {
+                match dropper.drop_old(Table::Events, days, &BTreeSet::new()).await {
+                    Ok(done) => rows += done.rows,
                     Err(error) => assert_eq!(error.advice(), Advice::Retry, "{error}"),
                 }
                 tokio::task::yield_now().await;
             }
+            rows
         });
         let mut owners = JoinSet::new();
         for (lake, step) in lakes.into_iter().zip([5, 8, 13]) {
@@ -319,15 +341,20 @@ async fn appends_and_two_compactors_through_lost_answers_neither_lose_nor_double
         for done in compactors.join_all().await {
             compacted.add(done);
         }
-        dropping.await.unwrap();
+        dropped += dropping.await.unwrap();
         store.settle().await;
         let lake = open(&folder, &store).await;
-        assert_eq!(lake.snapshot(Table::Events).await.unwrap().txn("p"), Some(240), "seed {seed}");
-        assert_each_offset_once(&lake, Table::Events, 240).await;
+        if drops {
+            lake.drop_old(Table::Events, days, &BTreeSet::new()).await.unwrap();
+        }
+        let snapshot = lake.snapshot(Table::Events).await.unwrap();
+        assert_eq!(snapshot.txn("p"), Some(240), "seed {seed}");
+        let expected: Vec<i64> = (0..240).filter(|offset| !drops || offset % 2 == 1).collect();
+        assert_eq!(crate::sorted_column(&snapshot, "log_offset").await, expected, "seed {seed}");
         let found = lake.verify("events-topic").await.unwrap();
         assert!(found.is_sound(), "seed {seed}: {:?} {:?}", found.tables, found.faults);
     }
-    eprintln!("{rounds} rounds: {compacted:?}");
+    eprintln!("{rounds} rounds: {dropped} rows dropped on the way; {compacted:?}");
     assert!(0 < compacted.commits);
 }
 
@@ -410,6 +437,66 @@ async fn a_commit_that_lands_after_its_writer_gave_up_fences_the_second_try() {
     let error = writer.append(vec![rows(Table::Events, 0..5, 1)], &[advance("p", None, 5)]).await.unwrap_err();
     assert_eq!(error.advice(), Advice::Fenced, "{error}");
     assert_eq!(writer.snapshot().txn("p"), Some(5));
+    assert_each_offset_once(&lake, Table::Events, 5).await;
+}
+
+/// A writer whose commit is under way when it dies: answered with an error now, landing only after `land`.
+async fn dies_with_a_commit_under_way(folder: &tempfile::TempDir, store: &Arc<Faulty>) {
+    let once = LakeSettings { storage_tries_max: 1, ..faulty_settings(folder) };
+    let lake = Lake::with_store(once, store.clone(), Arc::new(SystemClock)).await.unwrap();
+    let mut writer = lake.writer(Table::Events).await.unwrap();
+    *store.every_commit.lock().unwrap() = Some(Fault::Held);
+    store.on.store(true, Ordering::SeqCst);
+    let error = writer.append(vec![rows(Table::Events, 0..5, 1)], &[advance("p", None, 5)]).await.unwrap_err();
+    assert_eq!(error.advice(), Advice::Retry, "{error}");
+    store.on.store(false, Ordering::SeqCst);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_put_that_lands_after_the_successor_has_read_the_table_fences_the_successor() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Faulty::new(0);
+    dies_with_a_commit_under_way(&folder, &store).await;
+    let lake = open(&folder, &store).await;
+    let mut successor = lake.writer(Table::Events).await.unwrap();
+    assert_eq!(successor.snapshot().txn("p"), None, "read before the put landed");
+    store.land_held().await;
+    let error = successor.append(vec![rows(Table::Events, 0..9, 2)], &[advance("p", None, 9)]).await.unwrap_err();
+    assert_eq!(error.advice(), Advice::Fenced, "{error}");
+    // It goes on from what it now sees, and each row is there once.
+    let expected = successor.snapshot().txn("p");
+    assert_eq!(expected, Some(5));
+    successor.append(vec![rows(Table::Events, 5..9, 2)], &[advance("p", expected, 9)]).await.unwrap();
+    assert_each_offset_once(&lake, Table::Events, 9).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_put_that_lands_after_the_successor_has_committed_comes_to_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Faulty::new(0);
+    dies_with_a_commit_under_way(&folder, &store).await;
+    let lake = open(&folder, &store).await;
+    let mut successor = lake.writer(Table::Events).await.unwrap();
+    let committed = successor.append(vec![rows(Table::Events, 0..9, 2)], &[advance("p", None, 9)]).await.unwrap();
+    assert_eq!((committed.version, committed.settled), (1, false));
+    store.land_held().await;
+    successor.append(vec![], &[advance("p", Some(9), 10)]).await.unwrap();
+    assert_eq!(lake.snapshot(Table::Events).await.unwrap().txn("p"), Some(10));
+    assert_each_offset_once(&lake, Table::Events, 9).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_writer_finds_its_own_put_that_landed_while_it_was_trying_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Faulty::new(0);
+    let lake = open(&folder, &store).await;
+    let mut writer = lake.writer(Table::Events).await.unwrap();
+    // The first try is held and lands before the second, which then meets it under its own name.
+    *store.every_commit.lock().unwrap() = Some(Fault::Late);
+    store.on.store(true, Ordering::SeqCst);
+    let committed = writer.append(vec![rows(Table::Events, 0..5, 1)], &[advance("p", None, 5)]).await.unwrap();
+    assert_eq!((committed.version, committed.settled), (1, true));
+    store.settle().await;
     assert_each_offset_once(&lake, Table::Events, 5).await;
 }
 

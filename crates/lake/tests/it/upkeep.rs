@@ -39,6 +39,8 @@ async fn vacuum_takes_what_no_version_of_the_last_days_needs_and_what_a_killed_w
     let table = folder.path().join("events");
     std::fs::write(table.join("event_date=2024-10-04/orphan.parquet"), "killed before its commit").unwrap();
     assert_eq!(data_files(&table), 8);
+    let half = table.join("_delta_log/00000000000000000009.json#1");
+    std::fs::write(&half, "killed while it wrote").unwrap();
 
     let done = lake.vacuum(Table::Events, &WEEK).await.unwrap();
     assert_eq!(done, Vacuumed { files_waiting: 7, ..done }, "all is young");
@@ -49,13 +51,15 @@ async fn vacuum_takes_what_no_version_of_the_last_days_needs_and_what_a_killed_w
     age(&table.join("event_date=2024-10-04"), 8);
     let done = lake.vacuum(Table::Events, &WEEK).await.unwrap();
     assert_eq!((done.files, done.files_waiting, data_files(&table)), (1, 6, 7), "only the orphan goes");
+    assert!(half.exists(), "half-written a moment ago");
     assert_eq!(all_rows(&before).await.num_rows(), 60);
 
     age(&table.join("_delta_log"), 8);
     let dry = lake.vacuum(Table::Events, &VacuumOptions { dry_run: true, ..WEEK }).await.unwrap();
-    assert_eq!((dry.files, data_files(&table)), (6, 7), "a dry run deletes nothing");
+    assert_eq!((dry.files, data_files(&table)), (7, 7), "a dry run deletes nothing");
     let done = lake.vacuum(Table::Events, &WEEK).await.unwrap();
-    assert_eq!((done.files, done.bytes, data_files(&table)), (6, dry.bytes, 1));
+    assert_eq!((done.files, done.bytes, data_files(&table)), (7, dry.bytes, 1));
+    assert!(!half.exists());
     assert_each_offset_once(&lake, Table::Events, 60).await;
     assert_each_offset_once(&open(&folder).await, Table::Events, 60).await;
     assert!(

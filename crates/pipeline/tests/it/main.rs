@@ -1,10 +1,16 @@
 //! The stream job against a real embedded log and real Delta tables.
 #![allow(clippy::unwrap_used)]
 
+mod changed_log;
 mod enrich;
+mod group_log;
+mod live;
+mod log_changes;
 mod oracle;
 mod power_cut;
 mod real_data;
 mod replay;
+mod rival_store;
+mod rivals;
 mod slow_log;
 mod world;

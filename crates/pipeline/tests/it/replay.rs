@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tributary_eventlog::embedded::{EmbeddedLog, EmbeddedSettings};
 use tributary_eventlog::{EventLog, Record, TopicInfo, TopicSpec, partition_for};
-use tributary_lake::{Lake, LakeSettings};
+use tributary_lake::{Lake, LakeError, LakeSettings};
 use tributary_pipeline::{GROUP, Parts, PipelineError, PipelineSettings, Progress, Summary, run};
 use tributary_schemas::{Event, EventFlags, SystemClock, Table};
 
@@ -22,18 +22,18 @@ use crate::power_cut::PowerCut;
 use crate::slow_log::SlowLog;
 use crate::world::{self, Seeded, Written};
 
-const PARTITIONS: u32 = 3;
+pub(crate) const PARTITIONS: u32 = 3;
 
-struct House {
-    log: Arc<dyn EventLog>,
-    events: TopicInfo,
-    dead_letters: TopicInfo,
-    disk: Arc<InMemory>,
+pub(crate) struct House {
+    pub(crate) log: Arc<dyn EventLog>,
+    pub(crate) events: TopicInfo,
+    pub(crate) dead_letters: TopicInfo,
+    pub(crate) disk: Arc<InMemory>,
     _folder: tempfile::TempDir,
 }
 
 impl House {
-    async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let log: Arc<dyn EventLog> = EmbeddedLog::open(EmbeddedSettings::in_dir(folder.path())).unwrap();
         let topic = async |name: &str, partitions| {
@@ -48,17 +48,25 @@ impl House {
         self.lake_with(store, LakeSettings::default().storage_tries_max).await
     }
 
-    async fn lake_with(&self, store: Arc<PowerCut>, storage_tries_max: u32) -> Lake {
+    pub(crate) async fn lake_with(&self, store: Arc<dyn ObjectStore>, storage_tries_max: u32) -> Lake {
+        self.open_lake(store, storage_tries_max).await.unwrap()
+    }
+
+    pub(crate) async fn open_lake(
+        &self,
+        store: Arc<dyn ObjectStore>,
+        storage_tries_max: u32,
+    ) -> Result<Lake, LakeError> {
         let settings = LakeSettings {
             url: "memory:///lake".to_owned(),
             checkpoint_interval_commits: 5,
             storage_tries_max,
             ..LakeSettings::default()
         };
-        Lake::with_store(settings, store, Arc::new(SystemClock)).await.unwrap()
+        Lake::with_store(settings, store, Arc::new(SystemClock)).await
     }
 
-    fn parts(&self, lake: Lake, progress: watch::Sender<Progress>) -> Parts {
+    pub(crate) fn parts(&self, lake: Lake, progress: watch::Sender<Progress>) -> Parts {
         Parts {
             log: self.log.clone(),
             lake,
@@ -69,11 +77,11 @@ impl House {
     }
 
     /// Runs to the end of what is in the log, then stops as asked.
-    async fn run_to_the_end(&self, commit_rows_max: usize) {
+    pub(crate) async fn run_to_the_end(&self, commit_rows_max: usize) {
         self.run_by(settings(commit_rows_max)).await.unwrap();
     }
 
-    async fn run_by(&self, settings: PipelineSettings) -> Result<Summary, PipelineError> {
+    pub(crate) async fn run_by(&self, settings: PipelineSettings) -> Result<Summary, PipelineError> {
         let lake = self.lake(Arc::new(PowerCut::never(self.disk.clone()))).await;
         let (progress, _watching) = watch::channel(Progress::default());
         let stop = CancellationToken::new();
@@ -83,7 +91,7 @@ impl House {
     }
 
     /// The version of a table, and the positions stored in it under names that begin so.
-    async fn stands_at(&self, table: Table, kind: &str) -> (u64, BTreeMap<String, i64>) {
+    pub(crate) async fn stands_at(&self, table: Table, kind: &str) -> (u64, BTreeMap<String, i64>) {
         let lake = self.lake(Arc::new(PowerCut::never(self.disk.clone()))).await;
         let snapshot = lake.snapshot(table).await.unwrap();
         let of_kind = snapshot.txns().filter(|(app_id, _)| app_id.starts_with(kind));
@@ -149,7 +157,7 @@ impl House {
         }
     }
 
-    async fn contents(&self) -> (Expected, BTreeMap<String, (i64, bool)>) {
+    pub(crate) async fn contents(&self) -> (Expected, BTreeMap<String, (i64, bool)>) {
         let lake = self.lake(Arc::new(PowerCut::never(self.disk.clone()))).await;
         let mut found = Expected {
             events: BTreeMap::new(),
@@ -165,7 +173,7 @@ impl House {
     }
 }
 
-fn settings(commit_rows_max: usize) -> PipelineSettings {
+pub(crate) fn settings(commit_rows_max: usize) -> PipelineSettings {
     PipelineSettings {
         commit_rows_max,
         poll_bytes_max: 4_000,

@@ -22,7 +22,7 @@ impl LogReader for SlowReader {
         self.polls_left -= 1;
         tokio::time::sleep(wait).await;
         let at_end = self.start.iter().map(|(partition, _)| *partition).collect();
-        Ok(Polled { records: Vec::new(), positions: self.start.clone(), at_end })
+        Ok(Polled { records: Vec::new(), positions: self.start.clone(), at_end, change: None })
     }
 }
 
@@ -30,6 +30,14 @@ impl LogReader for SlowReader {
 impl EventLog for SlowLog {
     async fn ensure_topic(&self, spec: &TopicSpec) -> Result<TopicInfo, LogError> {
         self.0.ensure_topic(spec).await
+    }
+
+    async fn partitions(&self, topic: &str) -> Result<u32, LogError> {
+        self.0.partitions(topic).await
+    }
+
+    async fn group_reader(&self, group: &str, topic: &str) -> Result<Box<dyn LogReader>, LogError> {
+        self.0.group_reader(group, topic).await
     }
 
     async fn append(&self, topic: &str, records: Vec<(u32, Record)>) -> Vec<Result<Ack, LogError>> {

@@ -31,6 +31,7 @@ pub(crate) const MINUTE_US: i64 = 60_000_000;
 const START_US: i64 = 1_790_000_000_000_000;
 
 /// What is written to the log, in order.
+#[derive(Clone)]
 pub(crate) enum Written {
     Event(Box<Event>),
     Garbage(Vec<u8>),

@@ -21,6 +21,7 @@ fn answer() -> Answer {
         batches: vec![batch.slice(0, 1), batch.slice(1, 1)],
         elapsed: Duration::from_millis(12),
         versions: Vec::new(),
+        live_positions: None,
         truncated: false,
     }
 }

@@ -5,7 +5,9 @@
 mod experiments;
 mod http;
 mod limits;
+mod live;
 mod people;
+mod persons;
 mod plans;
 mod random_funnels;
 mod slt;

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use datafusion::arrow::array::{ArrayRef, Date32Array, Int32Array, Int64Array, RecordBatch, StringArray};
+use datafusion::arrow::array::{
+    ArrayRef, Date32Array, Int32Array, Int64Array, RecordBatch, StringArray, new_null_array,
+};
 use datafusion::arrow::json::ReaderBuilder;
 use tempfile::TempDir;
 use tributary_lake::{Lake, LakeSettings};
@@ -45,15 +47,20 @@ impl World {
         let keys = events.iter().map(|event| event.person_key().unwrap_or(&event.event_id).to_owned());
         let days = events.iter().map(|event| i32::try_from(event.event_time_us.div_euclid(DAY_US)).unwrap());
         let mut columns = decoded.batch.columns().to_vec();
-        let lake_columns: [ArrayRef; 5] = [
-            Arc::new(StringArray::from_iter_values(keys)),
-            Arc::new(Int64Array::from_iter_values(events.iter().map(|_| 0))), // the content hash, which nobody asks for
-            Arc::new(Int32Array::from_iter_values(events.iter().map(|_| partition))),
-            Arc::new(Int64Array::from_iter_values(first_offset..first_offset + count)),
-            Arc::new(Date32Array::from_iter_values(days)),
+        let lake_columns: [(&str, ArrayRef); 5] = [
+            ("session_key", Arc::new(StringArray::from_iter_values(keys))),
+            ("content_hash", Arc::new(Int64Array::from_iter_values(events.iter().map(|_| 0)))), // nobody asks for it
+            ("log_partition", Arc::new(Int32Array::from_iter_values(events.iter().map(|_| partition)))),
+            ("log_offset", Arc::new(Int64Array::from_iter_values(first_offset..first_offset + count))),
+            ("event_date", Arc::new(Date32Array::from_iter_values(days))),
         ];
-        columns.extend(lake_columns);
-        let batch = RecordBatch::try_new(Table::Events.arrow_schema(), columns).unwrap();
+        let schema = Table::Events.arrow_schema();
+        // What enrichment adds stays empty here.
+        columns.extend(schema.fields()[columns.len()..].iter().map(|field| {
+            let given = lake_columns.iter().find(|(name, _)| name == field.name());
+            given.map_or_else(|| new_null_array(field.data_type(), events.len()), |(_, column)| column.clone())
+        }));
+        let batch = RecordBatch::try_new(schema, columns).unwrap();
         self.append(Table::Events, batch).await;
     }
 

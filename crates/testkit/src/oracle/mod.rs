@@ -8,4 +8,5 @@
 pub mod attribution;
 pub mod experiment;
 pub mod funnel;
+pub mod identity;
 pub mod session;

@@ -207,6 +207,9 @@ fn fill(
     name_and_kind(event, call, members.event, reading)?;
 
     let own_properties = members.own_properties(call);
+    if matches!(call, Call::Identify | Call::Alias) && says_unlink(own_properties) {
+        event.event_name = UNLINK.to_owned();
+    }
     let properties = Properties::read(own_properties)?;
     let context = Context::read(members.context, frame.context)?;
     let from_server = context.is_of_server(members.channel);
@@ -247,6 +250,15 @@ fn fill(
     }
     event.properties = json::with_members(own_properties, &extra);
     Ok(())
+}
+
+/// By this name the stream job knows that an event takes a link back.
+const UNLINK: &str = "identity_unlink";
+
+/// Whether an identify or alias takes back what it would say: `traits: {"unlink": true}`.
+fn says_unlink(own_properties: Option<&str>) -> bool {
+    let picked = own_properties.and_then(|json| json::pick(json, ["unlink"]).ok());
+    picked.is_some_and(|[unlink]| unlink.is_some_and(|json| json::scalar(json) == Scalar::Bool(true)))
 }
 
 /// The path says what happened; in a batch each event does.

@@ -291,14 +291,14 @@ impl Line {
                 Err(error) => keep(anyhow::Error::new(error).context("the stream job broke off")),
             }
         }
-        // 4. The log, which by now nobody uses.
+        // 4. The log, which nobody uses once the observer looks no more.
+        self.upkeep.abort();
         self.watch.engine = None;
         if let Some(log) = self.watch.log.take()
             && let Err(error) = log.log.close().await
         {
             keep(anyhow::Error::new(error).context("the log did not close"));
         }
-        self.upkeep.abort();
         // Gone already, or not: what matters is that it does not point at a server that is no more.
         if let Some(file) = &self.addr_file {
             drop(std::fs::remove_file(file));

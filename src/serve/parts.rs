@@ -115,14 +115,21 @@ pub(crate) async fn existing_log(settings: &Settings, clock: Arc<dyn Clock>) -> 
     Ok(Some(LogParts { log, events, dead_letters }))
 }
 
-/// The lake, where it is there already; makes none.
+/// The lake, where it is there already; makes none, and no table of one.
 pub(crate) async fn existing_lake(settings: &Settings) -> anyhow::Result<Option<Lake>> {
-    let is_there = match lake_folder(settings) {
-        // Opening makes the tables that are missing: only a folder that has one is a lake.
-        Some(folder) => Table::ALL.iter().any(|table| folder.join(table.name()).join("_delta_log").is_dir()),
-        None => true,
-    };
-    if is_there { Ok(Some(open_lake(settings).await?)) } else { Ok(None) }
+    if let Some(folder) = lake_folder(settings) {
+        // Opening makes the tables that are missing.
+        let is_there = |table: &&Table| folder.join(table.name()).join("_delta_log").is_dir();
+        let missing: Vec<&str> = Table::ALL.iter().filter(|table| !is_there(table)).map(|table| table.name()).collect();
+        if missing.len() == Table::ALL.len() {
+            return Ok(None);
+        }
+        if !missing.is_empty() {
+            let advice = "a part of it was deleted; make it anew from the log with `tributary replay --swap`";
+            return Err(UserError(format!("{} lacks {}: {advice}", folder.display(), missing.join(", "))).into());
+        }
+    }
+    open_lake(settings).await.map(Some)
 }
 
 /// The folder the lake lies in, where it is one on this machine.

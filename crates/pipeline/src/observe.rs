@@ -18,6 +18,7 @@ use crate::settings::PipelineSettings;
 
 const OPEN_SESSIONS: &str = "tributary_open_sessions";
 const REMEMBERED_IDS: &str = "tributary_remembered_event_ids";
+const REMEMBERED_BYTES: &str = "tributary_remembered_event_ids_bytes";
 const WATERMARK: &str = "tributary_watermark_timestamp_seconds";
 const FAULTS: &str = "tributary_pipeline_faults_total";
 const OWNED: &str = "tributary_owned_partitions";
@@ -29,6 +30,7 @@ const EVENTS: &str = "tributary_pipeline_events_total";
 pub fn describe_metrics() {
     metrics::describe_gauge!(OPEN_SESSIONS, "Sessions that an event can still change.");
     metrics::describe_gauge!(REMEMBERED_IDS, "Event ids remembered for deduplication.");
+    metrics::describe_gauge!(REMEMBERED_BYTES, metrics::Unit::Bytes, "Memory they take.");
     metrics::describe_gauge!(
         WATERMARK,
         "How far event time has come, by partition and source; seconds since 1970, UTC."
@@ -55,6 +57,7 @@ pub(crate) fn publish(events: &[Owned]) {
     metrics::gauge!(OPEN_SESSIONS).set(sum(|owned| owned.fold.sessions.open_sessions()));
     metrics::gauge!(OWNED).set(events.len() as f64);
     metrics::gauge!(REMEMBERED_IDS).set(sum(|owned| owned.fold.ids.len()));
+    metrics::gauge!(REMEMBERED_BYTES).set(sum(|owned| owned.fold.ids.bytes()));
     for Owned { fold, .. } in events {
         for (source, watermark_us) in fold.sessions.watermarks() {
             let partition = fold.partition.to_string();

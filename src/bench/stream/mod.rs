@@ -238,6 +238,9 @@ async fn measure_ceilings(input: &Input, folder: &Path, partitions: u32) -> anyh
     Ok(ceilings)
 }
 
+/// CPU time is told in steps of 10 ms.
+const TOO_SHORT_S: f64 = 0.1;
+
 fn rate(events: u64, seconds: f64) -> f64 {
     events as f64 / seconds.max(1e-9)
 }
@@ -316,6 +319,10 @@ fn tell_run(run: usize, size: &SizeReport) {
 
 fn tell_peers(size: &SizeReport) {
     for peer in &size.peers {
+        if peer.cpu_s < TOO_SHORT_S {
+            println!("  {}: over in {:.2} s, too short to tell", peer.name, peer.wall_s);
+            continue;
+        }
         let per_core = rate(peer.events, peer.cpu_s);
         let from_json = size.per_core_from_json().map_or_else(String::new, |ours| {
             format!(", {:.1} times with the way from JSON into the log", ours / per_core)
@@ -341,7 +348,7 @@ fn tell_ceilings(report: &Report) {
     println!("ceilings, one thread, same lines (up to {}):", grouped(ceilings::EVENTS_MAX as u64));
     for ceiling in &report.ceilings {
         println!(
-            "  {}: {} events/s; log to lake per core-second is {:.0} % of it",
+            "  {}: {} events per core-second; log to lake is {:.0} % of it",
             ceiling.name,
             shown(ceiling.per_second),
             100.0 * ours / ceiling.per_second
@@ -352,7 +359,7 @@ fn tell_ceilings(report: &Report) {
 /// What a further event costs once everything runs: start-up falls out of the difference of two sizes.
 fn tell_marginal(report: &Report) {
     let [small, .., large] = report.sizes.as_slice() else { return };
-    let between = |events: u64, cpu_s: f64| (cpu_s > 0.0).then(|| rate(events, cpu_s));
+    let between = |events: u64, cpu_s: f64| (cpu_s >= TOO_SHORT_S).then(|| rate(events, cpu_s));
     let Some(ours) = between(large.events - small.events, large.job_process_cpu_s - small.job_process_cpu_s) else {
         return;
     };

@@ -50,10 +50,20 @@ async fn a_server_says_how_it_is_and_its_books_balance() {
     let acknowledged = i64::try_from(load.ledger().acknowledged.len()).unwrap();
     server.wait_until_at_least("SELECT count(*) FROM events", acknowledged).await;
 
-    let output = tributary(&home, &["status", "--json"]);
-    let report: Value =
-        serde_json::from_str(&out(&output)).unwrap_or_else(|error| panic!("{error}: {}", told(&output)));
-    assert!(output.status.success(), "{report:#}");
+    // Rows can be seen a moment before the job has counted them.
+    let counted = async {
+        loop {
+            let output = tributary(&home, &["status", "--json"]);
+            let report: Value =
+                serde_json::from_str(&out(&output)).unwrap_or_else(|error| panic!("{error}: {}", told(&output)));
+            assert!(output.status.success(), "{report:#}");
+            if report["job"]["events"]["kept"].as_i64() >= Some(acknowledged) {
+                break report;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+    };
+    let report = tokio::time::timeout(std::time::Duration::from_secs(30), counted).await.expect("the job counts its rows");
     assert_eq!(report["problems"], serde_json::json!([]));
     let partitions = report["topics"][0]["partitions"].as_array().unwrap();
     assert_eq!(partitions.len(), 4);

@@ -145,7 +145,7 @@ fn storage_advice(error: &object_store::Error) -> Advice {
 /// Delta and Parquet wrap what the storage said in layers of their own; what it said decides.
 fn deep_advice(error: &(dyn StdError + 'static)) -> Advice {
     for cause in causes(error) {
-        if let Some(storage) = cause.downcast_ref() {
+        if let Some(storage) = storage_error(cause) {
             return storage_advice(storage);
         }
         if cause.is::<std::io::Error>() {
@@ -161,8 +161,18 @@ fn is_disk_full(error: &(dyn StdError + 'static)) -> bool {
     causes(error).filter_map(|cause| cause.downcast_ref()).any(is_full)
 }
 
+/// The Delta kernel prints what the storage said but does not name it as its source.
+fn storage_error<'error>(cause: &'error (dyn StdError + 'static)) -> Option<&'error object_store::Error> {
+    match cause.downcast_ref() {
+        Some(buoyant_kernel::Error::ObjectStore(storage)) => Some(storage),
+        _ => cause.downcast_ref(),
+    }
+}
+
 fn causes<'error>(error: &'error (dyn StdError + 'static)) -> impl Iterator<Item = &'error (dyn StdError + 'static)> {
-    std::iter::successors(Some(error), |&error: &&'error (dyn StdError + 'static)| error.source())
+    std::iter::successors(Some(error), |&error: &&'error (dyn StdError + 'static)| {
+        error.source().or_else(|| storage_error(error)?.source())
+    })
 }
 
 fn shown(position: &Option<i64>) -> String {
@@ -191,12 +201,15 @@ mod tests {
             source: ParquetError::External(Box::new(error)),
         };
         let in_log = |source| LakeError::log(Table::Events, "loading its log", DeltaTableError::ObjectStore { source });
+        let in_kernel = |error| LakeError::log(Table::Events, "loading its log", DeltaTableError::KernelError(buoyant_kernel::Error::ObjectStore(error)));
         let torn = LakeError::File { path: "a".into(), source: ParquetError::EOF("torn".into()) };
         for (error, advice) in [
             (in_file(busy()), Advice::Retry),
             (in_file(gone()), Advice::Stop),
             (in_log(busy()), Advice::Retry),
             (in_log(gone()), Advice::Stop),
+            (in_kernel(busy()), Advice::Retry),
+            (in_kernel(gone()), Advice::Stop),
             (torn, Advice::Stop),
         ] {
             assert_eq!(error.advice(), advice, "{error}");

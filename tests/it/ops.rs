@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use crate::chance::Chance;
 use crate::load::Load;
+use crate::outside;
 use crate::replay::{all_rows, same_rows};
 use crate::server::{Home, TRUSTED_KEY};
 
@@ -50,10 +51,20 @@ async fn a_server_says_how_it_is_and_its_books_balance() {
     let acknowledged = i64::try_from(load.ledger().acknowledged.len()).unwrap();
     server.wait_until_at_least("SELECT count(*) FROM events", acknowledged).await;
 
-    let output = tributary(&home, &["status", "--json"]);
-    let report: Value =
-        serde_json::from_str(&out(&output)).unwrap_or_else(|error| panic!("{error}: {}", told(&output)));
-    assert!(output.status.success(), "{report:#}");
+    // Rows can be seen a moment before the job has counted them.
+    let counted = async {
+        loop {
+            let output = tributary(&home, &["status", "--json"]);
+            let report: Value =
+                serde_json::from_str(&out(&output)).unwrap_or_else(|error| panic!("{error}: {}", told(&output)));
+            assert!(output.status.success(), "{report:#}");
+            if report["job"]["events"]["kept"].as_i64() >= Some(acknowledged) {
+                break report;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+    };
+    let report = tokio::time::timeout(std::time::Duration::from_secs(30), counted).await.expect("the job counts its rows");
     assert_eq!(report["problems"], serde_json::json!([]));
     let partitions = report["topics"][0]["partitions"].as_array().unwrap();
     assert_eq!(partitions.len(), 4);
@@ -228,4 +239,34 @@ fn a_data_file(table: &Path) -> std::path::PathBuf {
 fn versions(table: &Path) -> usize {
     let entries = std::fs::read_dir(table.join("_delta_log")).into_iter().flatten().flatten();
     entries.filter(|entry| entry.path().extension().is_some_and(|extension| extension == "json")).count()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn on_kafka_the_doctor_knows_copies_and_a_replay_gives_the_same_rows() {
+    let test = "on_kafka_the_doctor_knows_copies_and_a_replay_gives_the_same_rows";
+    let Some(bootstrap) = outside::kafka(test) else { return };
+    let home = Home::kafka(&bootstrap, "ops");
+    let output = tributary(&home, &["doctor"]);
+    assert!(output.status.success() && out(&output).contains("no topics of ours yet"), "{}", out(&output));
+    filled(&home, Chance::of(test), 800).await;
+    let output = tributary(&home, &["doctor", "--full"]);
+    assert!(output.status.success(), "{}", out(&output));
+    for part in ["has one copy", "is in exactly one row", "it stands within the log"] {
+        assert!(out(&output).contains(part), "{part}\n{}", out(&output));
+    }
+    let output = tributary(&home, &["status", "--full"]);
+    assert!(output.status.success() && out(&output).contains("difference 0"), "{}{}", out(&output), told(&output));
+
+    // Beside a server that goes on, without a swap; then in the place of its lake once it has stopped.
+    let server = home.start().await;
+    let before = all_rows(&server).await;
+    let output = tributary(&home, &["replay"]);
+    assert!(output.status.success() && out(&output).contains("whole: each of"), "{}{}", out(&output), told(&output));
+    assert_eq!(tributary(&home, &["replay", "--swap"]).status.code(), Some(2), "not under a server");
+    assert!(server.stop().await.success());
+    let output = tributary(&home, &["replay", "--swap"]);
+    assert!(output.status.success() && out(&output).contains("is the new lake"), "{}{}", out(&output), told(&output));
+    let server = home.start().await;
+    same_rows(&before, &all_rows(&server).await, "replayed from Kafka");
+    assert!(server.stop().await.success());
 }

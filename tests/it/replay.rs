@@ -17,7 +17,8 @@ const BEGUN_US: i64 = 1_767_571_200_000_000;
 /// was derived at depends on where commits were cut, what it says does not.
 const TABLES: &[(&str, &str, &[&str])] = &[
     ("events", "SELECT * FROM events ORDER BY log_partition, log_offset", &[]),
-    ("sessions", "SELECT * FROM sessions ORDER BY session_id", &["version"]),
+    // A row says `is_final` if it was so when it was told.
+    ("sessions", "SELECT * FROM sessions ORDER BY session_id", &["version", "is_final"]),
     ("identities", "SELECT * FROM identities ORDER BY log_partition, log_offset, anonymous_id, user_id", &[]),
     ("dead_letters", "SELECT * FROM dead_letters ORDER BY log_topic, log_partition, log_offset", &[]),
 ];

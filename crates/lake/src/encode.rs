@@ -7,8 +7,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow::array::{Array, AsArray, RecordBatch, UInt32Array};
-use arrow::compute::{cast, take_record_batch};
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, UInt32Array};
+use arrow::compute::{cast, partition, take_record_batch};
 use arrow::datatypes::{DataType, SchemaRef};
 use bytes::Bytes;
 use parquet::arrow::ArrowWriter;
@@ -71,18 +71,26 @@ fn split(table: Table, batch: RecordBatch) -> Result<Vec<(PartitionValues, Recor
         return Ok(Vec::new());
     }
     let fault = |reason: String| LakeError::Rows { table, reason };
-    let mut texts = Vec::new();
-    for column in table.partition_columns() {
-        let values =
-            batch.column_by_name(column).expect("the batch fits the table, and partition columns are its columns");
-        texts
-            .push(cast(values, &DataType::Utf8).map_err(|error| fault(format!("partition column {column}: {error}")))?);
-    }
+    let columns: Vec<&ArrayRef> = table
+        .partition_columns()
+        .iter()
+        .map(|column| batch.column_by_name(column).expect("the batch fits the table, and these are its columns"))
+        .collect();
+    // Rows of one day mostly follow each other: a run of equal values is named once, not row by row.
+    let runs = partition(&columns.iter().copied().cloned().collect::<Vec<_>>())
+        .map_err(|error| fault(format!("the partition columns: {error}")));
+    let runs = if columns.is_empty() { vec![0..batch.num_rows()] } else { runs?.ranges() };
     let mut rows_by_values: BTreeMap<PartitionValues, Vec<u32>> = BTreeMap::new();
-    for row in 0..batch.num_rows() {
-        let values = texts.iter().map(|text| text.is_valid(row).then(|| text.as_string::<i32>().value(row).to_owned()));
-        let row = u32::try_from(row).map_err(|_| fault("a batch has more than 4 billion rows".to_owned()))?;
-        rows_by_values.entry(values.collect()).or_default().push(row);
+    for run in runs {
+        let mut values = PartitionValues::new();
+        for column in &columns {
+            let text = cast(&column.slice(run.start, 1), &DataType::Utf8)
+                .map_err(|error| fault(format!("a partition column: {error}")))?;
+            values.push(text.is_valid(0).then(|| text.as_string::<i32>().value(0).to_owned()));
+        }
+        let rows = u32::try_from(run.start).ok().zip(u32::try_from(run.end).ok());
+        let (from, to) = rows.ok_or_else(|| fault("a batch has more than 4 billion rows".to_owned()))?;
+        rows_by_values.entry(values).or_default().extend(from..to);
     }
     if let Some(bad) = rows_by_values.keys().flatten().flatten().find(|value| !is_plain(value)) {
         return Err(fault(format!("{bad:?} cannot name a partition folder: only letters, digits, - and _ can")));

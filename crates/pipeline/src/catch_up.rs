@@ -29,13 +29,16 @@ pub(crate) async fn catch_up(
 ) -> Result<(), CommitError> {
     let (mut behind, mut ends) = (Offsets::new(), Offsets::new());
     for Owned { fold, at } in events.iter_mut() {
-        let from = at.sessions.unwrap_or(0);
+        let told = at.sessions.unwrap_or(0);
+        // One that began with a state object stands where that was made, and lacks what came since.
+        let from = told.min(fold.position.cast_signed());
         if let Some(end) = at.events.filter(|end| from < *end) {
             tracing::info!(
                 partition = fold.partition,
                 from,
                 end,
-                "putting rows into sessions that a crash left behind"
+                told,
+                "taking up rows that are in the lake and not yet in memory"
             );
             fold.position = from.cast_unsigned();
             behind.insert(fold.partition, from);
@@ -61,7 +64,7 @@ pub(crate) async fn catch_up(
     }
     complete_to.pop();
 
-    let columns = [EventReader::columns(), vec!["log_partition"]].concat();
+    let columns = [EventReader::columns(), vec!["log_partition", "content_hash"]].concat();
     let mut waiting: BTreeMap<u32, Vec<RecordBatch>> = BTreeMap::new();
     let mut rows = 0;
     for file in files {
@@ -101,10 +104,10 @@ pub(crate) async fn catch_up(
 /// Folds what is ready and says how many rows that were. Afterwards each partition stands where it is complete to.
 fn refold(events: &mut [Owned], ready: &BTreeMap<u32, (Vec<RecordBatch>, i64)>) -> usize {
     let mut rows = 0;
-    for Owned { fold, .. } in events {
+    for Owned { fold, at } in events {
         let Some((batches, end)) = ready.get(&fold.partition) else { continue };
         if let Some(all) = in_log_order(batches) {
-            fold.refold(&all);
+            fold.take_up(&all, at.sessions.unwrap_or(0));
             rows += all.num_rows();
         }
         fold.position = end.cast_unsigned();

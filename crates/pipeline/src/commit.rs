@@ -12,7 +12,11 @@
 //! moved; what it wrote before that is what the winner would have written, byte for byte.
 
 use arrow::array::RecordBatch;
+use futures::TryStreamExt;
+use object_store::path::Path;
+use object_store::{ObjectStore, ObjectStoreExt};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use tributary_eventlog::TopicInfo;
 use tributary_lake::{Advance, Lake, LakeError, Snapshot, TableWriter};
 use tributary_schemas::Table;
@@ -22,6 +26,7 @@ use crate::columns::int;
 use crate::error::PipelineError;
 use crate::fold::{DeadPartition, EventsPartition};
 use crate::session_rows;
+use crate::state_file;
 use crate::tail::Tail;
 
 /// The names under which positions stand in the tables. `topic_id` is the log's own name for the
@@ -53,6 +58,16 @@ impl AppIds<'_> {
     /// The lowest offset needed to rebuild the open sessions.
     pub(crate) fn low(&self, partition: u32) -> String {
         format!("sess/{}/{partition}/low", self.0)
+    }
+
+    /// The position of the newest state object.
+    pub(crate) fn state(&self, partition: u32) -> String {
+        format!("sess/{}/{partition}/state", self.0)
+    }
+
+    /// Up to where late events have been put into their sessions.
+    pub(crate) fn repaired(&self, partition: u32) -> String {
+        format!("sess/{}/{partition}/repaired", self.0)
     }
 
     /// Followed by a source: its watermark.
@@ -94,6 +109,8 @@ pub(crate) struct Positions {
     pub(crate) identities: Option<i64>,
     pub(crate) sessions: Option<i64>,
     pub(crate) low: Option<i64>,
+    pub(crate) state: Option<i64>,
+    pub(crate) repaired: Option<i64>,
     /// By source, in microseconds, at the position `sessions`.
     pub(crate) watermarks: BTreeMap<String, i64>,
 }
@@ -116,6 +133,8 @@ impl Positions {
             identities: snapshots.identities.txn(&apps.identities(partition)),
             sessions: snapshots.sessions.txn(&apps.sessions(partition)),
             low: snapshots.sessions.txn(&apps.low(partition)),
+            state: snapshots.sessions.txn(&apps.state(partition)),
+            repaired: snapshots.sessions.txn(&apps.repaired(partition)),
         }
     }
 }
@@ -171,6 +190,10 @@ pub(crate) struct Snapshots {
 }
 
 pub(crate) struct Writers {
+    /// For the objects beside the tables.
+    store: Arc<dyn ObjectStore>,
+    /// State is written when it takes at least so many bytes and so many records came since.
+    state_from: StateFrom,
     events: TableWriter,
     sessions: TableWriter,
     identities: TableWriter,
@@ -178,14 +201,15 @@ pub(crate) struct Writers {
 }
 
 impl Writers {
-    pub(crate) async fn open(lake: &Lake) -> Result<Self, PipelineError> {
+    pub(crate) async fn open(lake: &Lake, state_from: StateFrom) -> Result<Self, PipelineError> {
         let open = async |table: Table| lake.writer(table).await.map_err(|error| lake_error(table, error));
         // `events` last: read before `sessions`, it could lack rows that the newer `sessions` was made from. What the others
         // lack of it, the first commit notices.
         let sessions = open(Table::Sessions).await?;
         let identities = open(Table::Identities).await?;
         let dead_letters = open(Table::DeadLetters).await?;
-        Ok(Self { events: open(Table::Events).await?, sessions, identities, dead_letters })
+        let store = lake.object_store();
+        Ok(Self { store, state_from, events: open(Table::Events).await?, sessions, identities, dead_letters })
     }
 
     /// Looks what others committed since, in the order of `open` and for its reason.
@@ -209,6 +233,13 @@ impl Writers {
             dead_letters: self.dead_letters.snapshot(),
         }
     }
+}
+
+/// When the state of a partition is worth an object of its own.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct StateFrom {
+    pub(crate) bytes_min: usize,
+    pub(crate) records_min: u64,
 }
 
 /// What one round wrote.
@@ -352,15 +383,40 @@ pub(crate) async fn commit_sessions(
     events: &mut Vec<Owned>,
     round: &mut Round,
 ) -> Result<(), CommitError> {
-    let topic_id = apps.0.to_owned();
-    let (batches, advances) = aside(events, move |events| drain_sessions(&AppIds(&topic_id), events)).await;
+    let (topic_id, state_from) = (apps.0.to_owned(), writers.state_from);
+    let drained = aside(events, move |events| drain_sessions(&AppIds(&topic_id), events, state_from)).await;
+    let Drained { batches, mut advances, states } = drained;
     round.sessions.clone_from(&batches);
-    append(&mut writers.sessions, Table::Sessions, batches, advances, round).await
+    let mut written = Vec::new();
+    for (partition, position, bytes) in states {
+        let path = state_file::path(apps.0, partition, position);
+        // Nothing depends on it: without it the next start reads the tables, or the state before.
+        if let Err(error) = writers.store.put(&path, bytes.into()).await {
+            tracing::warn!(partition, position, %error, "no state was written");
+            continue;
+        }
+        let owned = events.iter_mut().find(|owned| owned.fold.partition == partition).expect("it was drained just now");
+        advances.push(advance(apps.state(partition), &mut owned.at.state, position));
+        owned.fold.records_since_state = 0;
+        written.push((partition, position));
+    }
+    append(&mut writers.sessions, Table::Sessions, batches, advances, round).await?;
+    for (partition, position) in written {
+        forget_states_before(&writers.store, apps.0, partition, position).await;
+    }
+    Ok(())
 }
 
-fn drain_sessions(apps: &AppIds<'_>, events: &mut [Owned]) -> (Vec<RecordBatch>, Vec<Advance>) {
-    let mut batches = Vec::new();
-    let mut advances = Vec::new();
+/// What the sessions of all partitions have to say at a commit.
+struct Drained {
+    batches: Vec<RecordBatch>,
+    advances: Vec<Advance>,
+    /// Partition, position and bytes of state that is due.
+    states: Vec<(u32, i64, Vec<u8>)>,
+}
+
+fn drain_sessions(apps: &AppIds<'_>, events: &mut [Owned], state_from: StateFrom) -> Drained {
+    let mut drained = Drained { batches: Vec::new(), advances: Vec::new(), states: Vec::new() };
     for Owned { fold, at } in events {
         let (partition, next) = (fold.partition, fold.position.cast_signed());
         let rule = fold.sessions.rule_text();
@@ -369,7 +425,8 @@ fn drain_sessions(apps: &AppIds<'_>, events: &mut [Owned]) -> (Vec<RecordBatch>,
             // Nothing to say: the position may lag, a restart folds these rows again to no effect.
             continue;
         }
-        batches.push(session_rows::to_batch(&changes, &rule, partition, next));
+        let advances = &mut drained.advances;
+        drained.batches.push(session_rows::to_batch(&changes, &rule, partition, next));
         advances.push(advance(apps.sessions(partition), &mut at.sessions, next));
         let low = fold.sessions.low_offset().map_or(next, |low| low.min(next));
         advances.push(advance(apps.low(partition), &mut at.low, low));
@@ -378,8 +435,41 @@ fn drain_sessions(apps: &AppIds<'_>, events: &mut [Owned]) -> (Vec<RecordBatch>,
             advances.extend(change(apps.watermark(partition) + source, &mut known, watermark_us));
             at.watermarks.insert(source.to_owned(), watermark_us);
         }
+        let state_bytes = fold.ids.bytes() + fold.sessions.state_bytes();
+        if state_from.bytes_min <= state_bytes && state_from.records_min <= fold.records_since_state {
+            drained.states.push((partition, next, state_file::write(&fold.ids, &fold.sessions)));
+        }
     }
-    (batches, advances)
+    drained
+}
+
+/// Deletes the states of a partition that nobody will read any more. The one before the newest stays: a worker may be
+/// about to read it.
+async fn forget_states_before(store: &Arc<dyn ObjectStore>, topic_id: &str, partition: u32, position: i64) {
+    let listed = store.list(Some(&state_file::folder(topic_id, partition))).try_collect::<Vec<_>>().await;
+    let mut old: Vec<(i64, Path)> = listed
+        .unwrap_or_default()
+        .into_iter()
+        .filter_map(|object| Some((state_file::position_of(&object.location)?, object.location)))
+        .filter(|(at, _)| *at < position)
+        .collect();
+    old.sort_unstable();
+    old.pop();
+    for (_, path) in old {
+        if let Err(error) = store.delete(&path).await {
+            tracing::debug!(%path, %error, "an old state stays behind");
+        }
+    }
+}
+
+/// Commits rows of `sessions` that a repair made.
+pub(crate) async fn commit_repair(
+    writers: &mut Writers,
+    batches: Vec<RecordBatch>,
+    advances: Vec<Advance>,
+    round: &mut Round,
+) -> Result<(), CommitError> {
+    append(&mut writers.sessions, Table::Sessions, batches, advances, round).await
 }
 
 /// The advance to `next`; `at` is moved along, for the commit either happens or the memory is dropped.

@@ -16,7 +16,7 @@ use tributary_schemas::{DeadReason, EventFlags, Exposure, Table};
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::columns::{array, day_of, in_calendar, int, int_at, keep_rows, money, text, text_at};
-use crate::dedup::{RecentIds, Verdict, derived_id, id_hash};
+use crate::dedup::{RecentIds, Verdict, derived_id, id_hash, is_derived};
 use crate::enrich::{self, Enrichment};
 use crate::identity_rows::identities_of;
 use crate::pending::Pending;
@@ -61,6 +61,10 @@ pub(crate) struct EventsPartition {
     pub(crate) identities: Pending,
     pub(crate) dead_letters: Pending,
     pub(crate) counts: Counts,
+    /// Records folded since state was last written.
+    pub(crate) records_since_state: u64,
+    /// Whether there may be late events that no repair has looked at.
+    pub(crate) wants_repair: bool,
 }
 
 impl EventsPartition {
@@ -78,6 +82,8 @@ impl EventsPartition {
             identities: Pending::default(),
             dead_letters: Pending::default(),
             counts: Counts::default(),
+            records_since_state: 0,
+            wants_repair: true,
         }
     }
 
@@ -102,6 +108,7 @@ impl EventsPartition {
         self.position = last.offset + 1;
         self.tail = Some(Tail::of(last));
         self.counts.read += run.len() as u64;
+        self.records_since_state += run.len() as u64;
 
         let values: Vec<&[u8]> = run.iter().map(|delivered| delivered.record.value.as_ref()).collect();
         let decoded = self.decoder.decode(&values);
@@ -206,6 +213,7 @@ impl EventsPartition {
             }
             if self.sessions.observe(reader.key(row), &reader.event(row)) == Observed::Late {
                 self.counts.late += 1;
+                self.wants_repair = true;
                 let flags = flags.get_or_insert_with(|| int(&batch, "flags").values().to_vec());
                 flags[row] |= EventFlags::LATE.0;
             }
@@ -225,6 +233,27 @@ impl EventsPartition {
                 self.sessions.observe(reader.key(row), &reader.event(row));
             }
         }
+    }
+
+    /// Takes rows of `events` that came after the state this partition began with: their ids, and those below `told`,
+    /// which `sessions` knows already, into their sessions. What is told of them is told a second time, so to nobody.
+    pub(crate) fn take_up(&mut self, rows: &RecordBatch, told: i64) {
+        let (sources, event_ids) = (text(rows, "source"), text(rows, "event_id"));
+        let (hashes, ingest_times) = (int(rows, "content_hash"), int(rows, "ingest_time_us"));
+        for row in 0..rows.num_rows() {
+            let event_id = event_ids.value(row);
+            self.ids.remember(id_hash(sources.value(row), event_id), hashes.value(row), ingest_times.value(row));
+            if is_derived(event_id) {
+                self.ids.note_derived(ingest_times.value(row));
+            }
+        }
+        // Offsets ascend.
+        let known = int(rows, "log_offset").values().partition_point(|offset| *offset < told);
+        if known > 0 {
+            self.refold(&rows.slice(0, known));
+            drop(self.sessions.drain());
+        }
+        self.refold(&rows.slice(known, rows.num_rows() - known));
     }
 }
 

@@ -33,6 +33,7 @@ use crate::fold::Counts;
 use crate::live::{ASKS_WAITING_MAX, Kept, LiveDesk, answer, answer_meanwhile};
 use crate::observe;
 use crate::recover::partitions_before;
+use crate::repair::repair;
 use crate::settings::{Assignment, PipelineSettings};
 use crate::source::Source;
 
@@ -175,6 +176,8 @@ struct Job<'p> {
     look_due: Instant,
     desk: LiveDesk,
     kept: Kept,
+    /// When late events are next put into their sessions.
+    repair_due: Instant,
 }
 
 struct Topics {
@@ -191,7 +194,7 @@ impl<'p> Job<'p> {
     ) -> Result<Self, CommitError> {
         let begun = Instant::now();
         let log = parts.log.as_ref();
-        let writers = Writers::open(&parts.lake).await?;
+        let writers = Writers::open(&parts.lake, settings.state_from()).await?;
         let snapshots = writers.snapshots();
         let known = partitions_before(&snapshots.events, &parts.events).unwrap_or(parts.events.partitions);
         let topics = Topics {
@@ -221,6 +224,7 @@ impl<'p> Job<'p> {
             look_due: begun + Duration::from_millis(settings.log_check_interval_ms),
             desk: desk.clone(),
             kept: Kept::default(),
+            repair_due: begun + Duration::from_millis(settings.repair_interval_ms),
         };
         if settings.assignment == Assignment::Static {
             job.own_by_number(&snapshots).await?;
@@ -247,6 +251,7 @@ impl<'p> Job<'p> {
                 () = stop.cancelled() => break,
                 () = tokio::time::sleep_until(due), if self.due.is_some() => {}
                 () = tokio::time::sleep_until(self.look_due) => self.look_at_log(summary).await?,
+                () = tokio::time::sleep_until(self.repair_due) => self.repair(summary).await?,
                 // The poll that is dropped for it loses nothing.
                 ask = self.desk.next() => answer(ask, &self.topics.events, &mut self.events, &mut self.kept).await,
                 polled = self.events_source.poll(bytes_max, POLL_WAIT) => self.take_events(polled?, summary).await?,
@@ -424,6 +429,39 @@ impl<'p> Job<'p> {
         count(counts);
         self.tell(summary);
         self.report_positions().await;
+        Ok(())
+    }
+
+    /// Puts late events into their sessions, where the stream has let go of these.
+    async fn repair(&mut self, summary: &mut Summary) -> Result<(), CommitError> {
+        // A repair starts from what the tables say, so what is pending goes first.
+        self.commit(summary).await?;
+        let lookback_us = i64::try_from(self.settings.repair_lookback_ms * 1_000).expect("checked: at most a year");
+        let mut more = false;
+        for owned in self.events.iter_mut().filter(|owned| owned.fold.wants_repair) {
+            let Some(newest_us) = owned.fold.ids.newest_us() else { continue };
+            let begun = Instant::now();
+            let mut round = Round::default();
+            let since_us = newest_us.saturating_sub(lookback_us);
+            let repaired = repair(&mut self.writers, &self.topics.events, owned, since_us, &mut round).await?;
+            owned.fold.wants_repair = repaired.more || repaired.waiting > 0;
+            more |= repaired.more;
+            summary.rows += round.rows;
+            summary.bytes += round.bytes;
+            observe::count_repair(&repaired);
+            if repaired.late_events > 0 {
+                tracing::info!(
+                    partition = owned.fold.partition,
+                    late_events = repaired.late_events,
+                    rows = repaired.rows,
+                    waiting = repaired.waiting,
+                    elapsed_ms = begun.elapsed().as_millis(),
+                    "late events were put into their sessions"
+                );
+            }
+        }
+        let pause = if more { Duration::ZERO } else { Duration::from_millis(self.settings.repair_interval_ms) };
+        self.repair_due = Instant::now() + pause;
         Ok(())
     }
 

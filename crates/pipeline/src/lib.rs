@@ -25,9 +25,11 @@ mod needed;
 mod observe;
 mod pending;
 mod recover;
+mod repair;
 mod session_rows;
 pub mod settings;
 mod source;
+mod state_file;
 mod tail;
 
 pub use error::{Advice, PipelineError};

@@ -14,17 +14,28 @@ use tributary_schemas::Table;
 use crate::commit::{AppIds, Owned, Positions, Snapshots, lake_error};
 use crate::error::PipelineError;
 use crate::job::rule_of;
+use crate::repair::Repaired;
 use crate::settings::PipelineSettings;
 
 const OPEN_SESSIONS: &str = "tributary_open_sessions";
 const REMEMBERED_IDS: &str = "tributary_remembered_event_ids";
 const REMEMBERED_BYTES: &str = "tributary_remembered_event_ids_bytes";
+const STATE_BYTES: &str = "tributary_session_state_bytes";
 const WATERMARK: &str = "tributary_watermark_timestamp_seconds";
 const FAULTS: &str = "tributary_pipeline_faults_total";
 const OWNED: &str = "tributary_owned_partitions";
 pub(crate) const FENCED: &str = "tributary_pipeline_fenced_total";
 pub(crate) const MOVED: &str = "tributary_partitions_moved_total";
 const EVENTS: &str = "tributary_pipeline_events_total";
+
+const REPAIRED: &str = "tributary_repaired_late_events_total";
+const REPAIRS_GIVEN_UP: &str = "tributary_repairs_given_up_total";
+
+/// What a repair did.
+pub(crate) fn count_repair(repaired: &Repaired) {
+    metrics::counter!(REPAIRED).increment(repaired.late_events as u64);
+    metrics::counter!(REPAIRS_GIVEN_UP).increment(repaired.given_up as u64);
+}
 
 /// Gives the metrics of this crate their help texts; the binary calls it once its recorder stands.
 pub fn describe_metrics() {
@@ -37,6 +48,9 @@ pub fn describe_metrics() {
     );
     metrics::describe_counter!(FAULTS, "Times the job had to stop and begin again where the tables stand.");
     metrics::describe_gauge!(OWNED, "Partitions of the events topic that this worker owns.");
+    metrics::describe_counter!(REPAIRED, "Late events that were put into their sessions afterwards.");
+    metrics::describe_counter!(REPAIRS_GIVEN_UP, "Spans of late events that could not be cut anew: events of them are gone.");
+    metrics::describe_gauge!(STATE_BYTES, metrics::Unit::Bytes, "Memory the open sessions take.");
     metrics::describe_counter!(FENCED, "Times another worker had moved this one's positions.");
     metrics::describe_counter!(MOVED, "Partitions that came from or went to other workers of the group.");
     metrics::describe_counter!(EVENTS, "Records taken from the log, by what became of them.");
@@ -56,6 +70,8 @@ pub(crate) fn publish(events: &[Owned]) {
     let sum = |of: fn(&Owned) -> usize| events.iter().map(of).sum::<usize>() as f64;
     metrics::gauge!(OPEN_SESSIONS).set(sum(|owned| owned.fold.sessions.open_sessions()));
     metrics::gauge!(OWNED).set(events.len() as f64);
+    let held = |owned: &Owned| owned.fold.sessions.state_bytes() - owned.fold.sessions.waiting_bytes();
+    metrics::gauge!(STATE_BYTES).set(sum(held));
     metrics::gauge!(REMEMBERED_IDS).set(sum(|owned| owned.fold.ids.len()));
     metrics::gauge!(REMEMBERED_BYTES).set(sum(|owned| owned.fold.ids.bytes()));
     for Owned { fold, .. } in events {

@@ -6,10 +6,12 @@
 //!          records, was made anew (`tail`), or has another number of partitions.
 //! Not here: rows of `events` that a crash kept from `sessions` (`catch_up`).
 //!
-//! Sessions are rebuilt at the position of the table `sessions`: its unsealed rows say where each open
-//! session begins, and `events` from the stored low offset holds what is in them.
+//! Where a state object was written (`state_file`), it is read, and `catch_up` takes up the rows that came since. Else
+//! sessions are rebuilt at the position of the table `sessions`: its unsealed rows say where each open session begins,
+//! and `events` from the stored low offset holds what is in them.
 
 use futures::{FutureExt, StreamExt, TryStreamExt};
+use object_store::{ObjectStore, ObjectStoreExt};
 use std::collections::{BTreeMap, HashMap};
 use tributary_analytics::session::{SessionId, SessionKey, SessionRule, Sessionizer, belongs_to_session};
 use tributary_eventlog::{Bounds, EventLog, TopicInfo};
@@ -22,6 +24,7 @@ use crate::dedup::{RecentIds, id_hash, is_derived};
 use crate::error::PipelineError;
 use crate::fold::{DeadPartition, EventsPartition};
 use crate::session_rows::EventReader;
+use crate::state_file;
 use crate::tail::{Tail, check_tail};
 
 /// Each asks a broker for one record through a connection of its own.
@@ -29,13 +32,14 @@ const TAILS_AT_ONCE: usize = 16;
 
 pub(crate) async fn recover(
     snapshots: &Snapshots,
+    store: &dyn ObjectStore,
     log: &dyn EventLog,
     topic: &TopicInfo,
     partitions: &[u32],
     rule: &SessionRule,
     dedup_window_us: i64,
 ) -> Result<Vec<Owned>, PipelineError> {
-    let mut positions = BTreeMap::new();
+    let mut positions: BTreeMap<u32, Positions> = BTreeMap::new();
     for &partition in partitions {
         let at = Positions::read(snapshots, topic, partition);
         check_position(log, topic, partition, at.events).await?;
@@ -51,9 +55,15 @@ pub(crate) async fn recover(
     }
     let tails = positions.iter().map(|(partition, at)| (*partition, at.tail.stored()));
     check_tails(log, topic, tails).await?;
+    let mut owned = Vec::new();
+    for (partition, at) in positions.clone() {
+        if let Some((position, ids, sessions)) = state(store, topic, partition, &at, rule, dedup_window_us).await {
+            positions.remove(&partition);
+            owned.push(Owned { fold: EventsPartition::new(partition, &topic.topic, position, ids, sessions), at });
+        }
+    }
     let mut ids = remembered_ids(snapshots, &positions, dedup_window_us).await?;
     let mut sessions = open_sessions(snapshots, &positions, rule).await?;
-    let mut owned = Vec::new();
     for (partition, at) in positions {
         let position = match at.events {
             Some(next) => next.cast_unsigned(),
@@ -64,6 +74,29 @@ pub(crate) async fn recover(
         owned.push(Owned { fold: EventsPartition::new(partition, &topic.topic, position, ids, state), at });
     }
     Ok(owned)
+}
+
+/// The newest state object of a partition, and its position; `None` where the tables must be asked.
+async fn state(
+    store: &dyn ObjectStore,
+    topic: &TopicInfo,
+    partition: u32,
+    at: &Positions,
+    rule: &SessionRule,
+    dedup_window_us: i64,
+) -> Option<(u64, RecentIds, Sessionizer)> {
+    let position = at.state.filter(|position| at.sessions.is_some_and(|told| *position <= told))?;
+    let path = state_file::path(&topic.topic_id, partition, position);
+    let bytes = async { store.get(&path).await?.bytes().await };
+    let failed = |error: &dyn std::fmt::Display| {
+        tracing::warn!(partition, %path, %error, "the state object is of no use; the tables are read instead");
+    };
+    let bytes = bytes.await.inspect_err(|error| failed(error)).ok()?;
+    let rule = rule.clone();
+    let reading = tokio::task::spawn_blocking(move || state_file::read(&bytes, &rule, dedup_window_us));
+    let read = reading.await.expect("reading does not panic and is never cancelled");
+    let (ids, sessions) = read.inspect_err(|error| failed(error)).ok()?;
+    Some((position.cast_unsigned(), ids, sessions))
 }
 
 pub(crate) async fn recover_dead(

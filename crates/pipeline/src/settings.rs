@@ -3,6 +3,7 @@
 use serde::Deserialize;
 use tributary_analytics::session::{GapCloses, Midnight, SessionPreset, SessionRule};
 
+use crate::commit::StateFrom;
 use crate::job::GROUP;
 
 /// Who decides which partitions a worker owns.
@@ -50,6 +51,14 @@ pub struct PipelineSettings {
     pub watermark_delay_ms: u64,
     /// How long an event id is remembered for deduplication, by time of receipt.
     pub dedup_window_ms: u64,
+    /// How often late events are put into their sessions.
+    pub repair_interval_ms: u64,
+    /// How long before the newest receipt a late event may have happened and still be.
+    pub repair_lookback_ms: u64,
+    /// State of a partition that takes at least this much memory is written as an object of its own ...
+    pub state_bytes_min: usize,
+    /// ... each time so many records came.
+    pub state_records_min: u64,
     pub assignment: Assignment,
     /// Of workers that share partitions by a group: the same for all of one lake.
     pub group_id: String,
@@ -108,6 +117,10 @@ impl Default for PipelineSettings {
             allowed_lateness_ms: 3_600 * 1_000,
             watermark_delay_ms: 30_000,
             dedup_window_ms: 7 * 24 * 3_600 * 1_000,
+            repair_interval_ms: 3_600 * 1_000,
+            repair_lookback_ms: 3 * 24 * 3_600 * 1_000,
+            state_bytes_min: 16 << 20,
+            state_records_min: 1_000_000,
             assignment: Assignment::Static,
             group_id: "tributary-workers".to_owned(),
             log_check_interval_ms: 30_000,
@@ -147,6 +160,9 @@ impl PipelineSettings {
                 self.worker_ordinal, self.worker_count
             ));
         }
+        if self.repair_interval_ms == 0 {
+            faults.push("repair_interval_ms is 0; give at least 1, best 3600000".to_owned());
+        }
         if self.log_check_interval_ms == 0 {
             faults.push("log_check_interval_ms is 0; give at least 1, best 30000".to_owned());
         }
@@ -169,6 +185,8 @@ impl PipelineSettings {
             ("allowed_lateness_ms", self.allowed_lateness_ms),
             ("watermark_delay_ms", self.watermark_delay_ms),
             ("dedup_window_ms", self.dedup_window_ms),
+            ("repair_interval_ms", self.repair_interval_ms),
+            ("repair_lookback_ms", self.repair_lookback_ms),
             ("scanner_links_ms_max", self.scanner_links_ms_max),
             ("scanner_after_send_ms_max", self.scanner_after_send_ms_max),
             ("scanner_hold_ms", self.scanner_hold_ms),
@@ -283,6 +301,10 @@ impl PipelineSettings {
             }
         }
         faults
+    }
+
+    pub(crate) fn state_from(&self) -> StateFrom {
+        StateFrom { bytes_min: self.state_bytes_min, records_min: self.state_records_min }
     }
 
     pub fn owns(&self, partition: u32) -> bool {

@@ -269,7 +269,9 @@ const SESSION_COLUMNS: &[Column] = &[
         "Kind of site of the event of `last_referrer_host`.",
     ),
     optional("last_referrer_source", K::Text, U::Attribution, P::No, "", "Name of that site."),
-    required(
+    // The two may be null, so that a lake made before they were there is refused for its session rule, with what to do, and
+    // not for its columns.
+    optional(
         "is_final",
         K::Bool,
         U::Quality,
@@ -277,7 +279,7 @@ const SESSION_COLUMNS: &[Column] = &[
         "",
         "No event in time could change it any more when this version was written. Most are written before that, and not again when it comes true.",
     ),
-    required(
+    optional(
         "late_event_count",
         K::Int,
         U::Quality,

@@ -20,7 +20,7 @@ use super::super::status::all_books;
 use super::Findings;
 use super::log::Log;
 use crate::serve::{existing_lake, lake_folder};
-use crate::settings::Settings;
+use crate::settings::{PartitionsGrown, Settings};
 
 /// Younger files may belong to a commit under way.
 const ORPHAN_AGE_MS: i64 = 3_600_000;
@@ -198,14 +198,16 @@ fn positions(settings: &Settings, tables: &Tables, topics: &[TopicReport], findi
     };
     let standing = tables.standing(&info(events), &info(dead_letters));
     let faults = findings.0.len();
-    if events.partitions.len() as u64 != u64::from(settings.log.partitions) {
+    let (found, set) = (events.partitions.len() as u64, u64::from(settings.log.partitions));
+    if found > set && settings.log.partitions_grown == PartitionsGrown::Accept {
+        findings.warning(
+            "log",
+            format!("it has {found} partitions, the settings say {set} and accept more: set log.partitions to what it has"),
+        );
+    } else if found != set {
         findings.fault(
             "log",
-            format!(
-                "it has {} partitions, the settings say {}: set log.partitions to what it has",
-                events.partitions.len(),
-                settings.log.partitions
-            ),
+            format!("it has {found} partitions, the settings say {set}: set log.partitions to what it has"),
         );
     }
     other_logs(&standing, findings);

@@ -49,7 +49,9 @@ impl Job<'_> {
     ) -> Result<Vec<(u32, u64)>, CommitError> {
         let (log, topic) = (self.parts.log.as_ref(), &self.topics.events);
         let window_us = i64::try_from(self.settings.dedup_window_ms * 1_000).expect("checked: at most a year");
-        let mut gained = recover(snapshots, log, topic, partitions, &rule_of(self.settings), window_us).await?;
+        let store = self.parts.lake.object_store();
+        let rule = rule_of(self.settings);
+        let mut gained = recover(snapshots, store.as_ref(), log, topic, partitions, &rule, window_us).await?;
         for owned in &mut gained {
             owned.fold.enrich = Enrichment::new(self.rules.clone());
         }

@@ -23,6 +23,11 @@ pub(crate) struct Expected {
 }
 
 pub(crate) fn expect(written: &[Written], partitions: u32) -> Expected {
+    expect_with(written, partitions, false)
+}
+
+/// * `late_too`: whether late events are in sessions: after a repair.
+pub(crate) fn expect_with(written: &[Written], partitions: u32, late_too: bool) -> Expected {
     let mut expected = Expected {
         events: BTreeMap::new(),
         duplicates: BTreeSet::new(),
@@ -57,7 +62,7 @@ pub(crate) fn expect(written: &[Written], partitions: u32) -> Expected {
         if is_link(event) {
             expected.links.insert(place);
         }
-        if !late && event.event_kind != EventKind::Send {
+        if (late_too || !late) && event.event_kind != EventKind::Send {
             // An event nobody is named on stands alone under its own (possibly derived) id: unique by place.
             let key = event.person_key().map_or_else(|| format!("alone {place:?}"), str::to_owned);
             lines.entry((event.source.clone(), key)).or_default().push((event.event_time_us, event.event_id.clone()));

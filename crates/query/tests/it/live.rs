@@ -85,7 +85,7 @@ async fn a_live_table_is_the_table_and_its_tail() {
 async fn the_newest_version_of_a_session_may_be_in_the_tail() {
     let session = |version: i64, superseded_by: &str, events: i64| {
         format!(
-            r#"{{"session_id":"s","version":{version},"superseded_by":{superseded_by},"source":"shop","session_key":"d","start_time_us":{MARCH_US},"end_time_us":{MARCH_US},"duration_us":0,"engaged_us":0,"event_count":{events},"page_count":0,"conversion_count":0,"is_bounce":false,"engagement_class":"human","rule":"ga4","log_partition":0,"first_offset":0,"last_offset":{version},"start_date":"2026-03-01"}}"#
+            r#"{{"session_id":"s","version":{version},"superseded_by":{superseded_by},"source":"shop","session_key":"d","start_time_us":{MARCH_US},"end_time_us":{MARCH_US},"duration_us":0,"engaged_us":0,"event_count":{events},"page_count":0,"conversion_count":0,"is_bounce":false,"engagement_class":"human","rule":"ga4","log_partition":0,"first_offset":0,"last_offset":{version},"is_final":false,"late_event_count":0,"start_date":"2026-03-01"}}"#
         )
     };
     for (newest, expected) in [(session(9, "null", 5), vec![5]), (session(9, "\"t\"", 0), vec![])] {

@@ -61,7 +61,7 @@ fn session(id: &str, device: &str, user: Option<&str>, minute: i64) -> String {
     let time_us = MARCH_US + minute * MINUTE_US;
     let user = user.map_or("null".to_owned(), |user| format!("\"{user}\""));
     format!(
-        r#"{{"session_id":"{id}","version":1,"source":"shop","session_key":"{device}","anonymous_id":"{device}","user_id":{user},"start_time_us":{time_us},"end_time_us":{time_us},"duration_us":0,"engaged_us":0,"event_count":1,"page_count":1,"conversion_count":0,"is_bounce":true,"engagement_class":"human","rule":"ga4","log_partition":0,"first_offset":0,"last_offset":0,"start_date":"2026-03-01"}}"#
+        r#"{{"session_id":"{id}","version":1,"source":"shop","session_key":"{device}","anonymous_id":"{device}","user_id":{user},"start_time_us":{time_us},"end_time_us":{time_us},"duration_us":0,"engaged_us":0,"event_count":1,"page_count":1,"conversion_count":0,"is_bounce":true,"engagement_class":"human","rule":"ga4","log_partition":0,"first_offset":0,"last_offset":0,"is_final":false,"late_event_count":0,"start_date":"2026-03-01"}}"#
     )
 }
 

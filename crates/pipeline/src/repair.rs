@@ -1,0 +1,335 @@
+//! Events that came too late for the stream, put into their sessions afterwards.
+//!
+//! In:      the rows of `events` flagged late since the last repair; the sessions around them that stand.
+//! Out:     one commit of `sessions`: rows as they should be, tombstones of rows that are no more, and how far the
+//!          repair has come.
+//! Promise: afterwards the sessions are those of the batch definition over all events, late ones too, of the span of time
+//!          a repair reaches back. A repair that is broken off changed nothing; one that runs twice tells nothing twice.
+//! Not here: which spans and which rows (`analytics::session::repair`); when a repair runs (`job`).
+//!
+//! Only what the stream has let go of is touched: a span whose sessions it may still tell again waits for the next
+//! repair, and so the stored position stays before the first late event that waits. The commit holds the stream's own
+//! position to where it stands, so a repair made from sessions that have moved on since is fenced like any other commit.
+
+use arrow::array::RecordBatch;
+use futures::TryStreamExt;
+use std::collections::{BTreeMap, HashMap};
+use tributary_analytics::session::{SessionId, SessionKey, SessionRule, Standing, affected, resession};
+use tributary_eventlog::TopicInfo;
+use tributary_lake::{Advance, Snapshot};
+use tributary_schemas::{EventFlags, Table};
+
+use crate::columns::{int, int_at, keep_rows, small_int, text, text_at};
+use crate::commit::{AppIds, CommitError, Owned, Round, Writers, commit_repair, lake_error};
+use crate::error::PipelineError;
+use crate::recover::{holds_partition, reaches};
+use crate::session_rows::{self, EventReader};
+
+/// Late events taken into one repair: the others wait for the next, which follows at once.
+const LATE_EVENTS_MAX: usize = 50_000;
+
+/// What a repair did.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Repaired {
+    pub(crate) late_events: usize,
+    /// Rows told, tombstones too.
+    pub(crate) rows: usize,
+    /// Late events whose surroundings the stream still holds.
+    pub(crate) waiting: usize,
+    /// Spans that could not be cut anew.
+    pub(crate) given_up: usize,
+    /// Whether there were more than one repair takes.
+    pub(crate) more: bool,
+}
+
+/// Source and session key.
+type Key = (String, String);
+
+#[derive(Default)]
+struct Touched {
+    /// Times and offsets of its late events.
+    late: Vec<(i64, i64)>,
+    standing: HashMap<SessionId, Row>,
+    spans: Vec<(i64, i64)>,
+}
+
+/// The newest row of a session.
+#[derive(Clone, Copy)]
+struct Row {
+    version: i64,
+    gone: bool,
+    stands: Standing,
+}
+
+/// Repairs one partition. Call it with nothing pending: right after a commit.
+///
+/// * `since_us`: late events before this stay as they are.
+pub(crate) async fn repair(
+    writers: &mut Writers,
+    topic: &TopicInfo,
+    owned: &mut Owned,
+    since_us: i64,
+    round: &mut Round,
+) -> Result<Repaired, CommitError> {
+    let mut repaired = Repaired::default();
+    let (Some(end), Some(told)) = (owned.at.events, owned.at.sessions) else { return Ok(repaired) };
+    let from = owned.at.repaired.unwrap_or(0);
+    if end <= from {
+        return Ok(repaired);
+    }
+    let snapshots = writers.snapshots();
+    let partition = owned.fold.partition;
+    let rule = owned.fold.sessions.rule().clone();
+    let (mut keys, mut next) = late_events(&snapshots.events, partition, from, end, since_us).await?;
+    repaired.more = next < end;
+
+    standing(&snapshots.sessions, partition, &rule, &mut keys).await?;
+    for (key, touched) in &mut keys {
+        touched.late.sort_unstable();
+        let mut rows: Vec<(i64, i64)> = standing_rows(touched).map(|row| (row.start_time_us, row.end_time_us)).collect();
+        rows.sort_unstable();
+        let times: Vec<i64> = touched.late.iter().map(|(time_us, _)| *time_us).collect();
+        // Without a watermark nothing was ever late.
+        let watermark_us = owned.fold.sessions.watermark_us(&key.0).unwrap_or(i64::MIN);
+        let newest = |span: &(i64, i64)| {
+            let of_span = touched.standing.values().filter(|row| is_in(span, row.stands.start_time_us));
+            of_span.map(|row| row.version).max()
+        };
+        touched.spans = affected(&rule, &rows, &times);
+        // A row told by the very last commit bears the version this repair would give its successor.
+        let may = |span: &(i64, i64)| rule.is_sealed(span.1, watermark_us) && newest(span) < Some(told);
+        let waits: Vec<(i64, i64)> = touched.spans.iter().copied().filter(|span| !may(span)).collect();
+        touched.spans.retain(|span| !waits.contains(span));
+        for (time_us, offset) in &touched.late {
+            if waits.iter().any(|span| is_in(span, *time_us)) {
+                repaired.waiting += 1;
+                next = next.min(*offset);
+            } else {
+                repaired.late_events += 1;
+            }
+        }
+    }
+    keys.retain(|_, touched| !touched.spans.is_empty());
+    let rows = events_of(&snapshots.events, partition, end, &keys).await?;
+    let batches = sessions_of(&rows, &rule, owned, &keys, partition, told, &mut repaired);
+    if next == from && batches.is_empty() {
+        // All that came late waits.
+        return Ok(repaired);
+    }
+    let apps = AppIds(&topic.topic_id);
+    let advances = [
+        Advance { app_id: apps.repaired(partition), expected: owned.at.repaired.replace(next), next },
+        // Stands still, and is looked at.
+        Advance { app_id: apps.sessions(partition), expected: Some(told), next: told },
+    ];
+    commit_repair(writers, batches, advances.to_vec(), round).await?;
+    Ok(repaired)
+}
+
+fn is_in(span: &(i64, i64), time_us: i64) -> bool {
+    (span.0..=span.1).contains(&time_us)
+}
+
+fn standing_rows(touched: &Touched) -> impl Iterator<Item = Standing> {
+    touched.standing.values().filter(|row| !row.gone).map(|row| row.stands)
+}
+
+/// The late events of offsets `from..end`, by key, and up to which offset they were looked through.
+async fn late_events(
+    events: &Snapshot,
+    partition: u32,
+    from: i64,
+    end: i64,
+    since_us: i64,
+) -> Result<(BTreeMap<Key, Touched>, i64), CommitError> {
+    let columns = ["source", "session_key", "event_time_us", "flags", "log_partition", "log_offset"];
+    let mut stream = events.read(&columns, |file| {
+        holds_partition(file, partition)
+            && reaches(file, "log_offset", from, end - 1)
+            && reaches(file, "event_time_us", since_us, i64::MAX)
+    });
+    let mut found: Vec<(i64, i64, Key)> = Vec::new();
+    let mut next = end;
+    while let Some(batch) = stream.try_next().await.map_err(events_failed)? {
+        let (partitions, offsets) = (small_int(&batch, "log_partition"), int(&batch, "log_offset"));
+        let (times, flags) = (int(&batch, "event_time_us"), int(&batch, "flags"));
+        let (sources, session_keys) = (text(&batch, "source"), text(&batch, "session_key"));
+        for row in 0..batch.num_rows() {
+            let (time_us, offset) = (times.value(row), offsets.value(row));
+            if partitions.value(row).cast_unsigned() == partition
+                && (from..next).contains(&offset)
+                && since_us <= time_us
+                && EventFlags(flags.value(row)).has(EventFlags::LATE)
+            {
+                found.push((offset, time_us, (sources.value(row).to_owned(), session_keys.value(row).to_owned())));
+            }
+        }
+        // Files lie in any order of offsets: the lowest of what was found are kept.
+        if 2 * LATE_EVENTS_MAX < found.len() {
+            found.sort_unstable();
+            found.truncate(LATE_EVENTS_MAX);
+            next = found.last().map_or(end, |(offset, ..)| offset + 1);
+        }
+    }
+    found.sort_unstable();
+    if LATE_EVENTS_MAX < found.len() {
+        found.truncate(LATE_EVENTS_MAX);
+        next = found.last().map_or(end, |(offset, ..)| offset + 1);
+    }
+    let mut keys: BTreeMap<Key, Touched> = BTreeMap::new();
+    for (offset, time_us, key) in found {
+        keys.entry(key).or_default().late.push((time_us, offset));
+    }
+    Ok((keys, next))
+}
+
+/// The newest row of each session of the keys, around their late events.
+async fn standing(
+    sessions: &Snapshot,
+    partition: u32,
+    rule: &SessionRule,
+    keys: &mut BTreeMap<Key, Touched>,
+) -> Result<(), CommitError> {
+    let late = || keys.values().flat_map(|touched| touched.late.iter().map(|(time_us, _)| *time_us));
+    let Some(first_us) = late().min() else { return Ok(()) };
+    // A chain of sessions cut by length has no end of its own; but a late event changes only those from the session it
+    // falls into on, which began within the longest session before it.
+    let from_us = first_us.saturating_sub(rule.duration_us_max).saturating_sub(rule.gap_us);
+    let columns = [
+        "session_id", "version", "superseded_by", "source", "session_key", "start_time_us", "end_time_us",
+        "event_count", "late_event_count", "log_partition", "first_offset", "last_offset",
+    ];
+    let mut stream = sessions
+        .read(&columns, |file| holds_partition(file, partition) && reaches(file, "start_time_us", from_us, i64::MAX));
+    while let Some(batch) = stream.try_next().await.map_err(sessions_failed)? {
+        let (ids, superseded) = (text(&batch, "session_id"), text(&batch, "superseded_by"));
+        let (sources, session_keys) = (text(&batch, "source"), text(&batch, "session_key"));
+        let partitions = small_int(&batch, "log_partition");
+        let [versions, starts, ends, counts, first_offsets, last_offsets] =
+            ["version", "start_time_us", "end_time_us", "event_count", "first_offset", "last_offset"]
+                .map(|name| int(&batch, name));
+        let late_counts = int(&batch, "late_event_count");
+        for row in 0..batch.num_rows() {
+            let key = (sources.value(row).to_owned(), session_keys.value(row).to_owned());
+            let Some(touched) = keys.get_mut(&key).filter(|_| partitions.value(row).cast_unsigned() == partition) else {
+                continue;
+            };
+            let session_id = SessionId::parse(ids.value(row))
+                .map_err(|error| PipelineError::Rebuild { detail: format!("table sessions: {error}") })?;
+            let version = versions.value(row);
+            let stands = Standing {
+                session_id,
+                start_time_us: starts.value(row),
+                end_time_us: ends.value(row),
+                first_offset: first_offsets.value(row),
+                last_offset: last_offsets.value(row),
+                event_count: counts.value(row),
+                late_event_count: int_at(late_counts, row).unwrap_or(0),
+            };
+            let known = touched.standing.get(&session_id).is_some_and(|known| version <= known.version);
+            if !known {
+                let gone = text_at(superseded, row).is_some();
+                touched.standing.insert(session_id, Row { version, gone, stands });
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The rows of `events` in the spans, each with the columns a session is made from.
+async fn events_of(
+    events: &Snapshot,
+    partition: u32,
+    end: i64,
+    keys: &BTreeMap<Key, Touched>,
+) -> Result<Vec<RecordBatch>, CommitError> {
+    let spans = || keys.values().flat_map(|touched| touched.spans.iter().copied());
+    let Some(first_us) = spans().map(|span| span.0).min() else { return Ok(Vec::new()) };
+    let last_us = spans().map(|span| span.1).max().unwrap_or(first_us);
+    let columns = [EventReader::columns(), vec!["flags", "log_partition"]].concat();
+    let mut stream = events.read(&columns, |file| {
+        holds_partition(file, partition) && reaches(file, "event_time_us", first_us, last_us)
+    });
+    let mut rows = Vec::new();
+    while let Some(batch) = stream.try_next().await.map_err(events_failed)? {
+        let (partitions, offsets) = (small_int(&batch, "log_partition"), int(&batch, "log_offset"));
+        let times = int(&batch, "event_time_us");
+        let reader = EventReader::new(&batch);
+        let keep: Vec<bool> = (0..batch.num_rows())
+            .map(|row| {
+                partitions.value(row).cast_unsigned() == partition
+                    && offsets.value(row) < end
+                    && reader.is_activity(row)
+                    && keys
+                        .get(&owned_key(reader.key(row)))
+                        .is_some_and(|touched| touched.spans.iter().any(|span| is_in(span, times.value(row))))
+            })
+            .collect();
+        if keep.contains(&true) {
+            rows.push(keep_rows(&batch, &keep));
+        }
+    }
+    Ok(rows)
+}
+
+fn owned_key(key: SessionKey<'_>) -> Key {
+    (key.source.to_owned(), key.session_key.to_owned())
+}
+
+/// The rows of `sessions` that put the events into them.
+fn sessions_of(
+    rows: &[RecordBatch],
+    rule: &SessionRule,
+    owned: &Owned,
+    keys: &BTreeMap<Key, Touched>,
+    partition: u32,
+    version: i64,
+    repaired: &mut Repaired,
+) -> Vec<RecordBatch> {
+    let readers: Vec<EventReader<'_>> = rows.iter().map(EventReader::new).collect();
+    let flags: Vec<_> = rows.iter().map(|batch| int(batch, "flags")).collect();
+    let times: Vec<_> = rows.iter().map(|batch| int(batch, "event_time_us")).collect();
+    let mut by_key: HashMap<SessionKey<'_>, Vec<(usize, usize)>> = HashMap::new();
+    for (batch, reader) in readers.iter().enumerate() {
+        for row in 0..rows[batch].num_rows() {
+            by_key.entry(reader.key(row)).or_default().push((batch, row));
+        }
+    }
+    let text = owned.fold.sessions.rule_text();
+    let mut batches = Vec::new();
+    for ((source, session_key), touched) in keys {
+        let key = SessionKey { source, session_key };
+        let places = by_key.get(&key).map(Vec::as_slice).unwrap_or_default();
+        let watermark_us = owned.fold.sessions.watermark_us(source).unwrap_or(i64::MIN);
+        for span in &touched.spans {
+            let of_span = places.iter().filter(|(batch, row)| is_in(span, times[*batch].value(*row)));
+            let events = of_span.map(|(batch, row)| {
+                let mut event = readers[*batch].event(*row);
+                event.is_late = EventFlags(flags[*batch].value(*row)).has(EventFlags::LATE);
+                event
+            });
+            let standing: Vec<Standing> = standing_rows(touched).filter(|row| is_in(span, row.start_time_us)).collect();
+            let told = resession(rule, key, events, &standing, watermark_us, |changes| {
+                repaired.rows += changes.len();
+                (!changes.is_empty()).then(|| session_rows::to_batch(changes, &text, partition, version))
+            });
+            match told {
+                Ok(told) => batches.extend(told),
+                // Some of its events are gone, by retention say: what stands is better than what would be made without.
+                Err(error) => {
+                    repaired.given_up += 1;
+                    tracing::warn!(partition, source, session_key, %error, "late events stay out of their sessions");
+                }
+            }
+        }
+    }
+    batches
+}
+
+fn events_failed(error: tributary_lake::LakeError) -> CommitError {
+    CommitError::Failed(lake_error(Table::Events, error))
+}
+
+fn sessions_failed(error: tributary_lake::LakeError) -> CommitError {
+    CommitError::Failed(lake_error(Table::Sessions, error))
+}

@@ -144,7 +144,13 @@ fn storage_advice(error: &object_store::Error) -> Advice {
 
 /// Delta and Parquet wrap what the storage said in layers of their own; what it said decides.
 fn deep_advice(error: &(dyn StdError + 'static)) -> Advice {
+    /// The Delta kernel keeps what the storage said without naming it as a source, and its type is not to be had through
+    /// delta-rs: its words must do. That a file is not there it says in others.
+    const KERNEL_MET_STORAGE: &str = "Error interacting with object store: ";
     for cause in causes(error) {
+        if cause.to_string().starts_with(KERNEL_MET_STORAGE) {
+            return Advice::Retry;
+        }
         if let Some(storage) = cause.downcast_ref() {
             return storage_advice(storage);
         }

@@ -31,6 +31,9 @@ const START_US: i64 = 1_790_000_000_000_000;
 
 struct House {
     log: Arc<KafkaLog>,
+    /// What the events are written through.
+    door: Arc<KafkaLog>,
+    settings: KafkaSettings,
     admin: AdminClient<DefaultClientContext>,
     events: TopicInfo,
     dead_letters: TopicInfo,
@@ -56,7 +59,7 @@ impl House {
             extra,
             ..KafkaSettings::at(bootstrap)
         };
-        let log = KafkaLog::connect(settings).await.unwrap();
+        let log = KafkaLog::connect(settings.clone()).await.unwrap();
         let unique =
             dir.path().file_name().unwrap().to_string_lossy().replace(|c: char| !c.is_ascii_alphanumeric(), "");
         let topic = async |name: &str, partitions| {
@@ -64,7 +67,13 @@ impl House {
         };
         let (events, dead_letters) = (topic("changes", PARTITIONS).await, topic("changes-dead", 1).await);
         let admin = rdkafka::ClientConfig::new().set("bootstrap.servers", bootstrap).create().unwrap();
-        Self { log, admin, events, dead_letters, dir, written: 0 }
+        Self { door: log.clone(), log, settings, admin, events, dead_letters, dir, written: 0 }
+    }
+
+    /// A door that is started again sends to all partitions there are by then.
+    async fn start_door_again(&mut self, partitions: u32) {
+        self.door = KafkaLog::connect(self.settings.clone()).await.unwrap();
+        self.events.partitions = partitions;
     }
 
     /// Writes so many events more, each of a person of its own.
@@ -84,14 +93,14 @@ impl House {
         let mut left: Vec<(u32, Record)> = records;
         while !left.is_empty() {
             assert!(Instant::now() < deadline, "the records are taken");
-            let answers = self.log.append(&self.events.topic, left.clone()).await;
+            let answers = self.door.append(&self.events.topic, left.clone()).await;
             let refused = answers.into_iter().zip(left).filter(|(answer, _)| answer.is_err());
             left = refused.map(|(_, record)| record).collect();
         }
         self.written += count;
     }
 
-    fn settings(&self) -> PipelineSettings {
+    fn pipeline(&self) -> PipelineSettings {
         let group_id = format!("workers-of-{}", self.events.topic);
         PipelineSettings { commit_interval_ms: 50, log_check_interval_ms: 200, group_id, ..PipelineSettings::default() }
     }
@@ -203,19 +212,19 @@ async fn a_kafka_topic_made_anew_stops_the_next_start() {
     let Some(bootstrap) = outside::kafka("a_kafka_topic_made_anew_stops_the_next_start") else { return };
     let mut house = House::new(&bootstrap).await;
     house.write(40).await;
-    house.run_to_the_end(house.settings()).await.unwrap();
+    house.run_to_the_end(house.pipeline()).await.unwrap();
     house.until_rows(40).await;
     // Shorter than what the lake has read of it: the position alone tells.
     house.make_anew(PARTITIONS).await;
-    let error = house.run_to_the_end(house.settings()).await.unwrap_err();
+    let error = house.run_to_the_end(house.pipeline()).await.unwrap_err();
     assert!(matches!(error, PipelineError::LogLost { .. }), "{error}");
     // As long as ever, so that the position fits: what is in it tells.
     house.write(100).await;
-    let error = house.run_to_the_end(house.settings()).await.unwrap_err();
+    let error = house.run_to_the_end(house.pipeline()).await.unwrap_err();
     assert!(matches!(error, PipelineError::LogReplaced { .. }), "{error}");
     // With fewer partitions.
     house.make_anew(PARTITIONS - 1).await;
-    let error = house.run_to_the_end(house.settings()).await.unwrap_err();
+    let error = house.run_to_the_end(house.pipeline()).await.unwrap_err();
     assert!(matches!(error, PipelineError::PartitionsFewer { .. }), "{error}");
     house.until_rows(40).await;
 }
@@ -224,7 +233,7 @@ async fn a_kafka_topic_made_anew_stops_the_next_start() {
 async fn a_kafka_topic_made_anew_stops_a_running_job() {
     let Some(bootstrap) = outside::kafka("a_kafka_topic_made_anew_stops_a_running_job") else { return };
     let mut house = House::new(&bootstrap).await;
-    let mut working = house.work(house.settings()).await;
+    let mut working = house.work(house.pipeline()).await;
     house.write(40).await;
     working.until(|now| read(now) == 40).await;
     house.make_anew(PARTITIONS).await;
@@ -234,7 +243,7 @@ async fn a_kafka_topic_made_anew_stops_a_running_job() {
         || matches!(&error, PipelineError::Log { source: LogError::NoSuchTopic { .. }, .. });
     assert!(is_loud, "{error}: {error:?}");
     // Nor does it begin again as if nothing had been.
-    let error = house.run_to_the_end(house.settings()).await.unwrap_err();
+    let error = house.run_to_the_end(house.pipeline()).await.unwrap_err();
     assert!(matches!(error, PipelineError::LogReplaced { .. } | PipelineError::LogLost { .. }), "{error}");
 }
 
@@ -245,19 +254,19 @@ async fn records_that_retention_took_before_they_were_read_stop_the_job() {
     };
     let mut house = House::new(&bootstrap).await;
     house.write(40).await;
-    house.run_to_the_end(house.settings()).await.unwrap();
+    house.run_to_the_end(house.pipeline()).await.unwrap();
     // What was read may go, even the very last record.
     for partition in 0..PARTITIONS {
         house.log.trim(&house.events.topic, partition, u64::MAX >> 1).await.unwrap();
     }
     house.write(40).await;
-    house.run_to_the_end(house.settings()).await.unwrap();
+    house.run_to_the_end(house.pipeline()).await.unwrap();
     // One record that was not read is one too many.
     house.write(40).await;
     let next = house.log.bounds(&house.events.topic, 1).await.unwrap().next;
     house.log.trim(&house.events.topic, 1, next).await.unwrap();
     for assignment in [Assignment::Static, Assignment::Group] {
-        let working = house.work(PipelineSettings { assignment, ..house.settings() }).await;
+        let working = house.work(PipelineSettings { assignment, ..house.pipeline() }).await;
         let error = working.ended().await.unwrap_err();
         assert!(matches!(error, PipelineError::LogLost { partition: 1, .. }), "{assignment:?}: {error}");
     }
@@ -275,7 +284,7 @@ async fn a_running_job_that_retention_overtakes_stops() {
         let all = (0..10).map(|_| (0, record())).collect();
         assert!(house.log.append(&topic, all).await.iter().all(Result::is_ok));
     }
-    let settings = PipelineSettings { poll_bytes_max: 1, commit_rows_max: 1, ..house.settings() };
+    let settings = PipelineSettings { poll_bytes_max: 1, commit_rows_max: 1, ..house.pipeline() };
     let mut working = house.work(settings).await;
     working.until(|now| now.commits > 0).await;
     let next = house.log.bounds(&topic, 0).await.unwrap().next;
@@ -291,30 +300,29 @@ async fn partitions_added_to_a_kafka_topic_stop_the_job_or_are_taken_in() {
     };
     let mut house = House::new(&bootstrap).await;
     house.write(40).await;
-    let mut working = house.work(house.settings()).await;
+    let mut working = house.work(house.pipeline()).await;
     working.until(|now| read(now) == 40).await;
     house.add_partitions(PARTITIONS + 2).await;
     let error = working.ended().await.unwrap_err();
     assert!(matches!(error, PipelineError::PartitionsGrown { known: PARTITIONS, found: 6, .. }), "{error}");
-    let error = house.run_to_the_end(house.settings()).await.unwrap_err();
+    let error = house.run_to_the_end(house.pipeline()).await.unwrap_err();
     assert!(matches!(error, PipelineError::PartitionsGrown { .. }), "{error}");
 
-    let accepting = PipelineSettings { accept_grown_partitions: true, ..house.settings() };
+    let accepting = PipelineSettings { accept_grown_partitions: true, ..house.pipeline() };
     let mut working = house.work(accepting.clone()).await;
-    // A door that was started again sends to all of them.
-    house.events.partitions = PARTITIONS + 2;
+    house.start_door_again(PARTITIONS + 2).await;
     house.write(60).await;
     working.until(|now| now.events.len() == 6 && read(now) == 100).await;
     // And once more while it runs.
     house.add_partitions(PARTITIONS + 3).await;
-    house.events.partitions = PARTITIONS + 3;
+    house.start_door_again(PARTITIONS + 3).await;
     house.write(70).await;
     working.until(|now| now.events.len() == 7 && read(now) == 170).await;
     working.stop.cancel();
     working.ended().await.unwrap();
     house.until_rows(170).await;
     // The lake knows the number by now: nothing is left to accept.
-    house.run_to_the_end(house.settings()).await.unwrap();
+    house.run_to_the_end(house.pipeline()).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -324,7 +332,7 @@ async fn three_workers_share_a_topic_by_their_numbers() {
     let mut workers = Vec::new();
     for worker_ordinal in 0..3 {
         // Two of them own no partition of the dead letters.
-        workers.push(house.work(PipelineSettings { worker_ordinal, worker_count: 3, ..house.settings() }).await);
+        workers.push(house.work(PipelineSettings { worker_ordinal, worker_count: 3, ..house.pipeline() }).await);
     }
     let letter = Record { key: None, value: Bytes::from_static(b"what nobody can read"), time_ms: 1 };
     house.log.append(&house.dead_letters.topic, vec![(0, letter)]).await.remove(0).unwrap();
@@ -345,7 +353,7 @@ async fn three_workers_share_a_topic_by_their_numbers() {
 async fn workers_of_a_group_come_and_go_without_a_hole_or_a_double() {
     let Some(bootstrap) = outside::kafka("workers_of_a_group_come_and_go_without_a_hole_or_a_double") else { return };
     let mut house = House::new(&bootstrap).await;
-    let settings = PipelineSettings { assignment: Assignment::Group, ..house.settings() };
+    let settings = PipelineSettings { assignment: Assignment::Group, ..house.pipeline() };
     let mut first = house.work(settings.clone()).await;
     house.write(50).await;
     first.until(|now| now.events.len() == 4 && read(now) == 50).await;
@@ -370,7 +378,7 @@ async fn workers_of_a_group_come_and_go_without_a_hole_or_a_double() {
     first.stop.cancel();
     first.ended().await.unwrap();
     house.add_partitions(PARTITIONS + 1).await;
-    house.events.partitions = PARTITIONS + 1;
+    house.start_door_again(PARTITIONS + 1).await;
     let refusing = house.work(settings.clone()).await;
     let error = refusing.ended().await.unwrap_err();
     assert!(matches!(error, PipelineError::PartitionsGrown { .. }), "{error}");

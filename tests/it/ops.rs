@@ -64,7 +64,8 @@ async fn a_server_says_how_it_is_and_its_books_balance() {
             tokio::time::sleep(std::time::Duration::from_millis(50)).await;
         }
     };
-    let report = tokio::time::timeout(std::time::Duration::from_secs(30), counted).await.expect("the job counts its rows");
+    let report =
+        tokio::time::timeout(std::time::Duration::from_secs(30), counted).await.expect("the job counts its rows");
     assert_eq!(report["problems"], serde_json::json!([]));
     let partitions = report["topics"][0]["partitions"].as_array().unwrap();
     assert_eq!(partitions.len(), 4);

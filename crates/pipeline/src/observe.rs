@@ -49,7 +49,10 @@ pub fn describe_metrics() {
     metrics::describe_counter!(FAULTS, "Times the job had to stop and begin again where the tables stand.");
     metrics::describe_gauge!(OWNED, "Partitions of the events topic that this worker owns.");
     metrics::describe_counter!(REPAIRED, "Late events that were put into their sessions afterwards.");
-    metrics::describe_counter!(REPAIRS_GIVEN_UP, "Spans of late events that could not be cut anew: events of them are gone.");
+    metrics::describe_counter!(
+        REPAIRS_GIVEN_UP,
+        "Spans of late events that could not be cut anew: events of them are gone."
+    );
     metrics::describe_gauge!(STATE_BYTES, metrics::Unit::Bytes, "Memory the open sessions take.");
     metrics::describe_counter!(FENCED, "Times another worker had moved this one's positions.");
     metrics::describe_counter!(MOVED, "Partitions that came from or went to other workers of the group.");

@@ -86,7 +86,8 @@ pub(crate) async fn repair(
     standing(&snapshots.sessions, partition, &rule, &mut keys).await?;
     for (key, touched) in &mut keys {
         touched.late.sort_unstable();
-        let mut rows: Vec<(i64, i64)> = standing_rows(touched).map(|row| (row.start_time_us, row.end_time_us)).collect();
+        let mut rows: Vec<(i64, i64)> =
+            standing_rows(touched).map(|row| (row.start_time_us, row.end_time_us)).collect();
         rows.sort_unstable();
         let times: Vec<i64> = touched.late.iter().map(|(time_us, _)| *time_us).collect();
         // Without a watermark nothing was ever late.
@@ -196,8 +197,18 @@ async fn standing(
     // falls into on, which began within the longest session before it.
     let from_us = first_us.saturating_sub(rule.duration_us_max).saturating_sub(rule.gap_us);
     let columns = [
-        "session_id", "version", "superseded_by", "source", "session_key", "start_time_us", "end_time_us",
-        "event_count", "late_event_count", "log_partition", "first_offset", "last_offset",
+        "session_id",
+        "version",
+        "superseded_by",
+        "source",
+        "session_key",
+        "start_time_us",
+        "end_time_us",
+        "event_count",
+        "late_event_count",
+        "log_partition",
+        "first_offset",
+        "last_offset",
     ];
     let mut stream = sessions
         .read(&columns, |file| holds_partition(file, partition) && reaches(file, "start_time_us", from_us, i64::MAX));
@@ -211,7 +222,8 @@ async fn standing(
         let late_counts = int(&batch, "late_event_count");
         for row in 0..batch.num_rows() {
             let key = (sources.value(row).to_owned(), session_keys.value(row).to_owned());
-            let Some(touched) = keys.get_mut(&key).filter(|_| partitions.value(row).cast_unsigned() == partition) else {
+            let Some(touched) = keys.get_mut(&key).filter(|_| partitions.value(row).cast_unsigned() == partition)
+            else {
                 continue;
             };
             let session_id = SessionId::parse(ids.value(row))
@@ -247,9 +259,8 @@ async fn events_of(
     let Some(first_us) = spans().map(|span| span.0).min() else { return Ok(Vec::new()) };
     let last_us = spans().map(|span| span.1).max().unwrap_or(first_us);
     let columns = [EventReader::columns(), vec!["flags", "log_partition"]].concat();
-    let mut stream = events.read(&columns, |file| {
-        holds_partition(file, partition) && reaches(file, "event_time_us", first_us, last_us)
-    });
+    let mut stream = events
+        .read(&columns, |file| holds_partition(file, partition) && reaches(file, "event_time_us", first_us, last_us));
     let mut rows = Vec::new();
     while let Some(batch) = stream.try_next().await.map_err(events_failed)? {
         let (partitions, offsets) = (small_int(&batch, "log_partition"), int(&batch, "log_offset"));

@@ -154,7 +154,8 @@ impl PipelineSettings {
             faults.push("commit_rows_max, commit_bytes_max and poll_bytes_max must be above 0".to_owned());
         }
         faults.extend(self.session_rule().err().into_iter().flatten());
-        if self.worker_count == 0 || self.worker_ordinal >= self.worker_count {
+        let by_number = self.assignment == Assignment::Static;
+        if by_number && (self.worker_count == 0 || self.worker_ordinal >= self.worker_count) {
             faults.push(format!(
                 "worker_ordinal {} must be below worker_count {}",
                 self.worker_ordinal, self.worker_count

@@ -202,7 +202,9 @@ fn positions(settings: &Settings, tables: &Tables, topics: &[TopicReport], findi
     if found > set && settings.log.partitions_grown == PartitionsGrown::Accept {
         findings.warning(
             "log",
-            format!("it has {found} partitions, the settings say {set} and accept more: set log.partitions to what it has"),
+            format!(
+                "it has {found} partitions, the settings say {set} and accept more: set log.partitions to what it has"
+            ),
         );
     } else if found != set {
         findings.fault(

@@ -83,7 +83,10 @@ async fn old_state_objects_go_and_the_newest_is_named_in_the_table() {
         positions.iter().filter(|(app_id, _)| app_id.ends_with("/state")).map(|(_, position)| *position).collect();
     assert_eq!(named.len(), partitions);
     for position in named {
-        assert!(left.iter().any(|path| path.as_ref().ends_with(&format!("{position:020}.state"))), "{position}: {left:?}");
+        assert!(
+            left.iter().any(|path| path.as_ref().ends_with(&format!("{position:020}.state"))),
+            "{position}: {left:?}"
+        );
     }
 }
 

@@ -58,7 +58,11 @@ async fn a_server_says_how_it_is_and_its_books_balance() {
             let report: Value =
                 serde_json::from_str(&out(&output)).unwrap_or_else(|error| panic!("{error}: {}", told(&output)));
             assert!(output.status.success(), "{report:#}");
-            if report["job"]["events"]["kept"].as_i64() >= Some(acknowledged) {
+            let has_watermark = |topic: &Value| {
+                let mut partitions = topic["partitions"].as_array().into_iter().flatten();
+                partitions.any(|one| one["watermarks_us"].as_object().is_some_and(|marks| !marks.is_empty()))
+            };
+            if report["job"]["events"]["kept"].as_i64() >= Some(acknowledged) && has_watermark(&report["topics"][0]) {
                 break report;
             }
             tokio::time::sleep(std::time::Duration::from_millis(50)).await;

@@ -33,13 +33,8 @@ pub(crate) async fn catch_up(
         // One that began with a state object stands where that was made, and lacks what came since.
         let from = told.min(fold.position.cast_signed());
         if let Some(end) = at.events.filter(|end| from < *end) {
-            tracing::info!(
-                partition = fold.partition,
-                from,
-                end,
-                told,
-                "taking up rows that are in the lake and not yet in memory"
-            );
+            let why = if from < told { "a state object has not" } else { "a crash left behind" };
+            tracing::info!(partition = fold.partition, from, told, end, "putting rows into sessions that {why}");
             fold.position = from.cast_unsigned();
             behind.insert(fold.partition, from);
             ends.insert(fold.partition, end);

@@ -64,7 +64,7 @@ pub(crate) async fn catch_up(
     }
     complete_to.pop();
 
-    let columns = [EventReader::columns(), vec!["log_partition", "content_hash"]].concat();
+    let columns = [EventReader::columns(), vec!["log_partition", "content_hash", "flags"]].concat();
     let mut waiting: BTreeMap<u32, Vec<RecordBatch>> = BTreeMap::new();
     let mut rows = 0;
     for file in files {
@@ -106,9 +106,15 @@ fn refold(events: &mut [Owned], ready: &BTreeMap<u32, (Vec<RecordBatch>, i64)>) 
     let mut rows = 0;
     for Owned { fold, at } in events {
         let Some((batches, end)) = ready.get(&fold.partition) else { continue };
-        if let Some(all) = in_log_order(batches) {
-            fold.take_up(&all, at.sessions.unwrap_or(0));
-            rows += all.num_rows();
+        let told = at.sessions.unwrap_or(0);
+        let is_complete = fold.position.cast_signed() < told && told <= *end;
+        let watermarks = is_complete.then_some(&at.watermarks);
+        match in_log_order(batches) {
+            Some(all) => {
+                fold.take_up(&all, told, watermarks);
+                rows += all.num_rows();
+            }
+            None => fold.advance(watermarks),
         }
         fold.position = end.cast_unsigned();
     }

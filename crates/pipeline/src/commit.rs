@@ -70,6 +70,11 @@ impl AppIds<'_> {
         format!("sess/{}/{partition}/repaired", self.0)
     }
 
+    /// How many repairs were committed: it always moves, so of two workers that repair the same one is fenced.
+    pub(crate) fn repairs(&self, partition: u32) -> String {
+        format!("sess/{}/{partition}/repairs", self.0)
+    }
+
     /// Followed by a source: its watermark.
     pub(crate) fn watermark(&self, partition: u32) -> String {
         format!("sess/{}/{partition}/wm/", self.0)
@@ -111,6 +116,7 @@ pub(crate) struct Positions {
     pub(crate) low: Option<i64>,
     pub(crate) state: Option<i64>,
     pub(crate) repaired: Option<i64>,
+    pub(crate) repairs: Option<i64>,
     /// By source, in microseconds, at the position `sessions`.
     pub(crate) watermarks: BTreeMap<String, i64>,
 }
@@ -135,6 +141,7 @@ impl Positions {
             low: snapshots.sessions.txn(&apps.low(partition)),
             state: snapshots.sessions.txn(&apps.state(partition)),
             repaired: snapshots.sessions.txn(&apps.repaired(partition)),
+            repairs: snapshots.sessions.txn(&apps.repairs(partition)),
         }
     }
 }
@@ -388,16 +395,23 @@ pub(crate) async fn commit_sessions(
     let Drained { batches, mut advances, states } = drained;
     round.sessions.clone_from(&batches);
     let mut written = Vec::new();
-    for (partition, position, bytes) in states {
+    // One at a time: each may be as large as what it remembers.
+    for (partition, position) in states {
+        let index = events.iter().position(|owned| owned.fold.partition == partition).expect("it was drained just now");
+        let bytes = aside(events, move |events| {
+            let fold = &mut events[index].fold;
+            // Should this one fail, the next is due as late as if it had not.
+            fold.records_since_state = 0;
+            state_file::write(&fold.ids, &fold.sessions)
+        })
+        .await;
         let path = state_file::path(apps.0, partition, position);
         // Nothing depends on it: without it the next start reads the tables, or the state before.
-        if let Err(error) = writers.store.put(&path, bytes.into()).await {
+        if let Err(error) = state_file::upload(&writers.store, &path, bytes).await {
             tracing::warn!(partition, position, %error, "no state was written");
             continue;
         }
-        let owned = events.iter_mut().find(|owned| owned.fold.partition == partition).expect("it was drained just now");
-        advances.push(advance(apps.state(partition), &mut owned.at.state, position));
-        owned.fold.records_since_state = 0;
+        advances.push(advance(apps.state(partition), &mut events[index].at.state, position));
         written.push((partition, position));
     }
     append(&mut writers.sessions, Table::Sessions, batches, advances, round).await?;
@@ -411,8 +425,8 @@ pub(crate) async fn commit_sessions(
 struct Drained {
     batches: Vec<RecordBatch>,
     advances: Vec<Advance>,
-    /// Partition, position and bytes of state that is due.
-    states: Vec<(u32, i64, Vec<u8>)>,
+    /// Partition and position of state that is due.
+    states: Vec<(u32, i64)>,
 }
 
 fn drain_sessions(apps: &AppIds<'_>, events: &mut [Owned], state_from: StateFrom) -> Drained {
@@ -436,8 +450,12 @@ fn drain_sessions(apps: &AppIds<'_>, events: &mut [Owned], state_from: StateFrom
             at.watermarks.insert(source.to_owned(), watermark_us);
         }
         let state_bytes = fold.ids.bytes() + fold.sessions.state_bytes();
-        if state_from.bytes_min <= state_bytes && state_from.records_min <= fold.records_since_state {
-            drained.states.push((partition, next, state_file::write(&fold.ids, &fold.sessions)));
+        // What is large is written less often, so that it is not written many times over for what came in.
+        let records_min = state_from.records_min.max(fold.ids.len() as u64 / 4);
+        // While rows that are in the lake are taken up, the ids are those of a later position already.
+        let is_whole = at.events == Some(next);
+        if is_whole && state_from.bytes_min <= state_bytes && records_min <= fold.records_since_state {
+            drained.states.push((partition, next));
         }
     }
     drained

@@ -191,6 +191,7 @@ impl RecentIds {
         let lives = |seen: &&Seen| horizon_s <= seen.second.into();
         let count = self.seen.iter().filter(lives).count() as u64;
         out.reserve(Self::SNAPSHOT_HEAD_BYTES + self.seen.len() * Self::SNAPSHOT_ID_BYTES);
+        out.extend_from_slice(&self.window_s.to_le_bytes());
         out.extend_from_slice(&self.newest_us.to_le_bytes());
         out.extend_from_slice(&self.newest_derived_s.to_le_bytes());
         out.extend_from_slice(&count.to_le_bytes());
@@ -201,19 +202,19 @@ impl RecentIds {
         }
     }
 
-    const SNAPSHOT_HEAD_BYTES: usize = 24;
+    const SNAPSHOT_HEAD_BYTES: usize = 32;
     const SNAPSHOT_ID_BYTES: usize = 20;
 
-    /// What `write_snapshot` wrote, under a window that may be shorter by now; `None` if these are not such bytes.
+    /// What `write_snapshot` wrote; `None` if these are not such bytes, or hold the ids of a shorter window than asked for.
     pub(crate) fn read_snapshot(window_us: i64, bytes: &[u8]) -> Option<Self> {
         let (head, ids) = bytes.split_at_checked(Self::SNAPSHOT_HEAD_BYTES)?;
         let word = |at: usize| head[at..at + 8].try_into().map(i64::from_le_bytes).ok();
-        let count = usize::try_from(word(16)?).ok()?;
-        if ids.len() != count.checked_mul(Self::SNAPSHOT_ID_BYTES)? {
+        let count = usize::try_from(word(24)?).ok()?;
+        if word(0)? < window_us / SECOND_US || ids.len() != count.checked_mul(Self::SNAPSHOT_ID_BYTES)? {
             return None;
         }
-        let mut read = Self::since(window_us, word(0)?);
-        read.newest_derived_s = word(8)?;
+        let mut read = Self::since(window_us, word(8)?);
+        read.newest_derived_s = word(16)?;
         read.seen.reserve(count + count / 3, Seen::hash);
         let (entries, _) = ids.as_chunks::<20>();
         for entry in entries {
@@ -301,9 +302,11 @@ mod tests {
                 assert_eq!(found[0], found[1]);
             }
         }
-        for length in [0, 23, bytes.len() - 1] {
+        for length in [0, 31, bytes.len() - 1] {
             assert!(RecentIds::read_snapshot(SECOND_US, &bytes[..length]).is_none());
         }
+        assert!(RecentIds::read_snapshot(1_001 * SECOND_US, &bytes).is_none(), "it lacks ids of the longer window");
+        assert!(RecentIds::read_snapshot(999 * SECOND_US, &bytes).is_some());
     }
 
     #[test]

@@ -8,6 +8,7 @@
 use arrow::array::{
     Array, ArrayRef, AsArray, Date32Array, Decimal128Array, Int32Array, Int64Array, ListArray, RecordBatch, StringArray,
 };
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use tributary_analytics::session::{Observed, Sessionizer};
 use tributary_eventlog::Delivered;
@@ -235,9 +236,18 @@ impl EventsPartition {
         }
     }
 
+    pub(crate) fn advance(&mut self, watermarks: Option<&BTreeMap<String, i64>>) {
+        for (source, watermark_us) in watermarks.into_iter().flatten() {
+            self.sessions.advance(source, *watermark_us);
+        }
+    }
+
     /// Takes rows of `events` that came after the state this partition began with: their ids, and those below `told`,
     /// which `sessions` knows already, into their sessions. What is told of them is told a second time, so to nobody.
-    pub(crate) fn take_up(&mut self, rows: &RecordBatch, told: i64) {
+    ///
+    /// * `watermarks`: as stored with `told`; given once all rows below it are taken in. The rows alone may not give them
+    ///   any more: a copy that compaction dropped may have moved one.
+    pub(crate) fn take_up(&mut self, rows: &RecordBatch, told: i64, watermarks: Option<&BTreeMap<String, i64>>) {
         let (sources, event_ids) = (text(rows, "source"), text(rows, "event_id"));
         let (hashes, ingest_times) = (int(rows, "content_hash"), int(rows, "ingest_time_us"));
         for row in 0..rows.num_rows() {
@@ -250,7 +260,13 @@ impl EventsPartition {
         // Offsets ascend.
         let known = int(rows, "log_offset").values().partition_point(|offset| *offset < told);
         if known > 0 {
-            self.refold(&rows.slice(0, known));
+            let flags = int(rows, "flags").values();
+            let in_time: Vec<bool> =
+                (0..rows.num_rows()).map(|row| row < known && !EventFlags(flags[row]).has(EventFlags::LATE)).collect();
+            self.refold(&keep_rows(rows, &in_time));
+        }
+        self.advance(watermarks);
+        if known > 0 {
             drop(self.sessions.drain());
         }
         self.refold(&rows.slice(known, rows.num_rows() - known));

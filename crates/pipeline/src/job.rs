@@ -33,7 +33,7 @@ use crate::fold::Counts;
 use crate::live::{ASKS_WAITING_MAX, Kept, LiveDesk, answer, answer_meanwhile};
 use crate::observe;
 use crate::recover::partitions_before;
-use crate::repair::repair;
+use crate::repair::{self, repair};
 use crate::settings::{Assignment, PipelineSettings};
 use crate::source::Source;
 
@@ -78,6 +78,8 @@ const PAUSE_FIRST: Duration = Duration::from_millis(250);
 const PAUSE_MAX: Duration = Duration::from_secs(10);
 /// So many times in a row may another worker take our positions before we say it is a fault in the set-up.
 const FENCED_TIMES_MAX: u32 = 5;
+/// A lake made anew has its late events to put in, and a worker that is started often is to do so too.
+const FIRST_REPAIR_AFTER: Duration = Duration::from_secs(30);
 /// The name under which positions are reported to the log, for lag displays.
 pub const GROUP: &str = "tributary-pipeline";
 
@@ -224,7 +226,7 @@ impl<'p> Job<'p> {
             look_due: begun + Duration::from_millis(settings.log_check_interval_ms),
             desk: desk.clone(),
             kept: Kept::default(),
-            repair_due: begun + Duration::from_millis(settings.repair_interval_ms),
+            repair_due: begun + FIRST_REPAIR_AFTER.min(Duration::from_millis(settings.repair_interval_ms)),
         };
         if settings.assignment == Assignment::Static {
             job.own_by_number(&snapshots).await?;
@@ -434,34 +436,49 @@ impl<'p> Job<'p> {
 
     /// Puts late events into their sessions, where the stream has let go of these.
     async fn repair(&mut self, summary: &mut Summary) -> Result<(), CommitError> {
-        // A repair starts from what the tables say, so what is pending goes first.
+        self.repair_due = Instant::now() + Duration::from_millis(self.settings.repair_interval_ms);
+        if !self.events.iter().any(|owned| owned.fold.wants_repair) {
+            return Ok(());
+        }
+        // A repair starts from what the tables say, so what is pending goes first; and from what they say now, for files
+        // of an old look may have been swept since.
         self.commit(summary).await?;
-        let lookback_us = i64::try_from(self.settings.repair_lookback_ms * 1_000).expect("checked: at most a year");
-        let mut more = false;
+        self.writers.refresh().await?;
+        // What deduplication has forgotten may be a copy: nobody is to count it by a repair.
+        let lookback_ms = self.settings.repair_lookback_ms.min(self.settings.dedup_window_ms);
+        let lookback_us = i64::try_from(lookback_ms * 1_000).expect("checked: at most a year");
         for owned in self.events.iter_mut().filter(|owned| owned.fold.wants_repair) {
-            let Some(newest_us) = owned.fold.ids.newest_us() else { continue };
             let begun = Instant::now();
-            let mut round = Round::default();
-            let since_us = newest_us.saturating_sub(lookback_us);
-            let repaired = repair(&mut self.writers, &self.topics.events, owned, since_us, &mut round).await?;
-            owned.fold.wants_repair = repaired.more || repaired.waiting > 0;
-            more |= repaired.more;
+            let (mut round, mut progress, mut waiting) = (Round::default(), repair::Progress::begin(owned), 0);
+            while !progress.is_done(owned) {
+                let topic = &self.topics.events;
+                let repaired = repair(&mut self.writers, topic, owned, &mut progress, lookback_us, &mut round).await;
+                let repaired = match repaired {
+                    // Nothing was committed, and the line need not stand still for it.
+                    Err(CommitError::Failed(error)) if error.advice() == Advice::Stop => {
+                        tracing::error!(error = told(&error), "late events stay out of their sessions for now");
+                        metrics::counter!("tributary_pipeline_faults_total").increment(1);
+                        break;
+                    }
+                    repaired => repaired?,
+                };
+                waiting += repaired.waiting;
+                observe::count_repair(&repaired);
+                if repaired.late_events > 0 {
+                    tracing::info!(
+                        partition = owned.fold.partition,
+                        late_events = repaired.late_events,
+                        rows = repaired.rows,
+                        waiting = repaired.waiting,
+                        elapsed_ms = begun.elapsed().as_millis(),
+                        "late events were put into their sessions"
+                    );
+                }
+            }
+            owned.fold.wants_repair = waiting > 0 || !progress.is_done(owned);
             summary.rows += round.rows;
             summary.bytes += round.bytes;
-            observe::count_repair(&repaired);
-            if repaired.late_events > 0 {
-                tracing::info!(
-                    partition = owned.fold.partition,
-                    late_events = repaired.late_events,
-                    rows = repaired.rows,
-                    waiting = repaired.waiting,
-                    elapsed_ms = begun.elapsed().as_millis(),
-                    "late events were put into their sessions"
-                );
-            }
         }
-        let pause = if more { Duration::ZERO } else { Duration::from_millis(self.settings.repair_interval_ms) };
-        self.repair_due = Instant::now() + pause;
         Ok(())
     }
 

@@ -28,7 +28,9 @@ pub async fn needed(lake: &Lake, settings: &PipelineSettings) -> Result<Needed, 
     for (topic_id, partition) in partitions(&events) {
         let apps = AppIds(&topic_id);
         let Some(low) = sessions.txn(&apps.low(partition)) else { continue };
-        needed.offsets.insert(partition.cast_signed(), low);
+        // A start from a state object takes up the rows from there on.
+        let state = sessions.txn(&apps.state(partition)).unwrap_or(low);
+        needed.offsets.insert(partition.cast_signed(), low.min(state));
         let prefix = apps.watermark(partition);
         let watermarks: HashMap<&str, i64> =
             sessions.txns().filter_map(|(app_id, at_us)| Some((app_id.strip_prefix(&prefix)?, at_us))).collect();

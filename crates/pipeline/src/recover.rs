@@ -59,7 +59,9 @@ pub(crate) async fn recover(
     for (partition, at) in positions.clone() {
         if let Some((position, ids, sessions)) = state(store, topic, partition, &at, rule, dedup_window_us).await {
             positions.remove(&partition);
-            owned.push(Owned { fold: EventsPartition::new(partition, &topic.topic, position, ids, sessions), at });
+            let mut fold = EventsPartition::new(partition, &topic.topic, position, ids, sessions);
+            fold.records_since_state = at.events.map_or(0, |end| end.cast_unsigned().saturating_sub(position));
+            owned.push(Owned { fold, at });
         }
     }
     let mut ids = remembered_ids(snapshots, &positions, dedup_window_us).await?;
@@ -73,6 +75,7 @@ pub(crate) async fn recover(
         let state = sessions.remove(&partition).expect("one was made for each partition");
         owned.push(Owned { fold: EventsPartition::new(partition, &topic.topic, position, ids, state), at });
     }
+    owned.sort_by_key(|owned| owned.fold.partition);
     Ok(owned)
 }
 

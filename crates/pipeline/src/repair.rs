@@ -9,11 +9,14 @@
 //!
 //! Only what the stream has let go of is touched: a span whose sessions it may still tell again waits for the next
 //! repair, and so the stored position stays before the first late event that waits. The commit holds the stream's own
-//! position to where it stands, so a repair made from sessions that have moved on since is fenced like any other commit.
+//! position to where it stands, and moves a number of its own: a repair made from sessions that have moved on since, or
+//! that another worker made too, is fenced like any other commit.
 
 use arrow::array::RecordBatch;
+use arrow::compute::concat_batches;
 use futures::TryStreamExt;
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 use tributary_analytics::session::{SessionId, SessionKey, SessionRule, Standing, affected, resession};
 use tributary_eventlog::TopicInfo;
 use tributary_lake::{Advance, Snapshot};
@@ -25,8 +28,11 @@ use crate::error::PipelineError;
 use crate::recover::{holds_partition, reaches};
 use crate::session_rows::{self, EventReader};
 
-/// Late events taken into one repair: the others wait for the next, which follows at once.
-const LATE_EVENTS_MAX: usize = 50_000;
+/// Late events taken into one step of a repair, whose sessions' events all lie in memory; the next step follows at once.
+const LATE_EVENTS_MAX: usize = 5_000;
+
+/// The longest day there is, when clocks are put back, and an hour to spare.
+const DAY_US: i64 = 26 * 3_600 * 1_000_000;
 
 /// What a repair did.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -38,8 +44,26 @@ pub(crate) struct Repaired {
     pub(crate) waiting: usize,
     /// Spans that could not be cut anew.
     pub(crate) given_up: usize,
-    /// Whether there were more than one repair takes.
-    pub(crate) more: bool,
+}
+
+/// How far a repair of a partition has come.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Progress {
+    /// The first offset that was not looked at.
+    pub(crate) next: i64,
+    /// The first late event that waits; the stored position stays before it.
+    pub(crate) waits_at: i64,
+}
+
+impl Progress {
+    /// Where the last repair ended.
+    pub(crate) fn begin(owned: &Owned) -> Self {
+        Self { next: owned.at.repaired.unwrap_or(0), waits_at: i64::MAX }
+    }
+
+    pub(crate) fn is_done(&self, owned: &Owned) -> bool {
+        owned.at.events.is_none_or(|end| end <= self.next)
+    }
 }
 
 /// Source and session key.
@@ -61,27 +85,28 @@ struct Row {
     stands: Standing,
 }
 
-/// Repairs one partition. Call it with nothing pending: right after a commit.
+/// One step of repairing a partition. Call it with nothing pending: right after a commit, and a look at what others
+/// committed.
 ///
-/// * `since_us`: late events before this stay as they are.
+/// * `lookback_us`: an event that came so much after it happened, or later still, stays as it is.
 pub(crate) async fn repair(
     writers: &mut Writers,
     topic: &TopicInfo,
     owned: &mut Owned,
-    since_us: i64,
+    progress: &mut Progress,
+    lookback_us: i64,
     round: &mut Round,
 ) -> Result<Repaired, CommitError> {
     let mut repaired = Repaired::default();
-    let (Some(end), Some(told)) = (owned.at.events, owned.at.sessions) else { return Ok(repaired) };
-    let from = owned.at.repaired.unwrap_or(0);
-    if end <= from {
+    let (Some(end), Some(told)) = (owned.at.events, owned.at.sessions) else {
+        progress.next = i64::MAX;
         return Ok(repaired);
-    }
+    };
     let snapshots = writers.snapshots();
     let partition = owned.fold.partition;
     let rule = owned.fold.sessions.rule().clone();
-    let (mut keys, mut next) = late_events(&snapshots.events, partition, from, end, since_us).await?;
-    repaired.more = next < end;
+    let (mut keys, next) = late_events(&snapshots.events, partition, progress.next, end, lookback_us).await?;
+    progress.next = next;
 
     standing(&snapshots.sessions, partition, &rule, &mut keys).await?;
     for (key, touched) in &mut keys {
@@ -104,7 +129,7 @@ pub(crate) async fn repair(
         for (time_us, offset) in &touched.late {
             if waits.iter().any(|span| is_in(span, *time_us)) {
                 repaired.waiting += 1;
-                next = next.min(*offset);
+                progress.waits_at = progress.waits_at.min(*offset);
             } else {
                 repaired.late_events += 1;
             }
@@ -112,18 +137,25 @@ pub(crate) async fn repair(
     }
     keys.retain(|_, touched| !touched.spans.is_empty());
     let rows = events_of(&snapshots.events, partition, end, &keys).await?;
-    let batches = sessions_of(&rows, &rule, owned, &keys, partition, told, &mut repaired);
-    if next == from && batches.is_empty() {
-        // All that came late waits.
+    let watermarks = owned.fold.sessions.watermarks().map(|(source, at_us)| (source.to_owned(), at_us)).collect();
+    let cut = Cut { rule, text: owned.fold.sessions.rule_text(), watermarks, partition, version: told };
+    let cutting = tokio::task::spawn_blocking(move || cut.sessions_of(&rows, &keys));
+    let (batch, rows_told, given_up) = cutting.await.expect("the work does not panic and is never cancelled");
+    (repaired.rows, repaired.given_up) = (rows_told, given_up);
+
+    let stored = progress.next.min(progress.waits_at);
+    if batch.is_none() && owned.at.repaired == Some(stored) {
         return Ok(repaired);
     }
     let apps = AppIds(&topic.topic_id);
-    let advances = [
-        Advance { app_id: apps.repaired(partition), expected: owned.at.repaired.replace(next), next },
+    let number = owned.at.repairs.unwrap_or(0) + 1;
+    let advances = vec![
+        Advance { app_id: apps.repaired(partition), expected: owned.at.repaired.replace(stored), next: stored },
+        Advance { app_id: apps.repairs(partition), expected: owned.at.repairs.replace(number), next: number },
         // Stands still, and is looked at.
         Advance { app_id: apps.sessions(partition), expected: Some(told), next: told },
     ];
-    commit_repair(writers, batches, advances.to_vec(), round).await?;
+    commit_repair(writers, batch.into_iter().collect(), advances, round).await?;
     Ok(repaired)
 }
 
@@ -141,25 +173,25 @@ async fn late_events(
     partition: u32,
     from: i64,
     end: i64,
-    since_us: i64,
+    lookback_us: i64,
 ) -> Result<(BTreeMap<Key, Touched>, i64), CommitError> {
-    let columns = ["source", "session_key", "event_time_us", "flags", "log_partition", "log_offset"];
-    let mut stream = events.read(&columns, |file| {
-        holds_partition(file, partition)
-            && reaches(file, "log_offset", from, end - 1)
-            && reaches(file, "event_time_us", since_us, i64::MAX)
-    });
+    let columns =
+        ["source", "session_key", "event_time_us", "ingest_time_us", "flags", "log_partition", "log_offset"];
+    let mut stream = events
+        .read(&columns, |file| holds_partition(file, partition) && reaches(file, "log_offset", from, end - 1));
     let mut found: Vec<(i64, i64, Key)> = Vec::new();
     let mut next = end;
     while let Some(batch) = stream.try_next().await.map_err(events_failed)? {
         let (partitions, offsets) = (small_int(&batch, "log_partition"), int(&batch, "log_offset"));
         let (times, flags) = (int(&batch, "event_time_us"), int(&batch, "flags"));
+        let ingest_times = int(&batch, "ingest_time_us");
         let (sources, session_keys) = (text(&batch, "source"), text(&batch, "session_key"));
         for row in 0..batch.num_rows() {
             let (time_us, offset) = (times.value(row), offsets.value(row));
             if partitions.value(row).cast_unsigned() == partition
                 && (from..next).contains(&offset)
-                && since_us <= time_us
+                // Judged by the row alone, so that it is the same whenever a repair comes by.
+                && ingest_times.value(row).saturating_sub(time_us) <= lookback_us
                 && EventFlags(flags.value(row)).has(EventFlags::LATE)
             {
                 found.push((offset, time_us, (sources.value(row).to_owned(), session_keys.value(row).to_owned())));
@@ -195,7 +227,9 @@ async fn standing(
     let Some(first_us) = late().min() else { return Ok(()) };
     // A chain of sessions cut by length has no end of its own; but a late event changes only those from the session it
     // falls into on, which began within the longest session before it.
-    let from_us = first_us.saturating_sub(rule.duration_us_max).saturating_sub(rule.gap_us);
+    // Where midnight ends sessions it bounds them too.
+    let longest_us = if rule.midnight.is_some() { rule.duration_us_max.min(DAY_US) } else { rule.duration_us_max };
+    let from_us = first_us.saturating_sub(longest_us).saturating_sub(rule.gap_us);
     let columns = [
         "session_id",
         "version",
@@ -287,54 +321,63 @@ fn owned_key(key: SessionKey<'_>) -> Key {
     (key.source.to_owned(), key.session_key.to_owned())
 }
 
-/// The rows of `sessions` that put the events into them.
-fn sessions_of(
-    rows: &[RecordBatch],
-    rule: &SessionRule,
-    owned: &Owned,
-    keys: &BTreeMap<Key, Touched>,
+/// What the sessions are cut by.
+struct Cut {
+    rule: SessionRule,
+    text: Arc<str>,
+    watermarks: HashMap<String, i64>,
     partition: u32,
     version: i64,
-    repaired: &mut Repaired,
-) -> Vec<RecordBatch> {
-    let readers: Vec<EventReader<'_>> = rows.iter().map(EventReader::new).collect();
-    let flags: Vec<_> = rows.iter().map(|batch| int(batch, "flags")).collect();
-    let times: Vec<_> = rows.iter().map(|batch| int(batch, "event_time_us")).collect();
-    let mut by_key: HashMap<SessionKey<'_>, Vec<(usize, usize)>> = HashMap::new();
-    for (batch, reader) in readers.iter().enumerate() {
-        for row in 0..rows[batch].num_rows() {
-            by_key.entry(reader.key(row)).or_default().push((batch, row));
+}
+
+impl Cut {
+    /// The rows of `sessions` that put the events into them, how many these are, and how many spans were given up.
+    fn sessions_of(&self, rows: &[RecordBatch], keys: &BTreeMap<Key, Touched>) -> (Option<RecordBatch>, usize, usize) {
+        let readers: Vec<EventReader<'_>> = rows.iter().map(EventReader::new).collect();
+        let flags: Vec<_> = rows.iter().map(|batch| int(batch, "flags")).collect();
+        let times: Vec<_> = rows.iter().map(|batch| int(batch, "event_time_us")).collect();
+        let mut by_key: HashMap<SessionKey<'_>, Vec<(usize, usize)>> = HashMap::new();
+        for (batch, reader) in readers.iter().enumerate() {
+            for row in 0..rows[batch].num_rows() {
+                by_key.entry(reader.key(row)).or_default().push((batch, row));
+            }
         }
-    }
-    let text = owned.fold.sessions.rule_text();
-    let mut batches = Vec::new();
-    for ((source, session_key), touched) in keys {
-        let key = SessionKey { source, session_key };
-        let places = by_key.get(&key).map(Vec::as_slice).unwrap_or_default();
-        let watermark_us = owned.fold.sessions.watermark_us(source).unwrap_or(i64::MIN);
-        for span in &touched.spans {
-            let of_span = places.iter().filter(|(batch, row)| is_in(span, times[*batch].value(*row)));
-            let events = of_span.map(|(batch, row)| {
-                let mut event = readers[*batch].event(*row);
-                event.is_late = EventFlags(flags[*batch].value(*row)).has(EventFlags::LATE);
-                event
-            });
-            let standing: Vec<Standing> = standing_rows(touched).filter(|row| is_in(span, row.start_time_us)).collect();
-            let told = resession(rule, key, events, &standing, watermark_us, |changes| {
-                repaired.rows += changes.len();
-                (!changes.is_empty()).then(|| session_rows::to_batch(changes, &text, partition, version))
-            });
-            match told {
-                Ok(told) => batches.extend(told),
-                // Some of its events are gone, by retention say: what stands is better than what would be made without.
-                Err(error) => {
-                    repaired.given_up += 1;
-                    tracing::warn!(partition, source, session_key, %error, "late events stay out of their sessions");
+        let (mut batches, mut given_up) = (Vec::new(), 0);
+        for ((source, session_key), touched) in keys {
+            let key = SessionKey { source, session_key };
+            let places = by_key.get(&key).map(Vec::as_slice).unwrap_or_default();
+            let watermark_us = self.watermarks.get(source).copied().unwrap_or(i64::MIN);
+            for span in &touched.spans {
+                let of_span = places.iter().filter(|(batch, row)| is_in(span, times[*batch].value(*row)));
+                let events = of_span.map(|(batch, row)| {
+                    let mut event = readers[*batch].event(*row);
+                    event.is_late = EventFlags(flags[*batch].value(*row)).has(EventFlags::LATE);
+                    event
+                });
+                let standing: Vec<Standing> =
+                    standing_rows(touched).filter(|row| is_in(span, row.start_time_us)).collect();
+                let told = resession(&self.rule, key, events, &standing, watermark_us, |changes| {
+                    let (partition, version) = (self.partition, self.version);
+                    (!changes.is_empty()).then(|| session_rows::to_batch(changes, &self.text, partition, version))
+                });
+                match told {
+                    Ok(told) => batches.extend(told),
+                    // Some of its events are gone, by retention say: what stands is better than what would be made
+                    // without.
+                    Err(error) => {
+                        given_up += 1;
+                        let partition = self.partition;
+                        tracing::warn!(partition, source, session_key, %error, "late events stay out of their sessions");
+                    }
                 }
             }
         }
+        let batch = batches.first().map(|first| {
+            concat_batches(&first.schema(), &batches).expect("batches of one table, far fewer rows than it may have")
+        });
+        let rows = batch.as_ref().map_or(0, RecordBatch::num_rows);
+        (batch, rows, given_up)
     }
-    batches
 }
 
 fn events_failed(error: tributary_lake::LakeError) -> CommitError {

@@ -53,7 +53,7 @@ pub struct PipelineSettings {
     pub dedup_window_ms: u64,
     /// How often late events are put into their sessions.
     pub repair_interval_ms: u64,
-    /// How long before the newest receipt a late event may have happened and still be.
+    /// How long after it happened a late event may have come and still be.
     pub repair_lookback_ms: u64,
     /// State of a partition that takes at least this much memory is written as an object of its own ...
     pub state_bytes_min: usize,
@@ -120,7 +120,7 @@ impl Default for PipelineSettings {
             repair_interval_ms: 3_600 * 1_000,
             repair_lookback_ms: 3 * 24 * 3_600 * 1_000,
             state_bytes_min: 16 << 20,
-            state_records_min: 1_000_000,
+            state_records_min: 250_000,
             assignment: Assignment::Static,
             group_id: "tributary-workers".to_owned(),
             log_check_interval_ms: 30_000,

@@ -7,7 +7,11 @@
 //!          another version is not read but told, and the tables are asked instead.
 //! Not here: when one is written (`commit`), and how the rows after it are taken in (`recover`).
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use object_store::path::Path;
+use object_store::{ObjectStore, ObjectStoreExt, WriteMultipart};
 use tributary_analytics::session::{SessionRule, Sessionizer};
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -62,6 +66,33 @@ pub(crate) fn write(ids: &RecentIds, sessions: &Sessionizer) -> Vec<u8> {
         place.copy_from_slice(&word.to_le_bytes());
     }
     bytes
+}
+
+/// Puts it, in parts where it is large; gives up after a while, since the line waits for it.
+pub(crate) async fn upload(store: &Arc<dyn ObjectStore>, path: &Path, bytes: Vec<u8>) -> Result<(), UploadError> {
+    const PART_BYTES: usize = 8 << 20;
+    const PARTS_AT_ONCE: usize = 4;
+    const TIME_MAX: Duration = Duration::from_secs(20);
+    let uploading = async {
+        if bytes.len() <= 2 * PART_BYTES {
+            return store.put(path, bytes.into()).await.map(drop);
+        }
+        let mut upload = WriteMultipart::new_with_chunk_size(store.put_multipart(path).await?, PART_BYTES);
+        for part in bytes.chunks(PART_BYTES) {
+            upload.wait_for_capacity(PARTS_AT_ONCE).await?;
+            upload.write(part);
+        }
+        upload.finish().await.map(drop)
+    };
+    tokio::time::timeout(TIME_MAX, uploading).await.map_err(|_| UploadError::TookLong)?.map_err(UploadError::Store)
+}
+
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum UploadError {
+    #[error("it took longer than the line can wait")]
+    TookLong,
+    #[error(transparent)]
+    Store(object_store::Error),
 }
 
 pub(crate) fn read(

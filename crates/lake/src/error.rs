@@ -201,7 +201,13 @@ mod tests {
             source: ParquetError::External(Box::new(error)),
         };
         let in_log = |source| LakeError::log(Table::Events, "loading its log", DeltaTableError::ObjectStore { source });
-        let in_kernel = |error| LakeError::log(Table::Events, "loading its log", DeltaTableError::KernelError(buoyant_kernel::Error::ObjectStore(error)));
+        let in_kernel = |error| {
+            LakeError::log(
+                Table::Events,
+                "loading its log",
+                DeltaTableError::KernelError(buoyant_kernel::Error::ObjectStore(error)),
+            )
+        };
         let torn = LakeError::File { path: "a".into(), source: ParquetError::EOF("torn".into()) };
         for (error, advice) in [
             (in_file(busy()), Advice::Retry),

@@ -3,13 +3,15 @@
 //! In:       durable frames, from the smallest of the start positions on.
 //! Out:      records of the reader's partitions, each exactly once and in offset order.
 //! Promise:  no gap passes unseen: offsets here are dense, and a missing one is `Corrupt`.
-//!           A poll that is dropped leaves the cursor where it was.
+//!           A poll that is dropped leaves the cursor where it was, and what it was reading for the next one: so an owner
+//!           that often drops its polls still gets on.
 
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use tokio::task::JoinHandle;
 
 use super::frame::{HEADER_BYTES, Header, Records, record_bytes};
 use super::segment::{Window, data_start};
@@ -20,6 +22,8 @@ use crate::{Delivered, LogError, LogReader, Polled};
 pub(crate) struct EmbeddedReader {
     topic: Arc<Topic>,
     cursor: Cursor,
+    /// A walk that was begun and not yet given out.
+    walking: Option<JoinHandle<Result<(Vec<Delivered>, Cursor), LogError>>>,
 }
 
 #[derive(Clone)]
@@ -47,7 +51,7 @@ impl EmbeddedReader {
         let at = next.iter().map(|(partition, offset)| state.locate(*partition, *offset)).min();
         drop(state);
         let (segment, position) = at.expect("a start names at least one partition: checked above");
-        Ok(Self { topic, cursor: Cursor { segment, position, window: None, open: None, next } })
+        Ok(Self { topic, cursor: Cursor { segment, position, window: None, open: None, next }, walking: None })
     }
 
     /// True if there is nothing to read now; an error if retention or a close overtook the reader.
@@ -79,18 +83,25 @@ impl EmbeddedReader {
 #[async_trait]
 impl LogReader for EmbeddedReader {
     async fn poll(&mut self, bytes_max: usize, wait: Duration) -> Result<Polled, LogError> {
-        let deadline = tokio::time::Instant::now() + wait;
-        let mut rounds = self.topic.rounds.subscribe();
-        while self.stands_at_end()? {
-            match tokio::time::timeout_at(deadline, rounds.changed()).await {
-                Ok(Ok(())) => {}
-                // The sender lives in the topic we hold, so this is the time-out.
-                Ok(Err(_)) | Err(_) => return Ok(self.answer(Vec::new())),
+        let walking = match &mut self.walking {
+            Some(walking) => walking,
+            None => {
+                let deadline = tokio::time::Instant::now() + wait;
+                let mut rounds = self.topic.rounds.subscribe();
+                while self.stands_at_end()? {
+                    match tokio::time::timeout_at(deadline, rounds.changed()).await {
+                        Ok(Ok(())) => {}
+                        // The sender lives in the topic we hold, so this is the time-out.
+                        Ok(Err(_)) | Err(_) => return Ok(self.answer(Vec::new())),
+                    }
+                }
+                // The walk works on a copy, which takes the cursor's place once it is given out.
+                let (topic, cursor) = (self.topic.clone(), self.cursor.clone());
+                self.walking.insert(tokio::task::spawn_blocking(move || walk(&topic, cursor, bytes_max)))
             }
-        }
-        // The walk works on a copy: if this future is dropped meanwhile, the copy goes and nothing is lost.
-        let (topic, cursor) = (self.topic.clone(), self.cursor.clone());
-        let walked = tokio::task::spawn_blocking(move || walk(&topic, cursor, bytes_max)).await;
+        };
+        let walked = walking.await;
+        self.walking = None;
         let (records, cursor) = walked.map_err(|error| LogError::Fatal(format!("a read was ended: {error}")))??;
         self.cursor = cursor;
         Ok(self.answer(records))

@@ -61,6 +61,7 @@ impl Job<'_> {
         let start = gained.iter().map(|owned| (owned.fold.partition, owned.fold.position)).collect();
         self.events.retain(|owned| !partitions.contains(&owned.fold.partition));
         self.events.append(&mut gained);
+        self.events.sort_by_key(|owned| owned.fold.partition);
         // Rows that a crash left out of `sessions` are folded already and wait for a commit.
         self.due = Some(Instant::now());
         Ok(start)
@@ -76,6 +77,7 @@ impl Job<'_> {
         let start = gained.iter().map(|owned| (owned.fold.partition, owned.fold.position)).collect();
         self.dead.retain(|owned| !partitions.contains(&owned.fold.partition));
         self.dead.append(&mut gained);
+        self.dead.sort_by_key(|owned| owned.fold.partition);
         Ok(start)
     }
 

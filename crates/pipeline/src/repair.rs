@@ -175,10 +175,9 @@ async fn late_events(
     end: i64,
     lookback_us: i64,
 ) -> Result<(BTreeMap<Key, Touched>, i64), CommitError> {
-    let columns =
-        ["source", "session_key", "event_time_us", "ingest_time_us", "flags", "log_partition", "log_offset"];
-    let mut stream = events
-        .read(&columns, |file| holds_partition(file, partition) && reaches(file, "log_offset", from, end - 1));
+    let columns = ["source", "session_key", "event_time_us", "ingest_time_us", "flags", "log_partition", "log_offset"];
+    let mut stream =
+        events.read(&columns, |file| holds_partition(file, partition) && reaches(file, "log_offset", from, end - 1));
     let mut found: Vec<(i64, i64, Key)> = Vec::new();
     let mut next = end;
     while let Some(batch) = stream.try_next().await.map_err(events_failed)? {

@@ -132,9 +132,8 @@ async fn what_the_stream_may_still_tell_again_waits() {
         let job = tokio::spawn(run(settings, house.parts(lake, progress), stop.clone()));
         let goal = ends(&house).await;
         let reached = |now: &Progress| {
-            goal.iter().all(|(partition, end)| {
-                now.events.iter().any(|at| at.0 == *partition && end.cast_unsigned() <= at.1)
-            })
+            goal.iter()
+                .all(|(partition, end)| now.events.iter().any(|at| at.0 == *partition && end.cast_unsigned() <= at.1))
         };
         let waited = watching.wait_for(reached);
         tokio::time::timeout(Duration::from_secs(60), waited).await.expect("it commits").map(drop).unwrap();

@@ -128,7 +128,7 @@ async fn many_small_files_become_few_sorted_ones_and_every_row_stays_as_it_was()
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn files_are_cut_between_people_and_what_does_not_fit_in_memory_is_sorted_all_the_same() {
     let folder = tempfile::tempdir().unwrap();
-    let settings = LakeSettings { compact_file_bytes: 2_500_000, compact_memory_bytes: 100_000, ..settings(&folder) };
+    let settings = LakeSettings { compact_file_bytes: 7_000_000, compact_memory_bytes: 100_000, ..settings(&folder) };
     let lake = Lake::open(settings).await.unwrap();
     let mut writer = lake.writer(Table::Events).await.unwrap();
     for part in (0..30_i64).rev() {

@@ -7,7 +7,7 @@
 //! Not here: what only a sequence shows (many links in one second): that is the pipeline's to say later.
 
 use axum::http::HeaderMap;
-use tributary_schemas::{EngagementClass, Event, EventKind};
+use tributary_schemas::{EngagementClass, Event, EventKind, is_mail_scanner};
 
 /// The verdict on one request.
 #[derive(Debug, Clone, PartialEq)]
@@ -34,26 +34,6 @@ impl Verdict {
         event.engagement_reasons = self.reason.map(str::to_owned).into_iter().collect();
     }
 }
-
-/// Parts of user agents of mail gateways that open mails and follow links to look for harm. Lower case.
-const SCANNERS: &[&str] = &[
-    "safelinks",
-    "barracuda",
-    "mimecast",
-    "proofpoint",
-    "urldefense",
-    "bingpreview",
-    "messagelabs",
-    "fireeye",
-    "cloudmark",
-    "trendmicro",
-    "sophos",
-    "zscaler",
-    "symantec",
-    "forcepoint",
-    "ironport",
-    "microsoft office protocol discovery",
-];
 
 /// Parts of user agents of machines that fetch pages and say so. Lower case.
 const BOTS: &[&str] = &[
@@ -92,7 +72,7 @@ pub(crate) fn of_message_request(is_head: bool, headers: &HeaderMap, user_agent:
         return Verdict::named(EngagementClass::PrivacyProxy, "bare_mozilla_agent");
     }
     let lower = user_agent.to_lowercase();
-    if SCANNERS.iter().any(|marker| lower.contains(marker)) {
+    if is_mail_scanner(&lower) {
         return Verdict::named(EngagementClass::Scanner, "scanner_agent");
     }
     if is_bot(&lower) {

@@ -5,6 +5,7 @@
 //! Promise:  one column table per shape (`columns`); Arrow, Avro, the docs and the lake are derived from it.
 //! Not here: HTTP, Kafka, Delta, tokio, and what the words *mean* (that is `analytics`).
 
+pub mod agents;
 pub mod clock;
 pub mod columns;
 pub mod docs;
@@ -15,6 +16,7 @@ pub mod tables;
 pub mod vocabulary;
 pub mod wire;
 
+pub use agents::is_mail_scanner;
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use columns::{Column, ColumnKind, Personal, Purpose};
 pub use event::{DeadLetter, Event, Exposure};

@@ -7,7 +7,7 @@
 
 use aho_corasick::AhoCorasick;
 use regex::RegexSet;
-use tributary_schemas::EngagementClass;
+use tributary_schemas::{EngagementClass, is_mail_scanner};
 
 /// Patterns of crawler-user-agents: text or regex, tag, pattern.
 pub(super) const LIST: &str = include_str!("../../data/crawlers.tsv");
@@ -30,27 +30,6 @@ pub struct Crawlers {
     regex_tags: Vec<&'static str>,
 }
 
-/// Parts of user agents of mail gateways that open mails and follow links to look for harm. Lower case. The door
-/// knows the same ones; here they are for rows that came another way, and for a re-run.
-const MAIL_SCANNERS: &[&str] = &[
-    "safelinks",
-    "barracuda",
-    "mimecast",
-    "proofpoint",
-    "urldefense",
-    "bingpreview",
-    "messagelabs",
-    "fireeye",
-    "cloudmark",
-    "trendmicro",
-    "sophos",
-    "zscaler",
-    "symantec",
-    "forcepoint",
-    "ironport",
-    "microsoft office protocol discovery",
-];
-
 impl Crawlers {
     pub(super) fn built_in() -> Self {
         let lines = || LIST.lines().filter_map(|line| line.split_once('\t')).map(|(kind, rest)| (kind, split(rest)));
@@ -67,7 +46,7 @@ impl Crawlers {
     /// Who names itself in `agent`.
     pub fn find(&self, agent: &str) -> Option<Machine> {
         let lower = agent.to_ascii_lowercase();
-        if MAIL_SCANNERS.iter().any(|marker| lower.contains(marker)) {
+        if is_mail_scanner(&lower) {
             let class = EngagementClass::Scanner;
             return Some(Machine { class, reason: "stream_scanner_agent", is_library: false });
         }

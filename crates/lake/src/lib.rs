@@ -69,6 +69,6 @@ pub use settings::LakeSettings;
 pub use snapshot::{DataFile, Snapshot};
 pub use statistics::{Bound, ColumnStatistics};
 pub use status::TableStatus;
-pub use vacuum::{VacuumOptions, Vacuumed};
+pub use vacuum::{STATE_FOLDER, VacuumOptions, Vacuumed};
 pub use verify::{Hole, TableVerified, Verified};
 pub use writer::{Advance, Committed, TableWriter};

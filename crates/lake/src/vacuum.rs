@@ -1,7 +1,8 @@
 //! Files that nobody refers to any more, deleted.
 //!
 //! In:       a table; how long versions must stay readable.
-//! Out:      fewer files: those removed longer ago than that, and those of writers that were killed before their commit.
+//! Out:      fewer files: those removed longer ago than that, those of writers that were killed before their commit, and with
+//!           `sessions` the objects of state (`STATE_FOLDER`) that are as old.
 //! Promise:  a file stays if a version of the last `horizon` refers to it, or if it is itself younger. All ages are taken by
 //!           the store's own clock, never by ours or a writer's. So no reader of such a version, and no upload that still
 //!           waits for its commit (`commit::WORK_MS_MAX`), loses a file.
@@ -29,6 +30,9 @@ const HOUR_MS: i64 = 3_600_000;
 /// Twice as long as anybody may be at work between a file and its commit.
 pub(crate) const HORIZON_HOURS_MIN: u64 = 24;
 const _: () = assert!(2 * WORK_MS_MAX <= 24 * HOUR_MS);
+
+/// Where the stream job keeps what it remembers, from the lake's root.
+pub const STATE_FOLDER: &str = "_state";
 
 /// Entries of the log read at the same time.
 const COMMITS_IN_FLIGHT: usize = 16;
@@ -94,8 +98,30 @@ impl Lake {
         let (files, bytes) = self.sweep_staged(table, oldest_ms, dry_run).await?;
         done.files += files;
         done.bytes += bytes;
+        if table == Table::Sessions {
+            let (files, bytes) = self.sweep_states(oldest_ms, dry_run).await?;
+            done.files += files;
+            done.bytes += bytes;
+        }
         done.log_entries = self.clean_log(table, dry_run).await?;
         Ok(done)
+    }
+
+    /// Objects of state that grew as old: whoever writes them deletes those before, but not those of a topic that was made
+    /// anew, nor of a worker that was killed between one and its commit. Should one still be named, the table has all it had.
+    async fn sweep_states(&self, oldest_ms: i64, dry_run: bool) -> Result<(u64, u64), LakeError> {
+        let failed = |source| LakeError::storage("sweeping objects of state", source);
+        let store = self.object_store();
+        let listed = store.list(Some(&Path::from(STATE_FOLDER)));
+        let is_old = |meta: &ObjectMeta| std::future::ready(meta.last_modified.timestamp_millis() < oldest_ms);
+        let old: Vec<ObjectMeta> = listed.try_filter(is_old).try_collect().await.map_err(failed)?;
+        let bytes = old.iter().map(|meta| meta.size).sum();
+        let gone: Vec<Path> = old.into_iter().map(|meta| meta.location).collect();
+        let files = gone.len() as u64;
+        if !dry_run {
+            self.delete_all(gone).await.map_err(failed)?;
+        }
+        Ok((files, bytes))
     }
 
     /// On a local disk, what a writer had not finished when it was killed: such files are in no listing.

@@ -13,6 +13,7 @@ use std::time::Duration;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt, WriteMultipart};
 use tributary_analytics::session::{SessionRule, Sessionizer};
+use tributary_lake::STATE_FOLDER;
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::dedup::RecentIds;
@@ -40,7 +41,7 @@ pub(crate) fn path(topic_id: &str, partition: u32, position: i64) -> Path {
 /// Where all states of a partition lie.
 pub(crate) fn folder(topic_id: &str, partition: u32) -> Path {
     // A topic id may hold what a path may not (Kafka's has a slash in it); `from_iter` escapes it.
-    Path::from_iter(["_state", topic_id, &partition.to_string()])
+    Path::from_iter([STATE_FOLDER, topic_id, &partition.to_string()])
 }
 
 /// The position in the name of a state object.

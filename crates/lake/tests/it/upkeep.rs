@@ -68,6 +68,24 @@ async fn vacuum_takes_what_no_version_of_the_last_days_needs_and_what_a_killed_w
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn vacuum_of_sessions_takes_state_that_grew_old_and_no_other() {
+    let folder = tempfile::tempdir().unwrap();
+    let lake = open(&folder).await;
+    let (gone, here) = (folder.path().join("_state/gone/0"), folder.path().join("_state/here/0"));
+    for partition in [&gone, &here] {
+        std::fs::create_dir_all(partition).unwrap();
+        std::fs::write(partition.join("00000000000000000007.state"), "what was remembered").unwrap();
+    }
+    age(&gone, 8);
+    let states = || [&gone, &here].map(|partition| std::fs::read_dir(partition).map_or(0, Iterator::count));
+    assert_eq!(lake.vacuum(Table::Events, &WEEK).await.unwrap().files, 0);
+    let dry = VacuumOptions { dry_run: true, ..WEEK };
+    assert_eq!((lake.vacuum(Table::Sessions, &dry).await.unwrap().files, states()), (1, [1, 1]));
+    let done = lake.vacuum(Table::Sessions, &WEEK).await.unwrap();
+    assert_eq!((done.files, done.bytes, states()), (1, 19, [0, 1]));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_horizon_that_could_hit_running_work_is_refused_unless_forced() {
     let folder = tempfile::tempdir().unwrap();
     let lake = open(&folder).await;

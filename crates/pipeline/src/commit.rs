@@ -434,13 +434,17 @@ fn drain_sessions(apps: &AppIds<'_>, events: &mut [Owned], state_from: StateFrom
     for Owned { fold, at } in events {
         let (partition, next) = (fold.partition, fold.position.cast_signed());
         let rule = fold.sessions.rule_text();
+        let was_advanced = std::mem::take(&mut fold.was_advanced);
         let changes = fold.sessions.drain();
-        if changes.is_empty() {
+        if changes.is_empty() && !was_advanced {
             // Nothing to say: the position may lag, a restart folds these rows again to no effect.
             continue;
         }
         let advances = &mut drained.advances;
-        drained.batches.push(session_rows::to_batch(&changes, &rule, partition, next));
+        let has_rows = !changes.is_empty();
+        if has_rows {
+            drained.batches.push(session_rows::to_batch(&changes, &rule, partition, next));
+        }
         advances.push(advance(apps.sessions(partition), &mut at.sessions, next));
         let low = fold.sessions.low_offset().map_or(next, |low| low.min(next));
         advances.push(advance(apps.low(partition), &mut at.low, low));
@@ -454,7 +458,8 @@ fn drain_sessions(apps: &AppIds<'_>, events: &mut [Owned], state_from: StateFrom
         let records_min = state_from.records_min.max(fold.ids.len() as u64 / 4);
         // While rows that are in the lake are taken up, the ids are those of a later position already.
         let is_whole = at.events == Some(next);
-        if is_whole && state_from.bytes_min <= state_bytes && records_min <= fold.records_since_state {
+        // Nor is state written before an advance is stored: of two workers, one may never get to store its own.
+        if has_rows && is_whole && state_from.bytes_min <= state_bytes && records_min <= fold.records_since_state {
             drained.states.push((partition, next));
         }
     }

@@ -64,6 +64,8 @@ pub(crate) struct EventsPartition {
     pub(crate) counts: Counts,
     /// Records folded since state was last written.
     pub(crate) records_since_state: u64,
+    /// A watermark was raised without an event: it must be stored before the next one is folded.
+    pub(crate) was_advanced: bool,
     /// Whether there may be late events that no repair has looked at.
     pub(crate) wants_repair: bool,
 }
@@ -84,6 +86,7 @@ impl EventsPartition {
             dead_letters: Pending::default(),
             counts: Counts::default(),
             records_since_state: 0,
+            was_advanced: false,
             wants_repair: true,
         }
     }

@@ -12,6 +12,7 @@
 
 mod look;
 mod partitions;
+mod silence;
 
 use std::collections::{BTreeMap, HashMap};
 use std::pin::pin;
@@ -26,6 +27,7 @@ use tributary_eventlog::{Change, Delivered, EventLog, Polled, TopicInfo};
 use tributary_lake::Lake;
 
 use self::look::as_it_is;
+use self::silence::Heard;
 use crate::aside::aside;
 use crate::commit::{CommitError, Owned, OwnedDead, Round, Writers, commit};
 use crate::error::{Advice, PipelineError};
@@ -176,6 +178,7 @@ struct Job<'p> {
     due: Option<Instant>,
     /// When the log is asked again whether it is still the one it was.
     look_due: Instant,
+    heard: Heard,
     desk: LiveDesk,
     kept: Kept,
     /// When late events are next put into their sessions.
@@ -224,6 +227,7 @@ impl<'p> Job<'p> {
             dead_source,
             due: None,
             look_due: begun + Duration::from_millis(settings.log_check_interval_ms),
+            heard: Heard::default(),
             desk: desk.clone(),
             kept: Kept::default(),
             repair_due: begun + FIRST_REPAIR_AFTER.min(Duration::from_millis(settings.repair_interval_ms)),

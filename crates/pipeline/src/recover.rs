@@ -60,6 +60,10 @@ pub(crate) async fn recover(
         if let Some((position, ids, sessions)) = state(store, topic, partition, &at, rule, dedup_window_us).await {
             positions.remove(&partition);
             let mut fold = EventsPartition::new(partition, &topic.topic, position, ids, sessions);
+            // What was raised since without an event; where rows are missing, `catch_up` does it after them.
+            if at.sessions == Some(position.cast_signed()) {
+                fold.advance(Some(&at.watermarks));
+            }
             fold.records_since_state = at.events.map_or(0, |end| end.cast_unsigned().saturating_sub(position));
             owned.push(Owned { fold, at });
         }

@@ -62,6 +62,9 @@ pub struct PipelineSettings {
     pub assignment: Assignment,
     /// Of workers that share partitions by a group: the same for all of one lake.
     pub group_id: String,
+    /// A source that says nothing for so long, and for longer than its sessions stay open, has them closed by the clock; 0
+    /// leaves them open until it speaks again.
+    pub source_idle_ms: u64,
     /// How often the log is asked whether it is still the one it was.
     pub log_check_interval_ms: u64,
     /// Whether to go on when a topic of events was given more partitions. The knob is `log.partitions_grown`, since the
@@ -123,6 +126,7 @@ impl Default for PipelineSettings {
             state_records_min: 250_000,
             assignment: Assignment::Static,
             group_id: "tributary-workers".to_owned(),
+            source_idle_ms: 10 * 60 * 1_000,
             log_check_interval_ms: 30_000,
             accept_grown_partitions: false,
             worker_ordinal: 0,
@@ -186,6 +190,7 @@ impl PipelineSettings {
             ("allowed_lateness_ms", self.allowed_lateness_ms),
             ("watermark_delay_ms", self.watermark_delay_ms),
             ("dedup_window_ms", self.dedup_window_ms),
+            ("source_idle_ms", self.source_idle_ms),
             ("repair_interval_ms", self.repair_interval_ms),
             ("repair_lookback_ms", self.repair_lookback_ms),
             ("scanner_links_ms_max", self.scanner_links_ms_max),

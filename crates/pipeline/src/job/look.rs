@@ -21,6 +21,7 @@ use crate::tail::check_tail;
 impl Job<'_> {
     pub(super) async fn look_at_log(&mut self, summary: &mut Summary) -> Result<(), CommitError> {
         self.compare(summary).await?;
+        self.close_silent_sources(summary).await?;
         // Counted from the answer: brokers that take longer over it than the interval must not keep us from reading.
         self.look_due = Instant::now() + Duration::from_millis(self.settings.log_check_interval_ms);
         Ok(())

@@ -89,10 +89,13 @@ impl Job<'_> {
             return Ok(());
         }
         // What the log still holds comes first: it may be theirs.
-        let ends = ends(self.parts.log.as_ref(), &self.topics.events, silent.iter().map(|(partition, _)| *partition)).await;
+        let ends =
+            ends(self.parts.log.as_ref(), &self.topics.events, silent.iter().map(|(partition, _)| *partition)).await;
         let at_end = |partition: u32, position: u64| ends.get(&partition).is_some_and(|end| *end <= position);
         silent.retain(|(partition, _)| {
-            self.events.iter().any(|Owned { fold, .. }| fold.partition == *partition && at_end(*partition, fold.position))
+            self.events
+                .iter()
+                .any(|Owned { fold, .. }| fold.partition == *partition && at_end(*partition, fold.position))
         });
         self.commit(summary).await?;
         let watermark_us = now_us.saturating_sub(rule.watermark_delay_us);

@@ -13,6 +13,7 @@ mod repair;
 mod replay;
 mod rival_store;
 mod rivals;
+mod silence;
 mod slow_log;
 mod state;
 mod world;

@@ -73,7 +73,8 @@ async fn sessions_of_a_silent_source_are_closed_and_found_closed_by_the_next_sta
         }
 
         // By the watermark of the events alone these are in time.
-        let after: Vec<Written> = (0..PEOPLE).map(|person| page(&format!("{person}-"), person, now_us - 1_000)).collect();
+        let after: Vec<Written> =
+            (0..PEOPLE).map(|person| page(&format!("{person}-"), person, now_us - 1_000)).collect();
         world::write(house.log.as_ref(), &house.events, &after).await;
         house.run_by(settings).await.unwrap();
         let expected = if source_idle_ms == 0 { 0 } else { usize::try_from(PEOPLE).unwrap() };

@@ -50,6 +50,8 @@ struct Faulty {
     on: AtomicBool,
     drawn: AtomicU64,
     seed: u64,
+    /// Of a hundred reads, so many fail.
+    reads_failing: AtomicU64,
     /// If set, this befalls every put of a commit and nothing befalls anything else.
     every_commit: Mutex<Option<Fault>>,
     /// If set, there is room for so many more files of rows, and nothing befalls anything else.
@@ -67,6 +69,7 @@ impl Faulty {
             on: AtomicBool::new(false),
             drawn: AtomicU64::new(0),
             seed,
+            reads_failing: AtomicU64::new(10),
             every_commit: Mutex::new(None),
             room_files: Mutex::new(None),
             fail_commits_of: Mutex::new(None),
@@ -187,7 +190,7 @@ impl ObjectStore for Faulty {
         let mixed = self.every_commit.lock().unwrap().is_none()
             && self.room_files.lock().unwrap().is_none()
             && self.fail_commits_of.lock().unwrap().is_none();
-        if mixed && self.on.load(Ordering::SeqCst) && self.draw() < 10 {
+        if mixed && self.on.load(Ordering::SeqCst) && self.draw() < self.reads_failing.load(Ordering::SeqCst) {
             return Err(injected());
         }
         self.inner.get_opts(location, options).await
@@ -302,12 +305,7 @@ pub(crate) async fn compact(lake: Lake, mut ended: tokio::sync::watch::Receiver<
 /// Three owners of one position, two compactors, and in every second round a retention that takes half of the rows.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn appends_compactors_and_retention_through_lost_answers_neither_lose_nor_double_a_row() {
-    // Asked for by the number of rounds only: on some runs the owners do not get on beside two compactors and a retention
-    // that never pause, for ten minutes and more, and why is not known yet. `race.rs` has the same on a healthy store.
-    let Some(rounds) = std::env::var("TRIBUTARY_TEST_ROUNDS").ok().and_then(|rounds| rounds.parse::<u64>().ok()) else {
-        eprintln!("skipped: set TRIBUTARY_TEST_ROUNDS to the number of rounds, such as 4");
-        return;
-    };
+    let rounds = std::env::var("TRIBUTARY_TEST_ROUNDS").ok().and_then(|rounds| rounds.parse::<u64>().ok()).unwrap_or(4);
     // Rows lie on the days 20,000 and 20,001; the first of them is too old by this.
     let days = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().as_secs() / 86_400 - 20_001;
     let mut compacted = Compacted::default();
@@ -315,6 +313,10 @@ async fn appends_compactors_and_retention_through_lost_answers_neither_lose_nor_
     for seed in 101..=100 + rounds {
         let folder = tempfile::tempdir().unwrap();
         let store = Faulty::new(seed);
+        // What a read meets after the store's own client has tried ten times. The first removal of rows redefines the table,
+        // which has everybody read its whole log: were one read in ten to fail, of sixty hardly ever would all go through,
+        // and the log grows meanwhile.
+        store.reads_failing.store(1, Ordering::SeqCst);
         let mut lakes = Vec::new();
         for _ in 0..6 {
             lakes.push(open(&folder, &store).await);

@@ -260,6 +260,11 @@ impl Sessionizer {
         self.waiting.touched.is_empty()
     }
 
+    /// A sealed session is forgotten once the watermark is at most so far beyond the moment that sealed it.
+    pub fn eviction_step_us(&self) -> i64 {
+        self.bucket_us
+    }
+
     /// What it holds on the heap, allocator's share included.
     pub fn state_bytes(&self) -> usize {
         let sources: usize = self.sources.iter().map(|source| source.filing.heap_bytes()).sum();

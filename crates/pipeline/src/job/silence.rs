@@ -19,6 +19,9 @@ use tributary_schemas::{Clock, SystemClock};
 use super::{Job, Summary, ends, rule_of};
 use crate::commit::{CommitError, Owned};
 
+/// Nearer than this to the time is the present, however short the allowed lateness.
+const PRESENT_US_MIN: i64 = 10 * 60 * 1_000_000;
+
 /// By partition and source, the newest watermark and since when it stands there.
 #[derive(Debug, Default)]
 pub(super) struct Heard(HashMap<(u32, String), Said>);
@@ -39,6 +42,7 @@ impl Heard {
     fn look<'w>(
         &mut self,
         watermarks: impl Iterator<Item = (u32, &'w str, i64)>,
+        eviction_step_us: i64,
         (now, now_us): (Instant, i64),
         rule: &SessionRule,
         idle: Duration,
@@ -51,12 +55,13 @@ impl Heard {
                 Some(said) if said.watermark_us == watermark_us => said,
                 _ => {
                     let behind_us = now_us.saturating_sub(watermark_us);
-                    let is_present = behind_us <= rule.lateness_us.saturating_add(rule.watermark_delay_us);
+                    let usual_us = rule.lateness_us.saturating_add(rule.watermark_delay_us);
+                    let is_present = behind_us <= usual_us.max(PRESENT_US_MIN);
                     Said { watermark_us, since: now, is_present, is_closed: false }
                 }
             };
             // No event was newer than this, so no session ends later.
-            let newest_us = watermark_us.saturating_add(rule.watermark_delay_us);
+            let newest_us = watermark_us.saturating_add(rule.watermark_delay_us).saturating_add(eviction_step_us);
             let is_over = rule.is_sealed(newest_us, now_us.saturating_sub(rule.watermark_delay_us));
             if said.is_present && !said.is_closed && is_over && idle <= now.duration_since(said.since) {
                 silent.push(key.clone());
@@ -84,7 +89,8 @@ impl Job<'_> {
             let partition = owned.fold.partition;
             owned.fold.sessions.watermarks().map(move |(source, watermark_us)| (partition, source, watermark_us))
         });
-        let mut silent = self.heard.look(watermarks, (Instant::now(), now_us), &rule, idle);
+        let step_us = self.events.iter().map(|owned| owned.fold.sessions.eviction_step_us()).max().unwrap_or(0);
+        let mut silent = self.heard.look(watermarks, step_us, (Instant::now(), now_us), &rule, idle);
         if silent.is_empty() {
             return Ok(());
         }
@@ -130,7 +136,7 @@ mod tests {
             // A session is over after 41 minutes.
             let rule = SessionRule { lateness_us: HOUR_US / 6, ..SessionRule::ga4() };
             let watermarks = watermarks.iter().map(|(source, watermark_us)| (0, *source, *watermark_us));
-            let silent = self.heard.look(watermarks, now, &rule, IDLE);
+            let silent = self.heard.look(watermarks, 0, now, &rule, IDLE);
             silent.into_iter().map(|(_, source)| source).collect()
         }
     }

@@ -16,7 +16,7 @@ use crate::settings::LakeSettings;
 /// Rows between two entries of the page index: fine enough to skip within a row group.
 const PAGE_ROWS_MAX: usize = 20_000;
 /// Half of what a whole file weighs, so that one is read by two.
-const ROW_GROUP_BYTES_MAX: usize = 128 << 20;
+pub(crate) const ROW_GROUP_BYTES_MAX: usize = 128 << 20;
 
 /// * `sorted_by`: columns the rows are sorted by, ascending; none of them is ever null.
 pub(crate) fn properties(

@@ -14,6 +14,7 @@ mod look;
 mod partitions;
 mod silence;
 
+use rayon::prelude::*;
 use std::collections::{BTreeMap, HashMap};
 use std::pin::pin;
 use std::sync::Arc;
@@ -348,10 +349,15 @@ impl<'p> Job<'p> {
     async fn fold_events(&mut self, polled: Polled) {
         let (runs, positions) = in_runs(polled);
         aside(&mut self.events, move |events| {
-            for run in &runs {
-                let owned = events.iter_mut().find(|owned| owned.fold.partition == run[0].partition);
-                owned.expect("the reader was given our partitions").fold.fold(run);
-            }
+            let is_ours = |run: &Vec<Delivered>| events.iter().any(|owned| owned.fold.partition == run[0].partition);
+            assert!(runs.iter().all(is_ours), "the reader was given our partitions");
+            // No partition knows of another.
+            events.par_iter_mut().with_max_len(1).for_each(|owned| {
+                let partition = owned.fold.partition;
+                for run in runs.iter().filter(|run| run[0].partition == partition) {
+                    owned.fold.fold(run);
+                }
+            });
             for (partition, position) in positions {
                 if let Some(owned) = events.iter_mut().find(|owned| owned.fold.partition == partition) {
                     // Kafka's offsets have holes: the position, not the last record, says where to go on.

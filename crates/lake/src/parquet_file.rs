@@ -10,11 +10,24 @@ use parquet::basic::{Compression, ZstdLevel};
 use parquet::errors::ParquetError;
 use parquet::file::metadata::SortingColumn;
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
+use parquet::schema::types::ColumnPath;
 
 use crate::settings::LakeSettings;
 
 /// Rows between two entries of the page index: fine enough to skip within a row group.
 const PAGE_ROWS_MAX: usize = 20_000;
+/// Columns whose values hardly ever come twice: a dictionary of them costs a look-up a value and saves nothing.
+const UNIQUE: [&str; 9] = [
+    "event_id",
+    "client_event_id",
+    "content_hash",
+    "log_offset",
+    "event_time_us",
+    "client_time_us",
+    "sent_time_us",
+    "ingest_time_us",
+    "session_id",
+];
 /// Half of what a whole file weighs, so that one is read by two.
 pub(crate) const ROW_GROUP_BYTES_MAX: usize = 128 << 20;
 
@@ -24,13 +37,16 @@ pub(crate) fn properties(
     settings: &LakeSettings,
     sorted_by: &[&str],
 ) -> Result<WriterProperties, ParquetError> {
-    let properties = WriterProperties::builder()
+    let mut properties = WriterProperties::builder()
         .set_compression(Compression::ZSTD(ZstdLevel::try_new(settings.zstd_level)?))
         .set_max_row_group_row_count(Some(settings.row_group_rows_max.max(1)))
         .set_max_row_group_bytes(Some(ROW_GROUP_BYTES_MAX))
         .set_data_page_row_count_limit(PAGE_ROWS_MAX)
         .set_statistics_enabled(EnabledStatistics::Page)
         .set_created_by(concat!("tributary ", env!("CARGO_PKG_VERSION")).to_owned());
+    for name in UNIQUE.iter().filter(|name| schema.index_of(name).is_ok()) {
+        properties = properties.set_column_dictionary_enabled(ColumnPath::from(*name), false);
+    }
     if sorted_by.is_empty() {
         return Ok(properties.build());
     }

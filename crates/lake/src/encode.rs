@@ -147,7 +147,7 @@ const PARALLEL_ROWS_MIN: usize = 4_096;
 
 fn to_parquet(parts: &[RecordBatch], settings: &LakeSettings) -> Result<Bytes, ParquetError> {
     let schema = parts.first().map(|part| part.schema()).unwrap_or_else(|| Arc::new(Schema::empty()));
-    let properties = parquet_file::properties(&schema, settings, &[])?;
+    let properties = parquet_file::properties(&schema, settings, settings.zstd_level_fresh, &[])?;
     let mut writer = ArrowWriter::try_new(Vec::new(), schema.clone(), Some(properties))?;
     let rows: usize = parts.iter().map(RecordBatch::num_rows).sum();
     let bytes: usize = parts.iter().map(RecordBatch::get_array_memory_size).sum();

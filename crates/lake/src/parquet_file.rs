@@ -35,10 +35,11 @@ pub(crate) const ROW_GROUP_BYTES_MAX: usize = 128 << 20;
 pub(crate) fn properties(
     schema: &SchemaRef,
     settings: &LakeSettings,
+    zstd_level: i32,
     sorted_by: &[&str],
 ) -> Result<WriterProperties, ParquetError> {
     let mut properties = WriterProperties::builder()
-        .set_compression(Compression::ZSTD(ZstdLevel::try_new(settings.zstd_level)?))
+        .set_compression(Compression::ZSTD(ZstdLevel::try_new(zstd_level)?))
         .set_max_row_group_row_count(Some(settings.row_group_rows_max.max(1)))
         .set_max_row_group_bytes(Some(ROW_GROUP_BYTES_MAX))
         .set_data_page_row_count_limit(PAGE_ROWS_MAX)

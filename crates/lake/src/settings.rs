@@ -16,6 +16,8 @@ pub struct LakeSettings {
     pub row_group_rows_max: usize,
     /// 1 to 22. At 3 random-id data took 34 bytes a row where snappy took 55; higher costs time, gains little.
     pub zstd_level: i32,
+    /// The same for files that an append writes: they last until they are compacted.
+    pub zstd_level_fresh: i32,
     /// A checkpoint sums up the log every so many commits: opening a table then reads at most this many.
     pub checkpoint_interval_commits: u64,
     /// Files of one append uploaded at the same time.
@@ -57,6 +59,7 @@ impl Default for LakeSettings {
             object_store: StoreOptions::default(),
             row_group_rows_max: 1_000_000,
             zstd_level: 3,
+            zstd_level_fresh: 1,
             checkpoint_interval_commits: 100,
             uploads_max: 4,
             race_tries_max: 100,
@@ -82,8 +85,11 @@ impl LakeSettings {
     /// Every fault, each naming its knob.
     pub fn check(&self) -> Vec<String> {
         let mut faults = check_location(self);
-        if !(1..=22).contains(&self.zstd_level) {
-            faults.push(format!("lake.zstd_level is {}; give 1 to 22, best 3", self.zstd_level));
+        for (name, given, best) in [("zstd_level", self.zstd_level, 3), ("zstd_level_fresh", self.zstd_level_fresh, 1)]
+        {
+            if !(1..=22).contains(&given) {
+                faults.push(format!("lake.{name} is {given}; give 1 to 22, best {best}"));
+            }
         }
         if !(1_048_576..=1_073_741_824).contains(&self.compact_memory_bytes) {
             let given = self.compact_memory_bytes;

@@ -108,7 +108,8 @@ impl Encoder {
     }
 
     fn begin(&self) -> Result<Open, ParquetError> {
-        let properties = parquet_file::properties(&self.schema, &self.settings, self.table.sort_columns())?;
+        let (settings, sorted_by) = (&self.settings, self.table.sort_columns());
+        let properties = parquet_file::properties(&self.schema, settings, settings.zstd_level, sorted_by)?;
         let writer = ArrowWriter::try_new(Vec::new(), self.schema.clone(), Some(properties))?;
         let leading = &self.table.sort_columns()[..1];
         let gatherer = Gatherer::new(self.table.statistics_columns()).with_whole_bounds(leading);

@@ -110,10 +110,8 @@ impl Input {
 
 /// When the line says it was received, in microseconds.
 pub(super) fn received_us(line: &[u8]) -> Option<i64> {
-    const NAME: &[u8] = br#""receivedAt":""#;
-    let begin = line.windows(NAME.len()).position(|window| window == NAME)? + NAME.len();
-    let length = line[begin..].iter().position(|byte| *byte == b'"')?;
-    let text = std::str::from_utf8(&line[begin..begin + length]).ok()?;
+    let (_, rest) = std::str::from_utf8(line).ok()?.split_once(r#""receivedAt":""#)?;
+    let (text, _) = rest.split_once('"')?;
     text.parse::<jiff::Timestamp>().ok().map(jiff::Timestamp::as_microsecond)
 }
 

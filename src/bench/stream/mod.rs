@@ -130,8 +130,8 @@ pub(crate) async fn command(args: StreamArgs) -> anyhow::Result<()> {
         );
         let mut measured = Vec::new();
         for run in 1..=args.runs {
-            let folder = BenchFolder::make(&args.data)?;
-            let size = one_run(&args, input, folder.path()).await?;
+            let mut folder = BenchFolder::make(&args.data)?;
+            let size = one_run(&args, input, &mut folder).await?;
             tell_run(run, &size);
             if index == last && run == args.runs {
                 report.ceilings = measure_ceilings(input, folder.path(), args.partitions).await?;
@@ -170,8 +170,8 @@ pub(crate) async fn command(args: StreamArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn one_run(args: &StreamArgs, input: &Input, folder: &Path) -> anyhow::Result<SizeReport> {
-    let filled = fill::fill(input.lines()?, folder, args.partitions).await?;
+async fn one_run(args: &StreamArgs, input: &Input, folder: &mut BenchFolder) -> anyhow::Result<SizeReport> {
+    let filled = fill::fill(input.lines()?, folder.path(), args.partitions).await?;
     ensure!(
         filled.events == input.events,
         "{} of {} events were there to be taken; give fewer with --events",
@@ -180,18 +180,21 @@ async fn one_run(args: &StreamArgs, input: &Input, folder: &Path) -> anyhow::Res
     );
     let sample_ms = if args.soak { SOAK_SAMPLE_MS } else { SAMPLE_MS };
     let (begun, cpu_before) = (std::time::Instant::now(), usage::children_cpu().unwrap_or_default());
-    let (job, _) = job::in_own_process(&JobArgs::new(folder, args.partitions, sample_ms)).await?;
+    let (job, _) = job::in_own_process(&JobArgs::new(folder.path(), args.partitions, sample_ms)).await?;
     let job_process_wall_s = begun.elapsed().as_secs_f64();
     let job_process_cpu_s = usage::children_cpu().unwrap_or_default().saturating_sub(cpu_before).as_secs_f64();
 
     let lines = input.lines()?;
     let truth =
         tokio::task::spawn_blocking(move || truth::count(lines)).await.context("the slow count broke off")??;
-    let lake = job::open_lake(folder).await?;
+    let lake = job::open_lake(folder.path()).await?;
     let tables = job::table_files(&lake).await?;
     // A whole history of sessions is looked through once; the limits of a shop's questions are not meant for that.
     let settings = QuerySettings { memory_bytes_max: 6 << 30, time_ms_max: 1_800_000, ..QuerySettings::default() };
-    check(&Engine::new(settings, lake)?, truth).await?;
+    if let Err(error) = check(&Engine::new(settings, lake)?, truth).await {
+        folder.keep();
+        return Err(error.context(format!("log and lake stay in {}", folder.path().display())));
+    }
     Ok(SizeReport {
         events: filled.events,
         input: input.named(),

@@ -71,6 +71,19 @@ async fn run_and_repair(house: &House, settings: PipelineSettings, ends: &[(u32,
     tokio::time::timeout(Duration::from_secs(60), job).await.expect("the job ends").unwrap().unwrap();
 }
 
+/// Adds events that seal all there is, and lets the repair get through.
+pub(crate) async fn seal_and_repair(house: &House, all: &mut Vec<Written>) {
+    let seals = sealing(all);
+    all.extend(seals.iter().cloned());
+    world::write(house.log.as_ref(), &house.events, &seals).await;
+    house.run_to_the_end(1_000).await;
+    let sealed = ends(house).await;
+    let seals = sealing(all);
+    all.extend(seals.iter().cloned());
+    world::write(house.log.as_ref(), &house.events, &seals).await;
+    run_and_repair(house, settings(1_000), &sealed).await;
+}
+
 #[tokio::test]
 async fn late_events_are_put_into_their_sessions() {
     for seed in 300..306 {
@@ -140,15 +153,7 @@ async fn what_the_stream_may_still_tell_again_waits() {
         stop.cancel();
         tokio::time::timeout(Duration::from_secs(60), job).await.expect("the job ends").unwrap().unwrap();
     }
-    let seals = sealing(&all);
-    all.extend(seals.iter().cloned());
-    world::write(house.log.as_ref(), &house.events, &seals).await;
-    house.run_to_the_end(1_000).await;
-    let sealed = ends(&house).await;
-    let seals = sealing(&all);
-    all.extend(seals.iter().cloned());
-    world::write(house.log.as_ref(), &house.events, &seals).await;
-    run_and_repair(&house, settings(1_000), &sealed).await;
+    seal_and_repair(&house, &mut all).await;
     let (found, _) = house.contents().await;
     assert_eq!(found.sessions, expect_with(&all, PARTITIONS, true).sessions);
 }

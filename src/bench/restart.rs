@@ -138,7 +138,7 @@ async fn append(log: &dyn EventLog, topic: &str, batch: Vec<(u32, Record)>) -> a
 }
 
 fn visit(number: usize, sessions: usize, total: usize) -> Event {
-    let time_us = BEGIN_US + SPAN_US * number as i64 / total as i64;
+    let time_us = BEGIN_US + SPAN_US * number.cast_signed() as i64 / total.cast_signed() as i64;
     let visitor = number % sessions;
     let mut event = Event::new("bench", "segment", &format!("e-{number:012}"), "page", time_us);
     event.event_kind = EventKind::Page;

@@ -149,7 +149,7 @@ impl Line {
             metrics,
             clock: Arc::new(SystemClock),
         };
-        let roles = settings.serve.roles.iter().map(|role| spelling(role)).collect();
+        let roles = settings.serve.roles.iter().map(spelling).collect();
         // Its books begin where the lake stands, so before anybody moves it.
         let observer = Observer::begin(settings, roles, observed).await?;
         router = router.route(

@@ -81,7 +81,7 @@ fn split(table: Table, batch: RecordBatch) -> Result<Vec<(PartitionValues, Recor
     // Rows of one day mostly follow each other: a run of equal values is named once, not row by row.
     let runs = partition(&columns.iter().copied().cloned().collect::<Vec<_>>())
         .map_err(|error| fault(format!("the partition columns: {error}")));
-    let runs = if columns.is_empty() { vec![0..batch.num_rows()] } else { runs?.ranges() };
+    let runs = if columns.is_empty() { std::iter::once(0..batch.num_rows()).collect() } else { runs?.ranges() };
     let mut rows_by_values: BTreeMap<PartitionValues, Vec<u32>> = BTreeMap::new();
     for run in runs {
         let mut values = PartitionValues::new();

@@ -213,6 +213,7 @@ struct Places {
 
 impl Places {
     const WORDS: usize = 1_024;
+    #[expect(clippy::cast_possible_wrap, reason = "a few hundred words")]
     const BITS: i64 = 64 * Self::WORDS as i64;
 
     fn take(&mut self, table: Table, events_topic: &str, batch: &RecordBatch) {

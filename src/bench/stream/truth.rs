@@ -33,7 +33,7 @@ pub(super) fn count(lines: Lines) -> anyhow::Result<Truth> {
     // Copies have the same person and time, so they lie together.
     events.sort_unstable();
     events.dedup();
-    let mut truth = Truth { events: events.len() as i64, ..Truth::default() };
+    let mut truth = Truth { events: events.len().cast_signed() as i64, ..Truth::default() };
     let mut open: Option<(u64, i64, i64)> = None;
     for (person, time_us, _) in events {
         open = match open {

@@ -58,7 +58,7 @@ pub(super) fn disk_space(settings: &Settings, findings: &mut Findings) {
             ..SPACE_FAULT_BYTES => {
                 findings.fault("disk space", format!("{told}: free some now, or events will be refused"))
             }
-            ..SPACE_WARNING_BYTES => {
+            SPACE_FAULT_BYTES..SPACE_WARNING_BYTES => {
                 findings.warning("disk space", format!("{told}: free some, or shorten log.retention_hours_max"));
             }
             _ => findings.ok("disk space", told),

@@ -23,8 +23,11 @@ pub(crate) struct EmbeddedReader {
     topic: Arc<Topic>,
     cursor: Cursor,
     /// A walk that was begun and not yet given out.
-    walking: Option<JoinHandle<Result<(Vec<Delivered>, Cursor), LogError>>>,
+    walking: Option<JoinHandle<Walked>>,
 }
+
+/// Records, and where to go on after them.
+type Walked = Result<(Vec<Delivered>, Cursor), LogError>;
 
 #[derive(Clone)]
 struct Cursor {
@@ -108,7 +111,7 @@ impl LogReader for EmbeddedReader {
     }
 }
 
-fn walk(topic: &Topic, mut cursor: Cursor, bytes_max: usize) -> Result<(Vec<Delivered>, Cursor), LogError> {
+fn walk(topic: &Topic, mut cursor: Cursor, bytes_max: usize) -> Walked {
     let mut records = Vec::new();
     let mut bytes = 0;
     loop {

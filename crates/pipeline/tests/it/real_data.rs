@@ -92,7 +92,7 @@ fn slow_count(lines: &Lines, gap_s: i64) -> Vec<Session> {
         let mut first = 0;
         for index in 1..=times.len() {
             if index == times.len() || times[index] - times[index - 1] > gap_s {
-                sessions.push((key.to_owned(), times[first], times[index - 1], (index - first) as i64));
+                sessions.push((key.to_owned(), times[first], times[index - 1], i64::try_from(index - first).unwrap()));
                 first = index;
             }
         }

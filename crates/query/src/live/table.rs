@@ -71,7 +71,7 @@ impl TableProvider for LiveTable {
         if tail.is_empty() {
             return Ok(committed);
         }
-        let tail = MemorySourceConfig::try_new_exec(&[tail.clone()], self.schema(), projection.cloned())?;
+        let tail = MemorySourceConfig::try_new_exec(std::slice::from_ref(tail), self.schema(), projection.cloned())?;
         let tail: Arc<dyn ExecutionPlan> = tail;
         UnionExec::try_new(vec![committed, tail])
     }

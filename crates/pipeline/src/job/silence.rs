@@ -103,6 +103,9 @@ impl Job<'_> {
                 .iter()
                 .any(|Owned { fold, .. }| fold.partition == *partition && at_end(*partition, fold.position))
         });
+        if silent.is_empty() {
+            return Ok(());
+        }
         self.commit(summary).await?;
         let watermark_us = now_us.saturating_sub(rule.watermark_delay_us);
         for (partition, source) in silent {

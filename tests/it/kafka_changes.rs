@@ -280,16 +280,30 @@ async fn a_running_job_that_retention_overtakes_stops() {
     let topic = house.events.topic.clone();
     // Records so large that the reader, who may fetch little ahead, is far behind when the first are gone.
     let record = || Record { key: None, value: Bytes::from(vec![7; 200_000]), time_ms: 1 };
-    for _ in 0..20 {
-        let all = (0..10).map(|_| (0, record())).collect();
-        assert!(house.log.append(&topic, all).await.iter().all(Result::is_ok));
-    }
+    let write = async || {
+        for _ in 0..20 {
+            let all = (0..10).map(|_| (0, record())).collect();
+            assert!(house.log.append(&topic, all).await.iter().all(Result::is_ok));
+        }
+    };
+    write().await;
     let settings = PipelineSettings { poll_bytes_max: 1, commit_rows_max: 1, ..house.pipeline() };
     let mut working = house.work(settings).await;
     working.until(|now| now.commits > 0).await;
-    let next = house.log.bounds(&topic, 0).await.unwrap().next;
-    house.log.trim(&topic, 0, next).await.unwrap();
-    let error = working.ended().await.unwrap_err();
+    let ended = loop {
+        let next = house.log.bounds(&topic, 0).await.unwrap().next;
+        house.log.trim(&topic, 0, next).await.unwrap();
+        let Working { job, progress, .. } = &mut working;
+        let has_all = |now: &Progress| now.events.iter().any(|(partition, at)| *partition == 0 && next <= *at);
+        tokio::select! {
+            biased;
+            ended = tokio::time::timeout(PATIENCE, &mut *job) => break ended.expect("the job ends").unwrap(),
+            // It was quicker than the trimming and has lost nothing: once more.
+            Ok(_) = progress.wait_for(has_all) => {}
+        }
+        write().await;
+    };
+    let error = ended.unwrap_err();
     assert!(matches!(error, PipelineError::LogLost { partition: 0, .. }), "{error}");
 }
 

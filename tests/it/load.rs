@@ -24,6 +24,8 @@ const REMEMBERED_MAX: usize = 200;
 /// Between two events of the world, in its own time.
 const STEP_US: i64 = 4_000_000;
 const MINUTE_US: i64 = 60_000_000;
+/// People of `Load::seal`: so many that each partition has some.
+const SEALERS: usize = 100;
 
 /// The made-up world and what became of it.
 pub(crate) struct Load {
@@ -86,6 +88,15 @@ impl Load {
             tasks.spawn(send(Arc::clone(&self.shared), client.clone(), format!("{url}/v1/batch"), stop.clone()));
         }
         Running { tasks, stop }
+    }
+
+    /// Half a day later in each partition: whatever was open is over.
+    pub(crate) async fn seal(&self, url: &str) {
+        let batch = lock(&self.shared).sealing_batch();
+        let client = reqwest::Client::builder().timeout(Duration::from_secs(30)).no_proxy().build().unwrap();
+        let request = client.post(format!("{url}/v1/batch")).basic_auth(TRUSTED_KEY, Some("")).body(batch.body.clone());
+        assert!(request.send().await.unwrap().status().is_success());
+        lock(&self.shared).acknowledge(batch);
     }
 
     pub(crate) fn acknowledged_count(&self) -> usize {
@@ -160,6 +171,21 @@ impl World {
             self.ledger.sent.insert(id.clone(), time_us);
             ids.push(id);
             events.push(event);
+        }
+        Batch { ids, body: json!({"batch": events}).to_string() }
+    }
+
+    fn sealing_batch(&mut self) -> Batch {
+        let time_us = self.begun_us + i64::try_from(self.minted).unwrap() * STEP_US + 12 * 60 * MINUTE_US;
+        let timestamp = jiff::Timestamp::from_microsecond(time_us).unwrap().to_string();
+        let (mut ids, mut events) = (Vec::new(), Vec::new());
+        for index in 0..SEALERS {
+            let id = format!("sealing-{index:03}");
+            self.ledger.sent.insert(id.clone(), time_us);
+            events.push(json!({
+                "messageId": id, "timestamp": timestamp, "type": "page", "anonymousId": format!("sealer-{index}"),
+            }));
+            ids.push(id);
         }
         Batch { ids, body: json!({"batch": events}).to_string() }
     }

@@ -4,15 +4,16 @@
 //! In:      a door that stays; a loader; two worker processes, and moments chosen by a seed.
 //! Out:     the books of `audit` after every round, and one line that says what the run came to.
 //! Promise: each round ends with every acknowledged event in the tables once, offsets without a hole, and the sessions of
-//!          the batch definition, whichever process believed itself the owner of whatever.
+//!          the batch definition, whichever process believed itself the owner of whatever; after the last round with the
+//!          late events in them.
 
 use std::time::{Duration, Instant};
 
-use crate::audit::{self, Found};
+use crate::audit::{self, Found, Late};
 use crate::chance::Chance;
 use crate::load::{Load, Running};
 use crate::outside;
-use crate::server::Home;
+use crate::server::{Home, Server};
 
 const ROUNDS: usize = 20;
 const ROUNDS_EXTENDED: usize = 100;
@@ -23,6 +24,10 @@ const SESSION_TIMEOUT: Duration = Duration::from_millis(1_500);
 const PATIENCE: Duration = Duration::from_secs(120);
 /// What a worker says once it has its partitions by their numbers.
 const STANDS: &str = "stands where the tables stand";
+/// What it says of a partition whose state it did not have to put together from the tables.
+const STATE_READ: &str = "the state was read from its object";
+/// What it says after a repair.
+const REPAIRED: &str = "late events were put into their sessions";
 /// 2026-01-05, a Monday: past, so that no time of the world is ahead of the door's clock.
 const BEGUN_US: i64 = 1_767_571_200_000_000;
 
@@ -44,7 +49,6 @@ async fn workers_that_share_by_a_group_survive_kills_and_become_zombies_without_
     let Field { door, homes, load, .. } = &field;
     let server = door.start().await;
     let mut workers = homes.each_ref().map(Home::spawn_beside);
-    let mut found = None;
     for _ in 0..field.rounds {
         let mut running = load.start(&server.url(""));
         acknowledged(load, &mut running, &mut chance).await;
@@ -83,9 +87,10 @@ async fn workers_that_share_by_a_group_survive_kills_and_become_zombies_without_
         }
         acknowledged(load, &mut running, &mut chance).await;
         running.stopped().await;
-        found = Some(audit::until_all_is_well(&server, &load.ledger(), PATIENCE).await);
+        audit::until_all_is_well(&server, &load.ledger(), Late::Repairing, PATIENCE).await;
     }
-    field.came_to("workers in a group", &tally, found.unwrap());
+    let found = field.repaired(&server).await;
+    field.came_to("workers in a group", &tally, found);
     assert!(0 < field.told("partitions gained") && 0 < field.told("partitions lost") + field.fenced());
 }
 
@@ -100,7 +105,6 @@ async fn a_worker_that_was_replaced_while_it_was_frozen_can_do_no_harm() {
     let server = door.start().await;
     let mut active = 0;
     let mut worker = homes[active].spawn_beside();
-    let mut found = None;
     for _ in 0..field.rounds {
         let mut running = load.start(&server.url(""));
         acknowledged(load, &mut running, &mut chance).await;
@@ -131,9 +135,10 @@ async fn a_worker_that_was_replaced_while_it_was_frozen_can_do_no_harm() {
             worker = homes[active].spawn_beside();
             tally.starts += 1;
         }
-        found = Some(audit::until_all_is_well(&server, &load.ledger(), PATIENCE).await);
+        audit::until_all_is_well(&server, &load.ledger(), Late::Repairing, PATIENCE).await;
     }
-    field.came_to("workers replaced while frozen", &tally, found.unwrap());
+    let found = field.repaired(&server).await;
+    field.came_to("workers replaced while frozen", &tally, found);
     assert!(0 < field.fenced(), "no zombie was fenced: the test no longer tests");
 }
 
@@ -153,7 +158,11 @@ impl Field {
         let door = Home::kafka(bootstrap, name)
             .with("log.kafka_properties.session.timeout.ms", &session_ms)
             .with("log.kafka_properties.heartbeat.interval.ms", "300")
-            .with("pipeline.commit_interval_ms", "30");
+            .with("pipeline.commit_interval_ms", "30")
+            // State is stored and read back, and late events are put into their sessions, amid all of it.
+            .with("pipeline.state_bytes_min", "0")
+            .with("pipeline.state_records_min", "200")
+            .with("pipeline.repair_interval_ms", "400");
         let worker = || {
             let home = Home::with_data_of(&door).with("serve.roles", "pipeline");
             knobs.iter().fold(home, |home, (key, value)| home.with(key, value))
@@ -162,6 +171,17 @@ impl Field {
         let rounds = if outside::is_extended() { ROUNDS_EXTENDED } else { ROUNDS };
         let load = Load::new(chance.split(), BEGUN_US);
         Self { rounds, door: door.with("serve.roles", "ingest,query"), homes, load, begun: Instant::now() }
+    }
+
+    /// Late events too are in their sessions in the end, and starts have read stored state.
+    async fn repaired(&self, server: &Server<'_>) -> Found {
+        self.load.seal(&server.url("")).await;
+        let found = audit::until_all_is_well(server, &self.load.ledger(), Late::Repaired, PATIENCE).await;
+        assert!(0 < found.late, "no event came late: the test no longer tests");
+        for words in [STATE_READ, REPAIRED] {
+            assert!(0 < self.told(words), "no worker said that {words}: the test no longer tests");
+        }
+        found
     }
 
     /// How often the workers have said so.
@@ -178,11 +198,14 @@ impl Field {
         let Found { events, late, sessions } = found;
         outside::came_to(&format!(
             "{what}: {} rounds in {} s: {kills} kill -9, {freezes} SIGSTOP/SIGCONT, {farewells} polite stops, {starts} \
-             started again; {} times fenced, partitions gained {} times, handed over {}, lost {}; after each round \
-             the books balanced, at last {} sent, {events} events ({late} late) in {sessions} sessions",
+             started again; {} times fenced, state objects read {} times, late events repaired {} times, partitions \
+             gained {} times, handed over {}, lost {}; after each round the books balanced, at last {} sent, {events} \
+             events ({late} late) in {sessions} sessions",
             self.rounds,
             self.begun.elapsed().as_secs(),
             self.fenced(),
+            self.told(STATE_READ),
+            self.told(REPAIRED),
             self.told("partitions gained"),
             self.told("partitions handed over"),
             self.told("partitions lost"),

@@ -103,6 +103,7 @@ async fn state(
     let reading = tokio::task::spawn_blocking(move || state_file::read(&bytes, &rule, dedup_window_us));
     let read = reading.await.expect("reading does not panic and is never cancelled");
     let (ids, sessions) = read.inspect_err(|error| failed(error)).ok()?;
+    tracing::info!(partition, position, event_ids = ids.len(), "the state was read from its object");
     Some((position.cast_unsigned(), ids, sessions))
 }
 

@@ -134,7 +134,7 @@ async fn before_a_column(home: &Home) {
 async fn upkeep(home: &Home) {
     let settings = LakeSettings { url: home.lake_dir().to_str().unwrap().to_owned(), ..LakeSettings::default() };
     let lake = Lake::open(settings).await.unwrap();
-    let dropped = lake.drop_old(Table::Events, 3_000, &BTreeSet::new()).await.unwrap();
+    let dropped = lake.drop_old(Table::Events, 3_000, &BTreeSet::new(), None).await.unwrap();
     assert_eq!((dropped.days, dropped.rows), (1, 1));
     let everything = CompactOptions { everything: true, ..CompactOptions::default() };
     for table in Table::ALL {

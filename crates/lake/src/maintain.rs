@@ -17,15 +17,18 @@ use crate::compact::{CompactOptions, Compacted};
 use crate::error::LakeError;
 use crate::lake::Lake;
 use crate::retention::Dropped;
+use crate::snapshot::Snapshot;
 use crate::vacuum::{VacuumOptions, Vacuumed};
 
 /// What the floors above may still rebuild from the tables.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default)]
 pub struct Needed {
     /// `CompactOptions::needed_from`.
     pub offsets: BTreeMap<i32, i64>,
     /// Days of `events`, counted from 1970, that must not be dropped yet.
     pub days: BTreeSet<i64>,
+    /// `events` as it was when this was found out.
+    pub events: Option<Snapshot>,
 }
 
 /// One thing done, for logs and metrics.
@@ -43,7 +46,7 @@ const FIRST_VACUUM: Duration = Duration::from_secs(3_600);
 /// Runs until `stop` is ready.
 ///
 /// * `log_topic`: of the rows of `events`.
-/// * `needed`: asked before each round; while it fails nothing is dropped that it could name.
+/// * `needed`: asked before each compaction and each sweep; while it fails there is none.
 pub async fn maintain<N: Future<Output = Result<Needed, LakeError>>>(
     lake: Lake,
     log_topic: String,
@@ -72,18 +75,20 @@ async fn rounds<N: Future<Output = Result<Needed, LakeError>>>(
     let mut vacuum_at = vacuum.map(|vacuum| begun + vacuum.min(FIRST_VACUUM));
     loop {
         tokio::time::sleep(pace).await;
-        let needed = match needed(lake.clone()).await {
-            Ok(needed) => needed,
-            Err(error) => {
-                tell(Upkeep::Failed(Table::Events, "asking what is needed of it", error));
-                continue;
-            }
+        let ask = async || {
+            let needed = needed(lake.clone()).await;
+            needed.map_err(|error| tell(Upkeep::Failed(Table::Events, "asking what is needed of it", error))).ok()
         };
-        if compact.is_some() {
+        if compact.is_some()
+            && let Some(needed) = ask().await
+        {
             compact_all(lake, log_topic, &needed, &tell).await;
         }
         let now = tokio::time::Instant::now();
-        if let (Some(vacuum), Some(at)) = (vacuum, vacuum_at.filter(|at| *at <= now)) {
+        if let (Some(vacuum), Some(at)) = (vacuum, vacuum_at.filter(|at| *at <= now))
+            // Anew: a compaction may have taken an hour.
+            && let Some(needed) = ask().await
+        {
             vacuum_at = Some(at + vacuum);
             sweep(lake, &needed, &tell).await;
         }
@@ -106,15 +111,15 @@ async fn compact_all(lake: &Lake, log_topic: &str, needed: &Needed, tell: &impl 
 async fn sweep(lake: &Lake, needed: &Needed, tell: &impl Fn(Upkeep)) {
     let settings = lake.settings();
     let nothing = BTreeSet::new();
-    for (table, days, held) in [
-        (Table::Events, settings.events_days_max, &needed.days),
-        (Table::Sessions, settings.sessions_days_max, &nothing),
-        (Table::DeadLetters, settings.dead_letters_days_max, &nothing),
+    for (table, days, held, seen) in [
+        (Table::Events, settings.events_days_max, &needed.days, needed.events.as_ref()),
+        (Table::Sessions, settings.sessions_days_max, &nothing, None),
+        (Table::DeadLetters, settings.dead_letters_days_max, &nothing, None),
     ] {
         if days == 0 {
             continue;
         }
-        match lake.drop_old(table, days, held).await {
+        match lake.drop_old(table, days, held, seen).await {
             Ok(done) => tell(Upkeep::Dropped(table, done)),
             Err(error) => tell(Upkeep::Failed(table, "dropping its old days", error)),
         }

@@ -9,7 +9,7 @@
 //! a change of layout would be a lie to whoever follows the table. So the first removal takes the property off, in a commit
 //! of its own, and it stays off.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 
 use deltalake_core::kernel::Action;
 use tributary_schemas::Table;
@@ -21,7 +21,7 @@ use crate::definition;
 use crate::error::LakeError;
 use crate::lake::Lake;
 use crate::log_state::LogState;
-use crate::snapshot::DataFile;
+use crate::snapshot::{DataFile, Snapshot};
 
 /// What was removed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -38,10 +38,23 @@ impl Lake {
     /// Removes the days of `table` that ended more than `days` days ago. A table that is not cut by days keeps all.
     ///
     /// * `held`: days, counted from 1970, that must stay whatever their age.
-    pub async fn drop_old(&self, table: Table, days: u64, held: &BTreeSet<i64>) -> Result<Dropped, LakeError> {
+    /// * `seen`: the table as it was when it was asked what must stay; of a day to which rows came since, nothing goes yet.
+    pub async fn drop_old(
+        &self,
+        table: Table,
+        days: u64,
+        held: &BTreeSet<i64>,
+        seen: Option<&Snapshot>,
+    ) -> Result<Dropped, LakeError> {
+        let seen: Option<HashSet<&str>> =
+            seen.map(|snapshot| snapshot.files().iter().map(|file| &*file.path).collect());
+        let is_seen = |file: &DataFile| seen.as_ref().is_none_or(|seen| seen.contains(&*file.path));
         let mut snapshot = self.snapshot(table).await?;
         for _ in 0..self.settings().race_tries_max.max(1) {
-            let (gone, days_held) = old(snapshot.files(), days, self.now_ms(), held);
+            let grown =
+                snapshot.files().iter().filter(|file| !is_seen(file)).filter_map(|file| day_of(&file.partition));
+            let held = held.iter().copied().chain(grown).collect();
+            let (gone, days_held) = old(snapshot.files(), days, self.now_ms(), &held);
             let dropped = Dropped { days_held, ..sum(&gone) };
             if gone.is_empty() {
                 return Ok(dropped);

@@ -12,6 +12,7 @@ use futures::stream::BoxStream;
 use object_store::ObjectStore;
 use tributary_schemas::Table;
 
+use crate::compact::day_of;
 use crate::error::LakeError;
 use crate::log_state::LogState;
 use crate::read;
@@ -37,6 +38,11 @@ pub struct DataFile {
 }
 
 impl DataFile {
+    /// The day of its rows, counted from 1970; `None` where the table is not cut by day.
+    pub fn day(&self) -> Option<i64> {
+        day_of(&self.partition)
+    }
+
     pub fn column(&self, name: &str) -> Option<&ColumnStatistics> {
         self.stats.iter().find(|(column, _)| column == name).map(|(_, statistics)| statistics)
     }

@@ -25,6 +25,7 @@ use crate::commit::WORK_MS_MAX;
 use crate::error::LakeError;
 use crate::lake::Lake;
 use crate::log_state::lake_path;
+use crate::snapshot::Snapshot;
 
 const HOUR_MS: i64 = 3_600_000;
 /// Twice as long as anybody may be at work between a file and its commit.
@@ -95,11 +96,11 @@ impl Lake {
         if !dry_run {
             self.delete_all(gone).await.map_err(failed)?;
         }
-        let (files, bytes) = self.sweep_staged(table, oldest_ms, dry_run).await?;
+        let (files, bytes) = self.sweep_staged(table.name(), oldest_ms, dry_run).await?;
         done.files += files;
         done.bytes += bytes;
         if table == Table::Sessions {
-            let (files, bytes) = self.sweep_states(oldest_ms, dry_run).await?;
+            let (files, bytes) = self.sweep_states(&snapshot, oldest_ms, dry_run).await?;
             done.files += files;
             done.bytes += bytes;
         }
@@ -108,26 +109,38 @@ impl Lake {
     }
 
     /// Objects of state that grew as old: whoever writes them deletes those before, but not those of a topic that was made
-    /// anew, nor of a worker that was killed between one and its commit. Should one still be named, the table has all it had.
-    async fn sweep_states(&self, oldest_ms: i64, dry_run: bool) -> Result<(u64, u64), LakeError> {
+    /// anew, nor of a worker that was killed between one and its commit. One that bears a position of the table in its name
+    /// stays whatever its age: a partition where little happens writes no other.
+    async fn sweep_states(&self, sessions: &Snapshot, oldest_ms: i64, dry_run: bool) -> Result<(u64, u64), LakeError> {
         let failed = |source| LakeError::storage("sweeping objects of state", source);
         let store = self.object_store();
         let listed = store.list(Some(&Path::from(STATE_FOLDER)));
-        let is_old = |meta: &ObjectMeta| std::future::ready(meta.last_modified.timestamp_millis() < oldest_ms);
+        let positions: HashSet<i64> = sessions.txns().map(|(_, position)| position).collect();
+        let is_named = |meta: &ObjectMeta| {
+            let name = meta.location.filename().and_then(|name| name.split_once('.'));
+            name.and_then(|(position, _)| position.parse().ok()).is_some_and(|at| positions.contains(&at))
+        };
+        let is_old = |meta: &ObjectMeta| {
+            std::future::ready(meta.last_modified.timestamp_millis() < oldest_ms && !is_named(meta))
+        };
         let old: Vec<ObjectMeta> = listed.try_filter(is_old).try_collect().await.map_err(failed)?;
-        let bytes = old.iter().map(|meta| meta.size).sum();
+        let bytes: u64 = old.iter().map(|meta| meta.size).sum();
         let gone: Vec<Path> = old.into_iter().map(|meta| meta.location).collect();
         let files = gone.len() as u64;
         if !dry_run {
             self.delete_all(gone).await.map_err(failed)?;
         }
-        Ok((files, bytes))
+        let (staged, staged_bytes) = self.sweep_staged(STATE_FOLDER, oldest_ms, dry_run).await?;
+        Ok((files + staged, bytes + staged_bytes))
     }
 
     /// On a local disk, what a writer had not finished when it was killed: such files are in no listing.
-    async fn sweep_staged(&self, table: Table, oldest_ms: i64, dry_run: bool) -> Result<(u64, u64), LakeError> {
-        let Ok(folder) = self.url().to_file_path() else { return Ok((0, 0)) };
-        let folder = folder.join(table.name());
+    async fn sweep_staged(&self, folder: &str, oldest_ms: i64, dry_run: bool) -> Result<(u64, u64), LakeError> {
+        let Ok(root) = self.url().to_file_path() else { return Ok((0, 0)) };
+        let folder = root.join(folder);
+        if !folder.exists() {
+            return Ok((0, 0));
+        }
         let oldest = UNIX_EPOCH + Duration::from_millis(u64::try_from(oldest_ms).unwrap_or(0));
         let swept = tokio::task::spawn_blocking(move || sweep_folder(&folder, oldest, dry_run)).await;
         swept.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic())).map_err(|source| {

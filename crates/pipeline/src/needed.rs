@@ -1,7 +1,8 @@
 //! What of `events` a start may still want to read: upkeep of the lake must leave that alone.
 //!
 //! In:      the tables; the rule sessions are cut by.
-//! Out:     by partition, the first offset of what is still open; the days of sessions that are still open.
+//! Out:     by partition, the first offset of what is still open; the days of sessions that are still open, and of rows
+//!          that are in no session yet.
 //! Promise: rather too much than too little: without it `recover` would not find a session it looks for, and would refuse
 //!          to go on.
 //! Not here: what is done with it (`lake`).
@@ -9,7 +10,7 @@
 use std::collections::{BTreeSet, HashMap};
 
 use futures::TryStreamExt;
-use tributary_lake::{Lake, LakeError, Needed, Snapshot};
+use tributary_lake::{DataFile, Lake, LakeError, Needed, Snapshot};
 use tributary_schemas::Table;
 
 use crate::columns::{day_of, int, small_int, text, text_at};
@@ -27,6 +28,11 @@ pub async fn needed(lake: &Lake, settings: &PipelineSettings) -> Result<Needed, 
     let mut needed = Needed::default();
     for (topic_id, partition) in partitions(&events) {
         let apps = AppIds(&topic_id);
+        // Rows that `sessions` does not know yet.
+        let told = sessions.txn(&apps.sessions(partition)).unwrap_or(0);
+        let is_untold =
+            |file: &&DataFile| holds_partition(file, partition) && reaches(file, "log_offset", told, i64::MAX);
+        needed.days.extend(events.files().iter().filter(is_untold).filter_map(DataFile::day));
         let Some(low) = sessions.txn(&apps.low(partition)) else { continue };
         // A start from a state object takes up the rows from there on.
         let state = sessions.txn(&apps.state(partition)).unwrap_or(low);
@@ -38,6 +44,7 @@ pub async fn needed(lake: &Lake, settings: &PipelineSettings) -> Result<Needed, 
         let is_open = |source: &str, end_us| of_source(source).is_none_or(|at_us| !rule.is_sealed(end_us, at_us));
         needed.days.extend(open_days(&sessions, partition, low, is_open).await?);
     }
+    needed.events = Some(events);
     Ok(needed)
 }
 

@@ -97,8 +97,15 @@ async fn known_places(
     let wanted: BTreeSet<Place> = duplicates.iter().flat_map(places).collect();
     let offsets = || duplicates.iter().flat_map(|batch| int(batch, "log_offset").values().iter().copied());
     let (low, high) = (offsets().min().unwrap_or(0), offsets().max().unwrap_or(0));
+    // Whoever wrote the row down before had the same time of receipt.
+    let days: BTreeSet<i64> = duplicates
+        .iter()
+        .flat_map(|batch| int(batch, "ingest_time_us").values().iter())
+        .map(|time_us| time_us.div_euclid(DAY_US))
+        .collect();
     let may_hold = |file: &DataFile| {
-        file.max_i64("log_offset").is_none_or(|max| low <= max)
+        file.day().is_none_or(|day| days.contains(&day))
+            && file.max_i64("log_offset").is_none_or(|max| low <= max)
             && file.min_i64("log_offset").is_none_or(|min| min <= high)
     };
     let mut batches = snapshot.read(&["log_topic", "log_partition", "log_offset", "reason"], may_hold);

@@ -331,7 +331,7 @@ async fn appends_compactors_and_retention_through_lost_answers_neither_lose_nor_
         let dropping = tokio::spawn(async move {
             let mut rows = 0;
             while drops && !*watch.borrow() {
-                match dropper.drop_old(Table::Events, days, &BTreeSet::new()).await {
+                match dropper.drop_old(Table::Events, days, &BTreeSet::new(), None).await {
                     Ok(done) => rows += done.rows,
                     Err(error) => assert_eq!(error.advice(), Advice::Retry, "{error}"),
                 }
@@ -352,7 +352,7 @@ async fn appends_compactors_and_retention_through_lost_answers_neither_lose_nor_
         store.settle().await;
         let lake = open(&folder, &store).await;
         if drops {
-            lake.drop_old(Table::Events, days, &BTreeSet::new()).await.unwrap();
+            lake.drop_old(Table::Events, days, &BTreeSet::new(), None).await.unwrap();
         }
         let snapshot = lake.snapshot(Table::Events).await.unwrap();
         assert_eq!(snapshot.txn("p"), Some(240), "seed {seed}");

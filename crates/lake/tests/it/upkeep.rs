@@ -71,18 +71,22 @@ async fn vacuum_takes_what_no_version_of_the_last_days_needs_and_what_a_killed_w
 async fn vacuum_of_sessions_takes_state_that_grew_old_and_no_other() {
     let folder = tempfile::tempdir().unwrap();
     let lake = open(&folder).await;
-    let (gone, here) = (folder.path().join("_state/gone/0"), folder.path().join("_state/here/0"));
-    for partition in [&gone, &here] {
+    let [gone, here, named] = ["gone", "here", "named"].map(|topic| folder.path().join(format!("_state/{topic}/0")));
+    for (partition, name) in [(&gone, "07"), (&here, "07"), (&named, "09")] {
         std::fs::create_dir_all(partition).unwrap();
-        std::fs::write(partition.join("00000000000000000007.state"), "what was remembered").unwrap();
+        std::fs::write(partition.join(format!("000000000000000000{name}.state")), "what was remembered").unwrap();
     }
+    std::fs::write(named.join("00000000000000000011.state#1"), "half").unwrap();
+    let mut writer = lake.writer(Table::Sessions).await.unwrap();
+    writer.append(vec![], &[advance("p/state", None, 9)]).await.unwrap();
     age(&gone, 8);
-    let states = || [&gone, &here].map(|partition| std::fs::read_dir(partition).map_or(0, Iterator::count));
+    age(&named, 8);
+    let states = || [&gone, &here, &named].map(|partition| std::fs::read_dir(partition).map_or(0, Iterator::count));
     assert_eq!(lake.vacuum(Table::Events, &WEEK).await.unwrap().files, 0);
     let dry = VacuumOptions { dry_run: true, ..WEEK };
-    assert_eq!((lake.vacuum(Table::Sessions, &dry).await.unwrap().files, states()), (1, [1, 1]));
+    assert_eq!((lake.vacuum(Table::Sessions, &dry).await.unwrap().files, states()), (2, [1, 1, 2]));
     let done = lake.vacuum(Table::Sessions, &WEEK).await.unwrap();
-    assert_eq!((done.files, done.bytes, states()), (1, 19, [0, 1]));
+    assert_eq!((done.files, done.bytes, states()), (2, 19 + 4, [0, 1, 1]), "one that the table names stays");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -151,22 +155,27 @@ async fn old_days_are_dropped_whole_and_days_that_are_needed_stay() {
     // Days 20,000 to 20,002 hold rows.
     let age_of = |day: i64| u64::try_from(today - day).unwrap();
     let nobody = BTreeSet::new();
-    assert_eq!(lake.drop_old(Table::Events, age_of(20_000), &nobody).await.unwrap().files, 0);
-    let done = lake.drop_old(Table::Events, age_of(20_002), &BTreeSet::from([20_001])).await.unwrap();
+    assert_eq!(lake.drop_old(Table::Events, age_of(20_000), &nobody, None).await.unwrap().files, 0);
+    let done = lake.drop_old(Table::Events, age_of(20_002), &BTreeSet::from([20_001]), None).await.unwrap();
     assert_eq!((done.days, done.files, done.rows, done.days_held), (1, 1, 30, 1));
-    let done = lake.drop_old(Table::Events, age_of(20_002), &nobody).await.unwrap();
-    assert_eq!((done.days, done.rows, done.days_held), (1, 30, 0));
+    // Rows of two days came since somebody asked what is needed.
+    let seen = lake.snapshot(Table::Events).await.unwrap();
+    writer.append(vec![rows(Table::Events, 90..92, 3)], &[advance("p", Some(90), 92)]).await.unwrap();
+    let done = lake.drop_old(Table::Events, age_of(20_002), &nobody, Some(&seen)).await.unwrap();
+    assert_eq!((done.files, done.days_held), (0, 2));
+    let done = lake.drop_old(Table::Events, age_of(20_002), &nobody, None).await.unwrap();
+    assert_eq!((done.days, done.rows, done.days_held), (2, 32, 0));
     let expected: Vec<i64> = (0..90).filter(|offset| offset % 3 == 2).collect();
     for lake in [lake.clone(), open(&folder).await] {
         let snapshot = lake.snapshot(Table::Events).await.unwrap();
         assert_eq!(sorted_column(&snapshot, "log_offset").await, expected);
-        assert_eq!(snapshot.txn("p"), Some(90), "positions stay");
+        assert_eq!(snapshot.txn("p"), Some(92), "positions stay");
     }
-    writer.append(vec![rows(Table::Events, 90..91, 1)], &[advance("p", Some(90), 91)]).await.unwrap();
+    writer.append(vec![rows(Table::Events, 92..93, 1)], &[advance("p", Some(92), 93)]).await.unwrap();
     let log = folder.path().join("events/_delta_log");
     let property = std::fs::read_to_string(log.join("00000000000000000002.json")).unwrap();
     assert!(property.contains(r#""delta.appendOnly":"false""#), "{property}");
-    let done = lake.drop_old(Table::Identities, 0, &nobody).await.unwrap();
+    let done = lake.drop_old(Table::Identities, 0, &nobody, None).await.unwrap();
     assert_eq!(done.files, 0, "a table without days keeps all");
 }
 
@@ -293,12 +302,12 @@ async fn appends_compaction_and_retention_at_once_leave_the_days_that_stay_whole
         let lake = open(&folder).await;
         tasks.spawn(async move {
             for _ in 0..30 {
-                lake.drop_old(Table::Events, days, &BTreeSet::new()).await.unwrap();
+                lake.drop_old(Table::Events, days, &BTreeSet::new(), None).await.unwrap();
             }
         });
     }
     tasks.join_all().await;
-    lake.drop_old(Table::Events, days, &BTreeSet::new()).await.unwrap();
+    lake.drop_old(Table::Events, days, &BTreeSet::new(), None).await.unwrap();
     let left = sorted_column(&lake.snapshot(Table::Events).await.unwrap(), "log_offset").await;
     assert_eq!(left, (0..400).filter(|offset| 2 <= offset % 4).collect::<Vec<i64>>());
 }

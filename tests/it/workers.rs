@@ -162,7 +162,10 @@ impl Field {
             // State is stored and read back, and late events are put into their sessions, amid all of it.
             .with("pipeline.state_bytes_min", "0")
             .with("pipeline.state_records_min", "200")
-            .with("pipeline.repair_interval_ms", "400");
+            .with("pipeline.repair_interval_ms", "400")
+            // The world of the loader is long gone.
+            .with("pipeline.repair_lookback_ms", "31536000000")
+            .with("pipeline.dedup_window_ms", "31536000000");
         let worker = || {
             let home = Home::with_data_of(&door).with("serve.roles", "pipeline");
             knobs.iter().fold(home, |home, (key, value)| home.with(key, value))

@@ -91,6 +91,10 @@ pub(crate) async fn catch_up(
         }
     }
     for Owned { fold, at } in events {
+        // No row came since the state object, but a watermark may have been raised.
+        if behind.contains_key(&fold.partition) && fold.position.cast_signed() < at.sessions.unwrap_or(0) {
+            fold.advance(Some(&at.watermarks));
+        }
         fold.position = at.events.map_or(fold.position, i64::cast_unsigned);
     }
     Ok(())

@@ -17,6 +17,7 @@ use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 use tributary_eventlog::TopicInfo;
 use tributary_lake::{Advance, Lake, LakeError, Snapshot, TableWriter};
 use tributary_schemas::Table;
@@ -85,6 +86,17 @@ impl AppIds<'_> {
         format!("ing/{}/{partition}/newest", self.0)
     }
 
+    /// How often a watermark was raised by the clock. It moves with `events` before the raised watermark is stored with
+    /// `sessions`: rows that were flagged without it cannot be committed after.
+    pub(crate) fn raised(&self, partition: u32) -> String {
+        format!("ing/{}/{partition}/raised", self.0)
+    }
+
+    /// Up to which of these rises `sessions` has the watermarks.
+    pub(crate) fn raised_told(&self, partition: u32) -> String {
+        format!("sess/{}/{partition}/raised", self.0)
+    }
+
     /// The fingerprint of the session rule by which rows were found late. It moves with `events`, not with `sessions`,
     /// since it is the rows of `events` that carry the flag.
     pub(crate) fn rule(&self, partition: u32) -> String {
@@ -109,6 +121,7 @@ pub(crate) struct Positions {
     pub(crate) newest_us: Option<i64>,
     pub(crate) rule: Option<i64>,
     pub(crate) partitions: Option<i64>,
+    pub(crate) raised: Option<i64>,
     pub(crate) tail: TailAt,
     pub(crate) set_apart: Option<i64>,
     pub(crate) identities: Option<i64>,
@@ -117,6 +130,7 @@ pub(crate) struct Positions {
     pub(crate) state: Option<i64>,
     pub(crate) repaired: Option<i64>,
     pub(crate) repairs: Option<i64>,
+    pub(crate) raised_told: Option<i64>,
     /// By source, in microseconds, at the position `sessions`.
     pub(crate) watermarks: BTreeMap<String, i64>,
 }
@@ -134,6 +148,7 @@ impl Positions {
             newest_us: snapshots.events.txn(&apps.newest(partition)),
             rule: snapshots.events.txn(&apps.rule(partition)),
             partitions: snapshots.events.txn(&apps.partitions(partition)),
+            raised: snapshots.events.txn(&apps.raised(partition)),
             tail: TailAt::read(&snapshots.events, &apps, "ing", partition),
             set_apart: snapshots.dead_letters.txn(&apps.set_apart(partition)),
             identities: snapshots.identities.txn(&apps.identities(partition)),
@@ -142,7 +157,14 @@ impl Positions {
             state: snapshots.sessions.txn(&apps.state(partition)),
             repaired: snapshots.sessions.txn(&apps.repaired(partition)),
             repairs: snapshots.sessions.txn(&apps.repairs(partition)),
+            raised_told: snapshots.sessions.txn(&apps.raised_told(partition)),
         }
+    }
+
+    /// A watermark was raised in `events`, and `sessions` has not said so: the worker that did it is at it, or died, or
+    /// its commit is still under way to the store.
+    pub(crate) fn is_half_raised(&self) -> bool {
+        self.raised.unwrap_or(0) != self.raised_told.unwrap_or(0)
     }
 }
 
@@ -365,9 +387,13 @@ async fn commit_events(
     let mut advances = Vec::new();
     for owned in events.iter_mut() {
         let next = owned.fold.position.cast_signed();
-        if owned.at.events != Some(next) && (next > 0 || owned.at.events.is_some()) {
+        let was_advanced = std::mem::take(&mut owned.fold.was_advanced);
+        if was_advanced || owned.at.events != Some(next) && (next > 0 || owned.at.events.is_some()) {
             let (partition, at) = (owned.fold.partition, &mut owned.at);
             advances.push(advance(apps.events(partition), &mut at.events, next));
+            // Said each time, so that whoever flagged rows by watermarks from before a rise is fenced.
+            let raised = at.raised.unwrap_or(0) + i64::from(was_advanced);
+            advances.push(advance(apps.raised(partition), &mut at.raised, raised));
             if let Some(newest_us) = owned.fold.ids.newest_us() {
                 advances.extend(change(apps.newest(partition), &mut at.newest_us, newest_us));
             }
@@ -395,8 +421,13 @@ pub(crate) async fn commit_sessions(
     let Drained { batches, mut advances, states } = drained;
     round.sessions.clone_from(&batches);
     let mut written = Vec::new();
-    // One at a time: each may be as large as what it remembers.
+    // One at a time: each may be as large as what it remembers. Those there is no time for are written with a later commit.
+    let deadline = tokio::time::Instant::now() + STATES_TIME_MAX;
     for (partition, position) in states {
+        if deadline <= tokio::time::Instant::now() {
+            tracing::warn!(partition, position, "no state was written: those of other partitions took long");
+            continue;
+        }
         let index = events.iter().position(|owned| owned.fold.partition == partition).expect("it was drained just now");
         let bytes = aside(events, move |events| {
             let fold = &mut events[index].fold;
@@ -407,7 +438,7 @@ pub(crate) async fn commit_sessions(
         .await;
         let path = state_file::path(apps.0, partition, position);
         // Nothing depends on it: without it the next start reads the tables, or the state before.
-        if let Err(error) = state_file::upload(&writers.store, &path, bytes).await {
+        if let Err(error) = state_file::upload(&writers.store, &path, bytes, deadline).await {
             tracing::warn!(partition, position, %error, "no state was written");
             continue;
         }
@@ -420,6 +451,13 @@ pub(crate) async fn commit_sessions(
     }
     Ok(())
 }
+
+/// The line waits so long for state objects of all partitions together.
+const STATES_TIME_MAX: Duration = Duration::from_secs(20);
+
+/// So far may the position of `sessions` lag where nothing belongs to a session (a load of sends): a start reads the rows
+/// again, and retention lets them be.
+const LAG_MAX: i64 = 100_000;
 
 /// What the sessions of all partitions have to say at a commit.
 struct Drained {
@@ -434,9 +472,9 @@ fn drain_sessions(apps: &AppIds<'_>, events: &mut [Owned], state_from: StateFrom
     for Owned { fold, at } in events {
         let (partition, next) = (fold.partition, fold.position.cast_signed());
         let rule = fold.sessions.rule_text();
-        let was_advanced = std::mem::take(&mut fold.was_advanced);
         let changes = fold.sessions.drain();
-        if changes.is_empty() && !was_advanced {
+        let lag = next - at.sessions.unwrap_or(0);
+        if changes.is_empty() && !at.is_half_raised() && lag < LAG_MAX {
             // Nothing to say: the position may lag, a restart folds these rows again to no effect.
             continue;
         }
@@ -448,6 +486,8 @@ fn drain_sessions(apps: &AppIds<'_>, events: &mut [Owned], state_from: StateFrom
         advances.push(advance(apps.sessions(partition), &mut at.sessions, next));
         let low = fold.sessions.low_offset().map_or(next, |low| low.min(next));
         advances.push(advance(apps.low(partition), &mut at.low, low));
+        let raised = at.raised.unwrap_or(0);
+        advances.push(advance(apps.raised_told(partition), &mut at.raised_told, raised));
         for (source, watermark_us) in fold.sessions.watermarks() {
             let mut known = at.watermarks.get(source).copied();
             advances.extend(change(apps.watermark(partition) + source, &mut known, watermark_us));

@@ -64,7 +64,7 @@ pub(crate) struct EventsPartition {
     pub(crate) counts: Counts,
     /// Records folded since state was last written.
     pub(crate) records_since_state: u64,
-    /// A watermark was raised without an event: it must be stored before the next one is folded.
+    /// A watermark was raised without an event: `events` must know before the next one is folded.
     pub(crate) was_advanced: bool,
     /// Whether there may be late events that no repair has looked at.
     pub(crate) wants_repair: bool,
@@ -229,12 +229,15 @@ impl EventsPartition {
     }
 
     /// Folds rows that are in `events` already but not yet in `sessions`: after a crash between the
-    /// two commits. Their flags were set when they were first folded.
+    /// two commits. Their flags were set when they were first folded; a late one moves nothing.
     pub(crate) fn refold(&mut self, rows: &RecordBatch) {
         let reader = session_rows::EventReader::new(rows);
+        let flags = int(rows, "flags").values();
         for row in 0..rows.num_rows() {
-            if reader.is_activity(row) {
-                self.sessions.observe(reader.key(row), &reader.event(row));
+            if reader.is_activity(row) && !EventFlags(flags[row]).has(EventFlags::LATE) {
+                let observed = self.sessions.observe(reader.key(row), &reader.event(row));
+                // Else it would be in no session, and no repair would look for it.
+                debug_assert_ne!(observed, Observed::Late, "a row was flagged by other watermarks than are stored");
             }
         }
     }
@@ -262,12 +265,7 @@ impl EventsPartition {
         }
         // Offsets ascend.
         let known = int(rows, "log_offset").values().partition_point(|offset| *offset < told);
-        if known > 0 {
-            let flags = int(rows, "flags").values();
-            let in_time: Vec<bool> =
-                (0..rows.num_rows()).map(|row| row < known && !EventFlags(flags[row]).has(EventFlags::LATE)).collect();
-            self.refold(&keep_rows(rows, &in_time));
-        }
+        self.refold(&rows.slice(0, known));
         self.advance(watermarks);
         if known > 0 {
             drop(self.sessions.drain());

@@ -184,6 +184,8 @@ struct Job<'p> {
     kept: Kept,
     /// When late events are next put into their sessions.
     repair_due: Instant,
+    /// How far the repair that runs has come in each partition it still has to look at.
+    repairing: Vec<(u32, repair::Progress)>,
 }
 
 struct Topics {
@@ -232,6 +234,7 @@ impl<'p> Job<'p> {
             desk: desk.clone(),
             kept: Kept::default(),
             repair_due: begun + FIRST_REPAIR_AFTER.min(Duration::from_millis(settings.repair_interval_ms)),
+            repairing: Vec::new(),
         };
         if settings.assignment == Assignment::Static {
             job.own_by_number(&snapshots).await?;
@@ -444,12 +447,35 @@ impl<'p> Job<'p> {
         Ok(())
     }
 
-    /// Puts late events into their sessions, where the stream has let go of these.
+    /// Puts late events into their sessions, where the stream has let go of these: one step, and the line moves on for as
+    /// long before the next.
     async fn repair(&mut self, summary: &mut Summary) -> Result<(), CommitError> {
-        self.repair_due = Instant::now() + Duration::from_millis(self.settings.repair_interval_ms);
-        if !self.events.iter().any(|owned| owned.fold.wants_repair) {
-            return Ok(());
+        let begun = Instant::now();
+        if self.repairing.is_empty() {
+            let wanting = self.events.iter().filter(|owned| owned.fold.wants_repair);
+            self.repairing = wanting.map(|owned| (owned.fold.partition, repair::Progress::begin(owned))).collect();
         }
+        if let Some((partition, progress)) = self.repairing.pop()
+            && let Some(progress) = self.repair_step(partition, progress, begun, summary).await?
+        {
+            self.repairing.push((partition, progress));
+        }
+        let pause = match self.repairing.is_empty() {
+            true => Duration::from_millis(self.settings.repair_interval_ms),
+            false => begun.elapsed(),
+        };
+        self.repair_due = Instant::now() + pause;
+        Ok(())
+    }
+
+    /// Returns where to go on, if there is more to repair in this partition.
+    async fn repair_step(
+        &mut self,
+        partition: u32,
+        mut progress: repair::Progress,
+        begun: Instant,
+        summary: &mut Summary,
+    ) -> Result<Option<repair::Progress>, CommitError> {
         // A repair starts from what the tables say, so what is pending goes first; and from what they say now, for files
         // of an old look may have been swept since.
         self.commit(summary).await?;
@@ -457,39 +483,37 @@ impl<'p> Job<'p> {
         // What deduplication has forgotten may be a copy: nobody is to count it by a repair.
         let lookback_ms = self.settings.repair_lookback_ms.min(self.settings.dedup_window_ms);
         let lookback_us = i64::try_from(lookback_ms * 1_000).expect("checked: at most a year");
-        for owned in self.events.iter_mut().filter(|owned| owned.fold.wants_repair) {
-            let begun = Instant::now();
-            let (mut round, mut progress, mut waiting) = (Round::default(), repair::Progress::begin(owned), 0);
-            while !progress.is_done(owned) {
-                let topic = &self.topics.events;
-                let repaired = repair(&mut self.writers, topic, owned, &mut progress, lookback_us, &mut round).await;
-                let repaired = match repaired {
-                    // Nothing was committed, and the line need not stand still for it.
-                    Err(CommitError::Failed(error)) if error.advice() == Advice::Stop => {
-                        tracing::error!(error = told(&error), "late events stay out of their sessions for now");
-                        metrics::counter!("tributary_pipeline_faults_total").increment(1);
-                        break;
-                    }
-                    repaired => repaired?,
-                };
-                waiting += repaired.waiting;
-                observe::count_repair(&repaired);
-                if repaired.late_events > 0 {
-                    tracing::info!(
-                        partition = owned.fold.partition,
-                        late_events = repaired.late_events,
-                        rows = repaired.rows,
-                        waiting = repaired.waiting,
-                        elapsed_ms = begun.elapsed().as_millis(),
-                        "late events were put into their sessions"
-                    );
-                }
+        let Some(owned) = self.events.iter_mut().find(|owned| owned.fold.partition == partition) else {
+            return Ok(None);
+        };
+        let mut round = Round::default();
+        let repairing =
+            repair(&mut self.writers, &self.topics.events, owned, &mut progress, lookback_us, &mut round).await;
+        let repaired = match repairing {
+            // Nothing was committed, and the line need not stand still for it.
+            Err(CommitError::Failed(error)) if error.advice() == Advice::Stop => {
+                tracing::error!(error = told(&error), "late events stay out of their sessions for now");
+                metrics::counter!("tributary_pipeline_faults_total").increment(1);
+                return Ok(None);
             }
-            owned.fold.wants_repair = waiting > 0 || !progress.is_done(owned);
-            summary.rows += round.rows;
-            summary.bytes += round.bytes;
+            repaired => repaired?,
+        };
+        observe::count_repair(&repaired);
+        if repaired.late_events > 0 {
+            tracing::info!(
+                partition,
+                late_events = repaired.late_events,
+                rows = repaired.rows,
+                waiting = repaired.waiting,
+                elapsed_ms = begun.elapsed().as_millis(),
+                "late events were put into their sessions"
+            );
         }
-        Ok(())
+        summary.rows += round.rows;
+        summary.bytes += round.bytes;
+        let is_done = progress.is_done(owned);
+        owned.fold.wants_repair = progress.has_waiting() || !is_done;
+        Ok((!is_done).then_some(progress))
     }
 
     /// Best effort: lag displays read these, and the embedded log's retention, which removes nothing before them.

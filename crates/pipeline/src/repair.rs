@@ -61,6 +61,11 @@ impl Progress {
         Self { next: owned.at.repaired.unwrap_or(0), waits_at: i64::MAX }
     }
 
+    /// Whether late events were met whose surroundings the stream still holds.
+    pub(crate) fn has_waiting(&self) -> bool {
+        self.waits_at < i64::MAX
+    }
+
     pub(crate) fn is_done(&self, owned: &Owned) -> bool {
         owned.at.events.is_none_or(|end| end <= self.next)
     }
@@ -117,14 +122,9 @@ pub(crate) async fn repair(
         let times: Vec<i64> = touched.late.iter().map(|(time_us, _)| *time_us).collect();
         // Without a watermark nothing was ever late.
         let watermark_us = owned.fold.sessions.watermark_us(&key.0).unwrap_or(i64::MIN);
-        let newest = |span: &(i64, i64)| {
-            let of_span = touched.standing.values().filter(|row| is_in(span, row.stands.start_time_us));
-            of_span.map(|row| row.version).max()
-        };
         touched.spans = affected(&rule, &rows, &times);
-        // A row told by the very last commit bears the version this repair would give its successor.
-        let may = |span: &(i64, i64)| rule.is_sealed(span.1, watermark_us) && newest(span) < Some(told);
-        let waits: Vec<(i64, i64)> = touched.spans.iter().copied().filter(|span| !may(span)).collect();
+        let is_open = |span: &(i64, i64)| !rule.is_sealed(span.1, watermark_us);
+        let waits: Vec<(i64, i64)> = touched.spans.iter().copied().filter(is_open).collect();
         touched.spans.retain(|span| !waits.contains(span));
         for (time_us, offset) in &touched.late {
             if waits.iter().any(|span| is_in(span, *time_us)) {
@@ -138,7 +138,7 @@ pub(crate) async fn repair(
     keys.retain(|_, touched| !touched.spans.is_empty());
     let rows = events_of(&snapshots.events, partition, end, &keys).await?;
     let watermarks = owned.fold.sessions.watermarks().map(|(source, at_us)| (source.to_owned(), at_us)).collect();
-    let cut = Cut { rule, text: owned.fold.sessions.rule_text(), watermarks, partition, version: told };
+    let cut = Cut { rule, text: owned.fold.sessions.rule_text(), watermarks, partition, told };
     let cutting = tokio::task::spawn_blocking(move || cut.sessions_of(&rows, &keys));
     let (batch, rows_told, given_up) = cutting.await.expect("the work does not panic and is never cancelled");
     (repaired.rows, repaired.given_up) = (rows_told, given_up);
@@ -326,7 +326,8 @@ struct Cut {
     text: Arc<str>,
     watermarks: HashMap<String, i64>,
     partition: u32,
-    version: i64,
+    /// Where the stream's own rows stand.
+    told: i64,
 }
 
 impl Cut {
@@ -355,9 +356,11 @@ impl Cut {
                 });
                 let standing: Vec<Standing> =
                     standing_rows(touched).filter(|row| is_in(span, row.start_time_us)).collect();
+                // Above what stands, which the very last commit may have told; the stream tells none of these again.
+                let of_span = touched.standing.values().filter(|row| is_in(span, row.stands.start_time_us));
+                let version = of_span.map(|row| row.version + 1).fold(self.told, i64::max);
                 let told = resession(&self.rule, key, events, &standing, watermark_us, |changes| {
-                    let (partition, version) = (self.partition, self.version);
-                    (!changes.is_empty()).then(|| session_rows::to_batch(changes, &self.text, partition, version))
+                    (!changes.is_empty()).then(|| session_rows::to_batch(changes, &self.text, self.partition, version))
                 });
                 match told {
                     Ok(told) => batches.extend(told),

@@ -8,7 +8,6 @@
 //! Not here: when one is written (`commit`), and how the rows after it are taken in (`recover`).
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt, WriteMultipart};
@@ -69,23 +68,41 @@ pub(crate) fn write(ids: &RecentIds, sessions: &Sessionizer) -> Vec<u8> {
     bytes
 }
 
-/// Puts it, in parts where it is large; gives up after a while, since the line waits for it.
-pub(crate) async fn upload(store: &Arc<dyn ObjectStore>, path: &Path, bytes: Vec<u8>) -> Result<(), UploadError> {
+/// Puts it, in parts where it is large; gives up at the deadline, since the line waits for it.
+pub(crate) async fn upload(
+    store: &Arc<dyn ObjectStore>,
+    path: &Path,
+    bytes: Vec<u8>,
+    deadline: tokio::time::Instant,
+) -> Result<(), UploadError> {
     const PART_BYTES: usize = 8 << 20;
     const PARTS_AT_ONCE: usize = 4;
-    const TIME_MAX: Duration = Duration::from_secs(20);
-    let uploading = async {
-        if bytes.len() <= 2 * PART_BYTES {
-            return store.put(path, bytes.into()).await.map(drop);
-        }
-        let mut upload = WriteMultipart::new_with_chunk_size(store.put_multipart(path).await?, PART_BYTES);
+    if bytes.len() <= 2 * PART_BYTES {
+        let put = tokio::time::timeout_at(deadline, store.put(path, bytes.into())).await;
+        return put.map_err(|_| UploadError::TookLong)?.map(drop).map_err(UploadError::Store);
+    }
+    let begun = tokio::time::timeout_at(deadline, store.put_multipart(path)).await;
+    let begun = begun.map_err(|_| UploadError::TookLong)?.map_err(UploadError::Store)?;
+    let mut upload = WriteMultipart::new_with_chunk_size(begun, PART_BYTES);
+    let writing = async {
         for part in bytes.chunks(PART_BYTES) {
             upload.wait_for_capacity(PARTS_AT_ONCE).await?;
             upload.write(part);
         }
-        upload.finish().await.map(drop)
+        // Its own parts too: what comes after cannot be taken back.
+        upload.wait_for_capacity(1).await
     };
-    tokio::time::timeout(TIME_MAX, uploading).await.map_err(|_| UploadError::TookLong)?.map_err(UploadError::Store)
+    let written = tokio::time::timeout_at(deadline, writing).await.map_err(|_| UploadError::TookLong);
+    match written.and_then(|written| written.map_err(UploadError::Store)) {
+        Ok(()) => upload.finish().await.map(drop).map_err(UploadError::Store),
+        Err(error) => {
+            // A bucket keeps, and bills, parts of what was never ended.
+            if let Err(error) = upload.abort().await {
+                tracing::debug!(%path, %error, "parts of an upload stay behind");
+            }
+            Err(error)
+        }
+    }
 }
 
 #[derive(Debug, thiserror::Error)]

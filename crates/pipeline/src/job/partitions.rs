@@ -14,7 +14,7 @@ use tributary_eventlog::TopicInfo;
 use super::look::as_it_is;
 use super::{Job, Summary, rule_of};
 use crate::catch_up::catch_up;
-use crate::commit::{CommitError, Snapshots};
+use crate::commit::{AppIds, CommitError, Round, Snapshots, commit_sessions};
 use crate::enrich::Enrichment;
 use crate::error::PipelineError;
 use crate::messages;
@@ -58,6 +58,11 @@ impl Job<'_> {
         messages::restore(snapshots, &mut gained).await?;
         let rows_max = self.settings.commit_rows_max;
         catch_up(&mut self.writers, &snapshots.events, topic, &mut gained, rows_max).await?;
+        if gained.iter().any(|owned| owned.at.is_half_raised()) {
+            // Whoever raised the watermark died, or is yet to say so here: whichever of us is second is fenced. Only then is
+            // it sure by which watermark the next event is judged.
+            commit_sessions(&mut self.writers, &AppIds(&topic.topic_id), &mut gained, &mut Round::default()).await?;
+        }
         let start = gained.iter().map(|owned| (owned.fold.partition, owned.fold.position)).collect();
         self.events.retain(|owned| !partitions.contains(&owned.fold.partition));
         self.events.append(&mut gained);

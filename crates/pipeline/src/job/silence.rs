@@ -1,7 +1,8 @@
 //! Sources that fall silent: the clock closes their last sessions.
 //!
 //! In:       the watermark of each source, looked at every `log_check_interval_ms`; the time.
-//! Out:      watermarks raised to the time, each stored with `sessions` before another event is folded.
+//! Out:      watermarks raised to the time, each stored before another event is folded: that there is a rise with `events`,
+//!           whose rows are flagged late by it, and then the watermark itself with `sessions`.
 //! Promise:  a source is raised once a silence, when its partition is read to the end and no session of it could still be
 //!           open by the clock: nothing that arrives in time for its session is made late. One that is not of the present
 //!           (an import of history that pauses) is left alone.
@@ -19,7 +20,7 @@ use tributary_schemas::{Clock, SystemClock};
 use super::{Job, Summary, ends, rule_of};
 use crate::commit::{CommitError, Owned};
 
-/// Nearer than this to the time is the present, however short the allowed lateness.
+/// Nearer than this to the time is the present, however short a session.
 const PRESENT_US_MIN: i64 = 10 * 60 * 1_000_000;
 
 /// By partition and source, the newest watermark and since when it stands there.
@@ -55,7 +56,10 @@ impl Heard {
                 Some(said) if said.watermark_us == watermark_us => said,
                 _ => {
                     let behind_us = now_us.saturating_sub(watermark_us);
-                    let usual_us = rule.lateness_us.saturating_add(rule.watermark_delay_us);
+                    // A job that begins while the last sessions of a source may still be open hears its silence too.
+                    let open_us = rule.lateness_us.saturating_add(rule.gap_us).saturating_add(eviction_step_us);
+                    let idle_us = i64::try_from(idle.as_micros()).unwrap_or(i64::MAX);
+                    let usual_us = open_us.saturating_add(2 * rule.watermark_delay_us).saturating_add(idle_us);
                     let is_present = behind_us <= usual_us.max(PRESENT_US_MIN);
                     Said { watermark_us, since: now, is_present, is_closed: false }
                 }

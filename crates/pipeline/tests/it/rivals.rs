@@ -1,7 +1,7 @@
 //! Several owners of each partition, some of them for ever, through a store that loses answers and lets requests arrive
 //! late: afterwards each record is in the lake once, and the sessions are those of the oracle.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -12,14 +12,14 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tributary_eventlog::EventLog;
 use tributary_pipeline::{Assignment, Parts, PipelineError, PipelineSettings, Progress, run};
-use tributary_schemas::Table;
+use tributary_schemas::{Clock, Event, EventKind, SystemClock, Table};
 
 use crate::group_log::{Group, GroupLog};
 use crate::oracle::{expect, expect_with};
 use crate::repair::seal_and_repair;
 use crate::replay::{House, PARTITIONS, settings};
 use crate::rival_store::RivalStore;
-use crate::world::{self, Seeded};
+use crate::world::{self, Seeded, Written};
 
 const PATIENCE: Duration = Duration::from_secs(120);
 const WORKERS: usize = 3;
@@ -153,6 +153,112 @@ async fn three_owners_of_every_partition_double_nothing_through_lost_answers_and
     }
     eprintln!("rivals: {met:?}");
     assert!(10 < met.before && 10 < met.after && 10 < met.late, "too few faults to prove anything: {met:?}");
+}
+
+const GAP_US: i64 = 100_000;
+
+/// Sessions by their definition: no event is too late for one.
+fn sessions_of(events: &[(String, i64)]) -> BTreeSet<(String, String, i64, i64, i64)> {
+    let mut by_person: BTreeMap<&str, Vec<i64>> = BTreeMap::new();
+    for (person, time_us) in events {
+        by_person.entry(person).or_default().push(*time_us);
+    }
+    let mut sessions = BTreeSet::new();
+    for (person, mut times) in by_person {
+        times.sort_unstable();
+        for session in times.chunk_by(|one, next| next - one <= GAP_US) {
+            let (start_us, end_us) = (session[0], session[session.len() - 1]);
+            sessions.insert(("web".to_owned(), person.to_owned(), start_us, end_us, session.len() as i64));
+        }
+    }
+    sessions
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn three_owners_that_close_silent_sources_leave_no_event_without_a_session() {
+    let (mut met, mut late) = (Met::default(), 0);
+    for seed in [500, 501] {
+        let house = Arc::new(House::new().await);
+        // Sessions are over after a fifth of a second, and a source is silent at once.
+        let settings = PipelineSettings {
+            session_preset: "custom".to_owned(),
+            session_gap_ms: 100,
+            session_duration_ms_max: 3_600_000,
+            allowed_lateness_ms: 100,
+            watermark_delay_ms: 0,
+            source_idle_ms: 1,
+            repair_interval_ms: 400,
+            log_check_interval_ms: 20,
+            state_bytes_min: if seed % 2 == 0 { 0 } else { usize::MAX },
+            state_records_min: 10,
+            ..hasty()
+        };
+        let (stop, mut random) = (CancellationToken::new(), Seeded(seed));
+        let stores: Vec<_> =
+            (0..WORKERS).map(|worker| RivalStore::new(house.disk.clone(), seed * 10 + worker as u64)).collect();
+        let mut workers = JoinSet::new();
+        for store in &stores {
+            let (house, log) = (house.clone(), house.log.clone());
+            workers.spawn(keep_working(house, log, store.clone(), settings.clone(), stop.clone()));
+        }
+        let mut sent: Vec<(String, i64)> = Vec::new();
+        let mut clock_us = SystemClock.now_us();
+        for _ in 0..20 {
+            // Never behind its own watermark by more than the lateness: it is a rise by the clock alone that makes one late.
+            clock_us = if random.one_in(4) { SystemClock.now_us() } else { clock_us + 20_000 };
+            let mut piece = Vec::new();
+            for _ in 0..1 + random.below(12) {
+                let person = format!("person-{}", random.below(10));
+                let time_us = clock_us - i64::try_from(random.below(80_000)).unwrap();
+                let mut event = Event::new("web", "test", &format!("{seed}-{}", sent.len()), "page", time_us);
+                event.event_kind = EventKind::Page;
+                event.ingest_time_us = SystemClock.now_us();
+                event.anonymous_id = Some(person.clone());
+                sent.push((person, time_us));
+                piece.push(Written::Event(Box::new(event)));
+            }
+            world::write(house.log.as_ref(), &house.events, &piece).await;
+            let store = &stores[random.below(WORKERS as u64) as usize];
+            store.sleep(true);
+            tokio::time::sleep(Duration::from_millis(random.below(100))).await;
+            if random.one_in(3) {
+                // Long enough for the clock to close what was open.
+                tokio::time::sleep(Duration::from_millis(500 + random.below(1_500))).await;
+            }
+            store.sleep(false);
+            met.slept += 1;
+        }
+        caught_up(&house, seed).await;
+        stop.cancel();
+        met.fenced += workers.join_all().await.into_iter().sum::<u32>();
+        for store in &stores {
+            store.settle().await;
+            met.add(store);
+        }
+        // Nobody speaks any more: what the clock closes is enough for the repair.
+        let (stop, lake) = (CancellationToken::new(), house.lake_with(house.disk.clone(), 3).await);
+        let (progress, _watching) = watch::channel(Progress::default());
+        let alone = PipelineSettings { repair_interval_ms: 20, ..settings };
+        let job = tokio::spawn(run(alone, house.parts(lake, progress), stop.clone()));
+        let expected = sessions_of(&sent);
+        let deadline = Instant::now() + PATIENCE;
+        let found = loop {
+            let (found, _) = house.contents().await;
+            if found.sessions == expected || deadline < Instant::now() {
+                break found;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        };
+        stop.cancel();
+        tokio::time::timeout(PATIENCE, job).await.expect("the job ends").unwrap().unwrap();
+        assert_eq!(found.events.len(), sent.len(), "seed {seed}");
+        let missing: Vec<_> = expected.difference(&found.sessions).take(5).collect();
+        let extra: Vec<_> = found.sessions.difference(&expected).take(5).collect();
+        assert!(missing.is_empty() && extra.is_empty(), "seed {seed}: missing {missing:?}, extra {extra:?}");
+        late += found.events.values().filter(|(_, late, _)| *late).count();
+    }
+    eprintln!("silent sources: {met:?}, {late} late");
+    assert!(5 < late && 10 < met.late, "{late} late, {met:?}: the test no longer tests");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

@@ -167,7 +167,7 @@ const SESSION_COLUMNS: &[Column] = &[
         U::Measure,
         P::No,
         "microseconds",
-        "Time with a next event within 30 minutes, each step counted to at most 5 minutes.",
+        "Sum of the steps from each event of it to the next, each counted to at most 5 minutes.",
     ),
     required("event_count", K::Int, U::Measure, P::No, "events", "All events in it."),
     required("page_count", K::Int, U::Measure, P::No, "events", "Page views in it."),
@@ -305,7 +305,9 @@ impl Table {
     pub const fn meaning(self) -> &'static str {
         match self {
             Self::Events => "Everything accepted, once, as it came. Append-only.",
-            Self::Sessions => "Versions of sessions; the SQL view `sessions` shows the latest, `session_history` all.",
+            Self::Sessions => {
+                "Versions of sessions; the SQL view `sessions` shows the latest, `session_history` those that compaction has left."
+            }
             Self::Identities => "Which device belongs to which person, as it was said. Append-only.",
             Self::DeadLetters => "What could not become an event, and duplicates, with the reason. Append-only.",
         }

@@ -41,6 +41,7 @@ pub(crate) struct EventReader<'b> {
     regions: &'b StringArray,
     channels: &'b StringArray,
     campaign_ids: &'b StringArray,
+    utm_campaigns: &'b StringArray,
     utm_sources: &'b StringArray,
     utm_mediums: &'b StringArray,
     utm_terms: &'b StringArray,
@@ -64,7 +65,7 @@ pub(crate) struct EventReader<'b> {
 
 impl<'b> EventReader<'b> {
     /// What it needs of the table `events`, besides `CLICK_IDS`.
-    const COLUMNS: [&'static str; 32] = [
+    const COLUMNS: [&'static str; 33] = [
         "event_id",
         "source",
         "session_key",
@@ -82,6 +83,7 @@ impl<'b> EventReader<'b> {
         "region",
         "channel",
         "campaign_id",
+        "utm_campaign",
         "utm_source",
         "utm_medium",
         "utm_term",
@@ -123,6 +125,7 @@ impl<'b> EventReader<'b> {
             regions: text("region"),
             channels: text("channel"),
             campaign_ids: text("campaign_id"),
+            utm_campaigns: text("utm_campaign"),
             utm_sources: text("utm_source"),
             utm_mediums: text("utm_medium"),
             utm_terms: text("utm_term"),
@@ -174,6 +177,7 @@ impl<'b> EventReader<'b> {
             touch: Touch {
                 channel: text(self.channels),
                 campaign_id: text(self.campaign_ids),
+                utm_campaign: text(self.utm_campaigns),
                 utm_source: text(self.utm_sources),
                 utm_medium: text(self.utm_mediums),
                 utm_term: text(self.utm_terms),
@@ -328,6 +332,8 @@ pub(crate) fn to_batch(changes: &Changes<'_>, rule: &str, partition: u32, versio
         texts(|it| it.last_referrer_source()),
         marks(&|it| it.is_final()),
         sums(&|it| it.late_event_count()),
+        texts(|it| it.first_utm_campaign()),
+        texts(|it| it.last_utm_campaign()),
         Arc::new(Date32Array::from_iter_values(rows().map(|row| day_of(row.start_time_us())))),
     ];
     RecordBatch::try_new(Table::Sessions.arrow_schema(), columns).expect("the columns of `sessions`, in order")

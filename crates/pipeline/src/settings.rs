@@ -1,7 +1,7 @@
 //! The knobs of the stream job. Their reasons stand beside the defaults in `settings/default.toml`.
 
 use serde::Deserialize;
-use tributary_analytics::session::{GapCloses, Midnight, SessionPreset, SessionRule};
+use tributary_analytics::session::{CampaignSplits, GapCloses, Midnight, SessionPreset, SessionRule};
 
 use crate::commit::StateFrom;
 use crate::job::GROUP;
@@ -267,7 +267,7 @@ impl PipelineSettings {
             duration_us_max: us(self.session_duration_ms_max, ga4.duration_us_max),
             events_max: Some(self.session_events_max).filter(|max| *max > 0),
             midnight: Midnight::in_zone(&self.session_time_zone),
-            campaign_splits: self.session_campaign_splits,
+            campaign_splits: if self.session_campaign_splits { CampaignSplits::Tags } else { CampaignSplits::Never },
             user_switch_splits: self.session_user_switch_splits,
             ..ga4
         }
@@ -299,7 +299,7 @@ impl PipelineSettings {
         }
         for (knob, given, means) in [
             ("session_gap_closes_at", self.session_gap_closes_at, rule.boundary == GapCloses::AtLeast),
-            ("session_campaign_splits", self.session_campaign_splits, rule.campaign_splits),
+            ("session_campaign_splits", self.session_campaign_splits, rule.campaign_splits != CampaignSplits::Never),
             ("session_user_switch_splits", self.session_user_switch_splits, rule.user_switch_splits),
         ] {
             if given && !means {
@@ -352,7 +352,7 @@ mod tests {
             boundary: GapCloses::AtLeast,
             events_max: Some(50),
             midnight: Some(berlin()),
-            campaign_splits: true,
+            campaign_splits: CampaignSplits::Tags,
             user_switch_splits: true,
             ..SessionRule::ga4()
         };

@@ -18,7 +18,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use crate::dedup::RecentIds;
 
 /// Changed with the form of the bytes.
-const MAGIC: &[u8; 8] = b"TRIBST01";
+const MAGIC: &[u8; 8] = b"TRIBST02";
 const HEAD_BYTES: usize = 8 + 8 + 8 + 8 + 8;
 
 /// Why a state object is of no use; the tables have everything it had.

@@ -287,6 +287,8 @@ const SESSION_COLUMNS: &[Column] = &[
         "events",
         "Events in it that came too late for the stream and were put in by a repair.",
     ),
+    optional("first_utm_campaign", K::Text, U::Attribution, P::No, "", "utm_campaign of the event of `first_channel`."),
+    optional("last_utm_campaign", K::Text, U::Attribution, P::No, "", "utm_campaign of the event of `last_channel`."),
     required("start_date", K::Date, U::Time, P::No, "UTC day", "Day of `start_time_us`: the partition."),
 ];
 

@@ -50,6 +50,7 @@ pub struct SessionEvent<'a> {
 pub struct Touch<'a> {
     pub channel: Option<&'a str>,
     pub campaign_id: Option<&'a str>,
+    pub utm_campaign: Option<&'a str>,
     pub utm_source: Option<&'a str>,
     pub utm_medium: Option<&'a str>,
     pub utm_term: Option<&'a str>,
@@ -96,6 +97,7 @@ impl<'a> SessionEvent<'a> {
             touch: Touch {
                 channel: None,
                 campaign_id: None,
+                utm_campaign: None,
                 utm_source: None,
                 utm_medium: None,
                 utm_term: None,

@@ -17,17 +17,18 @@ use super::texts::{Marks, Text};
 pub(super) mod touch {
     pub(in super::super) const CHANNEL: usize = 0;
     pub(in super::super) const CAMPAIGN: usize = 1;
-    pub(in super::super) const SOURCE: usize = 2;
-    pub(in super::super) const MEDIUM: usize = 3;
-    pub(in super::super) const TERM: usize = 4;
-    pub(in super::super) const CREATIVE: usize = 5;
-    pub(in super::super) const AD: usize = 6;
-    pub(in super::super) const MESSAGE: usize = 7;
-    pub(in super::super) const REFERRER: usize = 8;
-    pub(in super::super) const REFERRER_MEDIUM: usize = 9;
-    pub(in super::super) const REFERRER_SOURCE: usize = 10;
-    pub(in super::super) const CLICK: usize = 11;
-    pub(in super::super) const COUNT: usize = 12;
+    pub(in super::super) const UTM_CAMPAIGN: usize = 2;
+    pub(in super::super) const SOURCE: usize = 3;
+    pub(in super::super) const MEDIUM: usize = 4;
+    pub(in super::super) const TERM: usize = 5;
+    pub(in super::super) const CREATIVE: usize = 6;
+    pub(in super::super) const AD: usize = 7;
+    pub(in super::super) const MESSAGE: usize = 8;
+    pub(in super::super) const REFERRER: usize = 9;
+    pub(in super::super) const REFERRER_MEDIUM: usize = 10;
+    pub(in super::super) const REFERRER_SOURCE: usize = 11;
+    pub(in super::super) const CLICK: usize = 12;
+    pub(in super::super) const COUNT: usize = 13;
 }
 
 /// Places in `Fact::ids`.
@@ -126,13 +127,20 @@ impl Fact {
         &pile[from..from + count]
     }
 
-    /// Campaign id, utm source and utm medium.
-    pub(super) fn campaign(&self) -> [Text; 3] {
-        [touch::CAMPAIGN, touch::SOURCE, touch::MEDIUM].map(|part| self.touch[part])
+    /// Campaign, utm source, utm medium and ad click id.
+    pub(super) fn campaign_tags(&self) -> [Text; 4] {
+        let [source, medium, click] = [touch::SOURCE, touch::MEDIUM, touch::CLICK].map(|part| self.touch[part]);
+        [self.campaign(), source, medium, click]
     }
 
-    pub(super) fn names_campaign(&self) -> bool {
-        self.campaign() != [Text::NONE; 3]
+    /// The first that is there of campaign, utm source and utm medium; and the utm term with it.
+    pub(super) fn campaign_name(&self) -> [Text; 2] {
+        let name = self.campaign().or(self.touch[touch::SOURCE]).or(self.touch[touch::MEDIUM]);
+        [name, if name.is_some() { self.touch[touch::TERM] } else { Text::NONE }]
+    }
+
+    fn campaign(&self) -> Text {
+        self.touch[touch::UTM_CAMPAIGN].or(self.touch[touch::CAMPAIGN])
     }
 
     pub(super) fn user(&self) -> Text {

@@ -50,7 +50,7 @@ pub use id::{SessionId, SessionIdError, SessionKey};
 pub use midnight::Midnight;
 pub use repair::{RepairError, Standing, affected, resession};
 pub use restore::{FoundSessions, RestoreError, Restorer};
-pub use rule::{GapCloses, RuleFault, SessionPreset, SessionRule};
+pub use rule::{CampaignSplits, GapCloses, RuleFault, SessionPreset, SessionRule};
 pub use sessionizer::{Observed, Sessionizer};
 pub use snapshot::SnapshotError;
 

@@ -20,6 +20,19 @@ const DAY_US: i64 = 86_400 * SECOND_US;
 /// part of the fingerprint. 2: ids and order by tie key, watermark bound by receipt.
 const LAYOUT: i64 = 2;
 
+/// Which change of campaign opens a new session. An event that names none never does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum CampaignSplits {
+    #[default]
+    Never,
+    /// Universal Analytics: another campaign, utm source, utm medium or ad click id than the session last named, all four
+    /// together. The campaign is `utm_campaign`, else the campaign id.
+    Tags,
+    /// Matomo: another name, which is the first that is there of campaign, utm source and utm medium, or another utm term
+    /// with it.
+    Name,
+}
+
 /// Whether a quiet time of exactly `gap_us` still belongs to the session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum GapCloses {
@@ -77,9 +90,8 @@ pub struct SessionRule {
     pub events_max: Option<u32>,
     /// Whose midnight closes a session.
     pub midnight: Option<Midnight>,
-    /// Whether an event that names a campaign (campaign id, utm source, utm medium) opens a new session if the session
-    /// last named another, or none. An event that names none never does.
-    pub campaign_splits: bool,
+    /// Whether an event that names a campaign opens a new session if the session last named another, or none.
+    pub campaign_splits: CampaignSplits,
     /// Whether an event of another user opens a new session. An anonymous visitor who says who he is does not.
     pub user_switch_splits: bool,
     /// An event this much behind the watermark still counts; one behind that is late. Zero or more.
@@ -123,7 +135,7 @@ impl SessionRule {
             duration_us_max: DAY_US,
             events_max: None,
             midnight: None,
-            campaign_splits: false,
+            campaign_splits: CampaignSplits::Never,
             user_switch_splits: false,
             lateness_us: 3_600 * SECOND_US,
             watermark_delay_us: 30 * SECOND_US,
@@ -134,13 +146,13 @@ impl SessionRule {
     /// length.
     pub fn ua(midnight: Midnight) -> Self {
         let duration_us_max = Self::US_MAX;
-        Self { duration_us_max, midnight: Some(midnight), campaign_splits: true, ..Self::ga4() }
+        Self { duration_us_max, midnight: Some(midnight), campaign_splits: CampaignSplits::Tags, ..Self::ga4() }
     }
 
     /// Matomo as shipped: as UA, by the site's time zone, and a new visit after 10,000 actions
     /// (`create_new_visit_after_x_actions`).
     pub fn matomo(midnight: Midnight) -> Self {
-        Self { events_max: Some(10_000), ..Self::ua(midnight) }
+        Self { events_max: Some(10_000), campaign_splits: CampaignSplits::Name, ..Self::ua(midnight) }
     }
 
     /// Snowplow's trackers and dbt models: 30 minutes and no splits; at most 3 days (`snowplow__max_session_days`).
@@ -190,7 +202,13 @@ impl SessionRule {
         let Self { gap_us, boundary, duration_us_max, lateness_us, watermark_delay_us, .. } = self;
         let closes_at = i64::from(*boundary == GapCloses::AtLeast);
         let events_max = self.events_max.map_or(0, i64::from);
-        let splits = i64::from(self.campaign_splits) + 2 * i64::from(self.user_switch_splits);
+        let campaigns = match self.campaign_splits {
+            CampaignSplits::Never => 0,
+            // 1 was a change of campaign id, source or medium, and knew no utm_campaign.
+            CampaignSplits::Tags => 4,
+            CampaignSplits::Name => 8,
+        };
+        let splits = campaigns + 2 * i64::from(self.user_switch_splits);
         let numbers = [LAYOUT, *gap_us, closes_at, *duration_us_max, *lateness_us, *watermark_delay_us];
         let mut bytes = numbers.map(i64::to_le_bytes).concat();
         bytes.extend([events_max, splits].map(i64::to_le_bytes).concat());
@@ -212,8 +230,22 @@ impl SessionRule {
             || fact.time_us.saturating_sub(before.start_us) > self.duration_us_max
             || self.events_max.is_some_and(|max| before.event_count >= i64::from(max))
             || self.midnight.as_ref().is_some_and(|midnight| midnight.parts(before.end_us, fact.time_us))
-            || (self.campaign_splits && fact.names_campaign() && fact.campaign() != before.campaign)
+            || self.is_other_campaign(before, fact)
             || (self.user_switch_splits && fact.names_user() && before.has_user() && fact.user() != before.user)
+    }
+
+    fn is_other_campaign(&self, before: &Span, fact: &Fact) -> bool {
+        match self.campaign_splits {
+            CampaignSplits::Never => false,
+            CampaignSplits::Tags => {
+                let tags = fact.campaign_tags();
+                tags.iter().any(|tag| tag.is_some()) && tags != before.campaign_tags
+            }
+            CampaignSplits::Name => {
+                let name = fact.campaign_name();
+                name[0].is_some() && name != before.campaign_name
+            }
+        }
     }
 
     /// Whether so long a quiet time closes a session.
@@ -293,8 +325,10 @@ impl fmt::Display for SessionRule {
         if let Some(midnight) = &self.midnight {
             write!(f, " midnight={}", midnight.zone())?;
         }
-        if self.campaign_splits {
-            f.write_str(" campaign")?;
+        match self.campaign_splits {
+            CampaignSplits::Never => {}
+            CampaignSplits::Tags => f.write_str(" campaign_tags")?,
+            CampaignSplits::Name => f.write_str(" campaign_name")?,
         }
         if self.user_switch_splits {
             f.write_str(" user")?;

@@ -18,7 +18,7 @@ use super::texts::Texts;
 
 const MAGIC: [u8; 4] = *b"TRSS";
 /// Of these bytes: counted up when they change.
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 
 /// Why bytes are not taken.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

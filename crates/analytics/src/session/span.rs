@@ -18,8 +18,9 @@ pub(super) struct Span {
     pub(super) last_offset: i64,
     /// 0 where there is no session yet.
     pub(super) event_count: i64,
-    /// The campaign last named in it; none where none was.
-    pub(super) campaign: [Text; 3],
+    /// The campaign last named in it, by its tags and by its name; none where none was.
+    pub(super) campaign_tags: [Text; 4],
+    pub(super) campaign_name: [Text; 2],
     /// The user last named in it.
     pub(super) user: Text,
 }
@@ -34,8 +35,12 @@ impl Span {
         self.first_offset = self.first_offset.min(fact.offset);
         self.last_offset = self.last_offset.max(fact.offset);
         self.event_count += 1;
-        if fact.names_campaign() {
-            self.campaign = fact.campaign();
+        let (tags, name) = (fact.campaign_tags(), fact.campaign_name());
+        if tags != [Text::NONE; 4] {
+            self.campaign_tags = tags;
+        }
+        if name[0].is_some() {
+            self.campaign_name = name;
         }
         self.user = fact.user().or(self.user);
     }

@@ -423,8 +423,8 @@ fn the_rule_prints_what_decided_the_cuts() {
     let berlin = Midnight::in_zone("europe/berlin").unwrap();
     let matomo = SessionRule { lateness_us: 7, ..SessionRule::matomo(berlin.clone()) };
     let text = "gap>1800s max=31622400s";
-    assert_eq!(matomo.to_string(), format!("matomo {text} events=10000 midnight=Europe/Berlin campaign"));
-    assert_eq!(SessionRule::ua(berlin).to_string(), format!("ua {text} midnight=Europe/Berlin campaign"));
+    assert_eq!(matomo.to_string(), format!("matomo {text} events=10000 midnight=Europe/Berlin campaign_name"));
+    assert_eq!(SessionRule::ua(berlin).to_string(), format!("ua {text} midnight=Europe/Berlin campaign_tags"));
     assert_eq!(SessionRule::snowplow().to_string(), "snowplow gap>1800s max=259200s");
     let user = SessionRule { user_switch_splits: true, ..ga4 };
     assert_eq!(user.to_string(), "custom gap>1800s max=86400s user");
@@ -444,7 +444,8 @@ fn each_number_of_a_rule_tells_in_its_fingerprint() {
         SessionRule { events_max: Some(100), ..ga4.clone() },
         SessionRule { midnight: berlin, ..ga4.clone() },
         SessionRule { midnight: rome, ..ga4.clone() },
-        SessionRule { campaign_splits: true, ..ga4.clone() },
+        SessionRule { campaign_splits: CampaignSplits::Tags, ..ga4.clone() },
+        SessionRule { campaign_splits: CampaignSplits::Name, ..ga4.clone() },
         SessionRule { user_switch_splits: true, ..ga4.clone() },
         SessionRule { gap_us: 1, ..ga4.clone() },
         SessionRule { boundary: GapCloses::AtLeast, ..ga4.clone() },
@@ -546,7 +547,7 @@ fn midnight_is_that_of_the_zones_own_calendar() {
 
 #[test]
 fn a_direct_visit_is_not_cut_by_a_campaign_it_does_not_name() {
-    let rule = SessionRule { campaign_splits: true, ..SessionRule::ga4() };
+    let rule = SessionRule { campaign_splits: CampaignSplits::Tags, ..SessionRule::ga4() };
     let by = |campaign_id, minute, offset| SessionEvent {
         touch: Touch { campaign_id, channel: Some("any"), ..Touch::default() },
         ..page(minute, offset)
@@ -561,6 +562,32 @@ fn a_direct_visit_is_not_cut_by_a_campaign_it_does_not_name() {
     assert_eq!(starts(&[by(spring, 0, 1), by(None, 1, 2), by(summer, 2, 3), by(None, 3, 4)]), [0, 2]);
     assert_eq!(starts(&[by(None, 0, 1), by(spring, 1, 2)]), [0, 1], "it began direct");
     assert_eq!(starts(&[by(spring, 0, 1), by(summer, 0, 2)]), [0], "what happens at one moment is one session");
+}
+
+#[test]
+fn universal_analytics_and_matomo_have_their_own_idea_of_another_campaign() {
+    let newsletter = Touch { utm_source: Some("newsletter"), utm_medium: Some("email"), ..Touch::default() };
+    let spring = Touch { utm_campaign: Some("spring"), ..newsletter };
+    let cuts = |touches: [Touch<'static>; 2]| {
+        [CampaignSplits::Never, CampaignSplits::Tags, CampaignSplits::Name].map(|campaign_splits| {
+            let mut sessionizer = Sessionizer::new(SessionRule { campaign_splits, ..SessionRule::ga4() });
+            for (minute, touch) in (0..).zip(touches) {
+                sessionizer.observe(ANNA, &SessionEvent { touch, ..page(minute, minute) });
+            }
+            told(&sessionizer.drain()).len() == 2
+        })
+    };
+    assert_eq!(cuts([spring, spring]), [false, false, false]);
+    assert_eq!(cuts([spring, Touch { utm_campaign: Some("summer"), ..newsletter }]), [false, true, true]);
+    // Matomo knows a campaign by its name, and by the keyword with it.
+    assert_eq!(cuts([spring, Touch { utm_source: Some("partner"), ..spring }]), [false, true, false]);
+    assert_eq!(cuts([spring, Touch { utm_term: Some("shoes"), ..spring }]), [false, false, true]);
+    assert_eq!(cuts([newsletter, Touch { utm_medium: Some("print"), ..newsletter }]), [false, true, false]);
+    // Google's own tagging: a click id and nothing else.
+    let ad = Touch { click_id: Some(("gclid", "a1")), ..Touch::default() };
+    assert_eq!(cuts([Touch::default(), ad]), [false, true, false]);
+    assert_eq!(cuts([ad, Touch { click_id: Some(("gclid", "a2")), ..Touch::default() }]), [false, true, false]);
+    assert_eq!(cuts([spring, Touch { campaign_id: Some("c7"), ..spring }]), [false, false, false]);
 }
 
 #[test]

@@ -147,6 +147,7 @@ fn touch_of(touch: &Touch<'_>, texts: &mut Texts) -> [Text; touch::COUNT] {
     [
         touch.channel,
         touch.campaign_id,
+        touch.utm_campaign,
         touch.utm_source,
         touch.utm_medium,
         touch.utm_term,

@@ -12,8 +12,8 @@ use std::path::PathBuf;
 
 use proptest::prelude::*;
 use tributary_analytics::session::{
-    Change, Changes, GapCloses, Midnight, Observed, Session, SessionEvent, SessionId, SessionKey, SessionRule,
-    Sessionizer, Shown, Standing, Touch, affected, resession,
+    CampaignSplits, Change, Changes, GapCloses, Midnight, Observed, Session, SessionEvent, SessionId, SessionKey,
+    SessionRule, Sessionizer, Shown, Standing, Touch, affected, resession,
 };
 use tributary_schemas::{EngagementClass, EventKind, Money};
 use tributary_testkit::oracle::session as oracle;
@@ -73,7 +73,10 @@ fn any_rule() -> impl Strategy<Value = SessionRule> {
     let zone = prop_oneof![3 => Just(None), 1 => Just(Some("UTC")), 1 => Just(Some("America/New_York"))];
     let events_max = prop_oneof![2 => Just(None), 1 => (1_u32..6).prop_map(Some)];
     let lengths = (1_i64..12, 0_i64..30, 0_i64..60, 0_i64..4);
-    (lengths, boundary, zone, events_max, prop::bool::weighted(0.3), prop::bool::weighted(0.3)).prop_map(
+    let campaigns = prop_oneof![
+        4 => Just(CampaignSplits::Never), 1 => Just(CampaignSplits::Tags), 1 => Just(CampaignSplits::Name)
+    ];
+    (lengths, boundary, zone, events_max, campaigns, prop::bool::weighted(0.3)).prop_map(
         |((gap, more, lateness, delay), boundary, zone, events_max, campaign_splits, user_switch_splits)| SessionRule {
             gap_us: gap * MINUTE_US,
             boundary,
@@ -104,7 +107,7 @@ prop_compose! {
             EngagementClass::Bot, EngagementClass::Prefetch, EngagementClass::Scanner, EngagementClass::Unknown,
             EngagementClass::Human,
         ]),
-        words in prop::array::uniform12(prop::option::weighted(0.3, 0..3_u8)),
+        words in prop::array::uniform15(prop::option::weighted(0.3, 0..3_u8)),
         micros in prop::option::of(-5_i64..100),
         step in prop::sample::select(vec![0_i64, 0, 0, 1, 1, 2, 3, 5, 8, 13, 40]),
         behind in prop::sample::select(vec![0_i64, 0, 0, 0, 1, 2, 5, 9, 14, 22, 45, 80]),
@@ -121,6 +124,9 @@ prop_compose! {
         event.path = word(1, "/");
         event.channel = word(2, "channel");
         event.campaign_id = word(3, "campaign");
+        event.utm_campaign = word(12, "campaign");
+        event.utm_medium = word(13, "source");
+        event.utm_term = word(14, "term");
         event.referrer_host = word(4, "host");
         event.click_id = word(5, "gclid:");
         event.country = word(6, "C");
@@ -173,7 +179,10 @@ fn event_of<'a>(event: &'a oracle::Event, shown: &'a [Shown<'a>]) -> SessionEven
         touch: Touch {
             channel: event.channel.as_deref(),
             campaign_id: event.campaign_id.as_deref(),
+            utm_campaign: event.utm_campaign.as_deref(),
             utm_source: event.utm_source.as_deref(),
+            utm_medium: event.utm_medium.as_deref(),
+            utm_term: event.utm_term.as_deref(),
             ad_id: event.ad_id.as_deref(),
             referrer_host: event.referrer_host.as_deref(),
             referrer_medium: event.referrer_medium.as_deref(),
@@ -219,10 +228,12 @@ fn row_of(session: Session<'_>) -> Row {
         exit_path: owned(session.exit_path()),
         first_channel: owned(session.first_channel()),
         first_campaign_id: owned(session.first_campaign_id()),
+        first_utm_campaign: owned(session.first_utm_campaign()),
         first_utm_source: owned(session.first_utm_source()),
         first_ad_id: owned(session.first_ad_id()),
         last_channel: owned(session.last_channel()),
         last_campaign_id: owned(session.last_campaign_id()),
+        last_utm_campaign: owned(session.last_utm_campaign()),
         last_utm_source: owned(session.last_utm_source()),
         last_ad_id: owned(session.last_ad_id()),
         first_referrer_host: owned(session.first_referrer_host()),
@@ -438,7 +449,11 @@ fn oracle_rule(rule: &SessionRule) -> oracle::Rule {
             "America/New_York" => |time_us: i64| date_in("America/New_York", time_us),
             other => panic!("no oracle for {other}"),
         }),
-        campaign_splits: rule.campaign_splits,
+        campaign_splits: match rule.campaign_splits {
+            CampaignSplits::Never => None,
+            CampaignSplits::Tags => Some(oracle::Campaigns::UniversalAnalytics),
+            CampaignSplits::Name => Some(oracle::Campaigns::Matomo),
+        },
         user_switch_splits: rule.user_switch_splits,
         lateness_us: rule.lateness_us,
         watermark_delay_us: rule.watermark_delay_us,
@@ -638,7 +653,7 @@ fn assert_as_the_reference(events: &[Record], expected: impl Fn(&str, &str) -> V
     assert_same_summaries(&sessions(midnight("UTC")), &expected("gap_or_midnight_utc", "midnight_utc"));
     let new_york = midnight("America/New_York");
     assert_same_summaries(&sessions(new_york), &expected("gap_or_midnight_newyork", "midnight_new_york"));
-    let campaign = SessionRule { campaign_splits: true, ..over() };
+    let campaign = SessionRule { campaign_splits: CampaignSplits::Tags, ..over() };
     let of_campaigns = duckdb_sessions(campaign, events, true);
     assert_same_summaries(&of_campaigns, &expected("gap_or_campaign_change", "campaign_change"));
     let hour = SessionRule { duration_us_max: 3_600 * SECOND_US, ..over() };

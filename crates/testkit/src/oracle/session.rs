@@ -18,10 +18,19 @@ pub struct Rule {
     pub events_max: Option<usize>,
     /// Which day a time is on, where a session ends with the day.
     pub day_of: Option<fn(i64) -> i64>,
-    pub campaign_splits: bool,
+    pub campaign_splits: Option<Campaigns>,
     pub user_switch_splits: bool,
     pub lateness_us: i64,
     pub watermark_delay_us: i64,
+}
+
+/// Whose idea of a change of campaign closes a session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Campaigns {
+    /// Any other value of campaign, source, medium or click id.
+    UniversalAnalytics,
+    /// Another campaign name or keyword; the name is the first of campaign, source and medium.
+    Matomo,
 }
 
 impl Rule {
@@ -31,7 +40,7 @@ impl Rule {
         duration_us_max: 24 * 3_600_000_000,
         events_max: None,
         day_of: None,
-        campaign_splits: false,
+        campaign_splits: None,
         user_switch_splits: false,
         lateness_us: 3_600_000_000,
         watermark_delay_us: 30_000_000,
@@ -59,7 +68,10 @@ pub struct Event {
     pub path: Option<String>,
     pub channel: Option<String>,
     pub campaign_id: Option<String>,
+    pub utm_campaign: Option<String>,
     pub utm_source: Option<String>,
+    pub utm_medium: Option<String>,
+    pub utm_term: Option<String>,
     pub ad_id: Option<String>,
     pub referrer_host: Option<String>,
     pub referrer_medium: Option<String>,
@@ -88,7 +100,10 @@ impl Event {
             path: None,
             channel: None,
             campaign_id: None,
+            utm_campaign: None,
             utm_source: None,
+            utm_medium: None,
+            utm_term: None,
             ad_id: None,
             referrer_host: None,
             referrer_medium: None,
@@ -121,10 +136,12 @@ pub struct Session {
     pub exit_path: Option<String>,
     pub first_channel: Option<String>,
     pub first_campaign_id: Option<String>,
+    pub first_utm_campaign: Option<String>,
     pub first_utm_source: Option<String>,
     pub first_ad_id: Option<String>,
     pub last_channel: Option<String>,
     pub last_campaign_id: Option<String>,
+    pub last_utm_campaign: Option<String>,
     pub last_utm_source: Option<String>,
     pub last_ad_id: Option<String>,
     pub first_referrer_host: Option<String>,
@@ -223,10 +240,20 @@ fn is_new_session(rule: &Rule, session: &[&Event], event: &Event) -> bool {
     let too_many = rule.events_max.is_some_and(|max| session.len() >= max);
     let another_day = rule.day_of.is_some_and(|day_of| day_of(last.time_us) != day_of(event.time_us));
 
-    let campaign = |event: &Event| (event.campaign_id.clone(), event.utm_source.clone());
-    let names_campaign = |event: &Event| campaign(event) != (None, None);
-    let campaign_before = session.iter().rev().find(|event| names_campaign(event)).map(|event| campaign(event));
-    let another_campaign = rule.campaign_splits && names_campaign(event) && Some(campaign(event)) != campaign_before;
+    let campaign = |event: &Event| -> Option<Vec<Option<String>>> {
+        let name = event.utm_campaign.clone().or_else(|| event.campaign_id.clone());
+        let (source, medium) = (event.utm_source.clone(), event.utm_medium.clone());
+        let said = match rule.campaign_splits? {
+            Campaigns::UniversalAnalytics => vec![name, source, medium, event.click_id.clone()],
+            Campaigns::Matomo => match [name, source, medium].into_iter().flatten().next() {
+                Some(name) => vec![Some(name), event.utm_term.clone()],
+                None => vec![],
+            },
+        };
+        said.iter().any(Option::is_some).then_some(said)
+    };
+    let campaign_before = session.iter().rev().find_map(|event| campaign(event));
+    let another_campaign = campaign(event).is_some_and(|said| Some(said) != campaign_before);
 
     let user_before = session.iter().rev().find_map(|event| event.user_id.as_ref());
     let another_user = rule.user_switch_splits
@@ -255,10 +282,12 @@ fn sum_up(events: &[&Event]) -> Session {
         exit_path: None,
         first_channel: None,
         first_campaign_id: None,
+        first_utm_campaign: None,
         first_utm_source: None,
         first_ad_id: None,
         last_channel: None,
         last_campaign_id: None,
+        last_utm_campaign: None,
         last_utm_source: None,
         last_ad_id: None,
         first_referrer_host: None,
@@ -309,11 +338,13 @@ fn sum_up(events: &[&Event]) -> Session {
             if session.first_channel.is_none() {
                 session.first_channel = event.channel.clone();
                 session.first_campaign_id = event.campaign_id.clone();
+                session.first_utm_campaign = event.utm_campaign.clone();
                 session.first_utm_source = event.utm_source.clone();
                 session.first_ad_id = event.ad_id.clone();
             }
             session.last_channel = event.channel.clone();
             session.last_campaign_id = event.campaign_id.clone();
+            session.last_utm_campaign = event.utm_campaign.clone();
             session.last_utm_source = event.utm_source.clone();
             session.last_ad_id = event.ad_id.clone();
         }

@@ -3,13 +3,12 @@
 //! In:       rows of `events`, in log order; rules.
 //! Out:      the same rows with browser, system and device, referrer, channel, class, and the value in the reporting
 //!           currency; with each row what was filled, and by which version of the rules.
-//! Promise:  what the sender said stays. Only raw columns are read, and `enriched` says which others are ours, so that a row
-//!           that is enriched again comes out as if it had never been. How rows are cut into batches changes nothing.
+//! Promise:  what the sender said stays. Only raw columns are read, and `enriched` says which others are ours. How rows are cut into batches changes nothing.
 //! Not here: what the words mean (`analytics::enrich`); the state of messages after a restart (`messages`).
 
 use arrow::array::{
-    Array, ArrayRef, AsArray, BooleanArray, Date32Array, Decimal128Array, Float64Array, Int64Array, ListBuilder,
-    RecordBatch, StringArray, StringBuilder, new_null_array,
+    Array, ArrayRef, AsArray, Date32Array, Decimal128Array, Float64Array, Int64Array, ListBuilder, RecordBatch,
+    StringArray, StringBuilder, new_null_array,
 };
 use arrow::datatypes::{DataType, Float64Type};
 use std::sync::Arc;
@@ -36,14 +35,6 @@ mod mark {
     pub(super) const REFERRER_SOURCE: i64 = 32;
     /// Nothing was filled: there is a value, and no rate for its currency and day.
     pub(super) const NO_RATE: i64 = 64;
-    pub(super) const COLUMNS: [(&str, i64); 6] = [
-        ("channel", CHANNEL),
-        ("browser", BROWSER),
-        ("os", OS),
-        ("device_class", DEVICE_CLASS),
-        ("referrer_medium", REFERRER_MEDIUM),
-        ("referrer_source", REFERRER_SOURCE),
-    ];
 }
 
 /// The columns that nobody but enrichment writes.
@@ -57,9 +48,6 @@ const OWN: [&str; 8] = [
     "enriched",
     "enrichment",
 ];
-
-/// All reasons enrichment writes into `engagement_reasons` begin so.
-const REASON_PREFIX: &str = "stream_";
 
 /// Answers remembered a partition; an entry takes some 300 to 600 bytes, so these are 5 MB at most.
 const ANSWERS_MAX: usize = 8_192;
@@ -102,23 +90,6 @@ impl Enrichment {
             }
         }
         self.fill(batch, seen)
-    }
-
-    /// Rows that were enriched before, in any order, by other rules perhaps. What sequences showed is taken over from the
-    /// row: it cannot be seen again without the rows around it. A replay of the log sees it again.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for the job that repairs rows of older versions"))]
-    pub(crate) fn again(&mut self, batch: &RecordBatch) -> RecordBatch {
-        let mut seen = Vec::new();
-        let reasons = array(batch, "engagement_reasons").as_list::<i32>();
-        for row in (0..batch.num_rows()).filter(|row| reasons.is_valid(*row)) {
-            let said = reasons.value(row);
-            for said in said.as_string::<i32>().iter().flatten() {
-                let of_sequence = [Reason::Links, Reason::AfterSend, Reason::AfterHead].map(Reason::as_str);
-                let found = of_sequence.into_iter().find(|reason| *reason == said);
-                seen.extend(found.map(|reason| (row, EngagementClass::Scanner, reason)));
-            }
-        }
-        self.fill(&raw(batch), seen)
     }
 
     /// `batch`: raw. `seen`: what sequences showed, by row.
@@ -377,7 +348,7 @@ fn fill_classes(filled: &mut Filled<'_>, mut seen: Vec<Sighting>) {
         (classes[*row], confidence[*row]) = (class.as_str(), *sure);
         (received[*row], added[*row]) = (Some(door.value(*row)), reasons);
     }
-    let reasons = reasons_with(batch, |_| true, |row| added[row]);
+    let reasons = reasons_with(batch, |row| added[row]);
     filled.put("engagement_reasons", reasons);
     filled.put("engagement_class", Arc::new(StringArray::from(classes)));
     filled.put("engagement_confidence", Arc::new(Float64Array::from(confidence)));
@@ -388,12 +359,8 @@ fn is_of_sequence(reason: &str) -> bool {
     [Reason::Links, Reason::AfterSend, Reason::AfterHead].iter().any(|known| known.as_str() == reason)
 }
 
-/// The column `engagement_reasons`: of those there, the ones that `keep` says, and what is added to a row.
-fn reasons_with<'r>(
-    batch: &RecordBatch,
-    keep: impl Fn(&str) -> bool,
-    added: impl Fn(usize) -> &'r [&'static str],
-) -> ArrayRef {
+/// The column `engagement_reasons`, with what is added to a row.
+fn reasons_with<'r>(batch: &RecordBatch, added: impl Fn(usize) -> &'r [&'static str]) -> ArrayRef {
     let index = index_of(batch, "engagement_reasons");
     let DataType::List(element) = batch.schema_ref().field(index).data_type() else {
         unreachable!("reasons are a list")
@@ -403,8 +370,7 @@ fn reasons_with<'r>(
     for row in 0..batch.num_rows() {
         let is_list = reasons.is_valid(row);
         if is_list {
-            let said = reasons.value(row);
-            for reason in said.as_string::<i32>().iter().flatten().filter(|reason| keep(reason)) {
+            for reason in reasons.value(row).as_string::<i32>().iter().flatten() {
                 list.values().append_value(reason);
             }
         }
@@ -414,40 +380,6 @@ fn reasons_with<'r>(
         list.append(is_list || !added(row).is_empty());
     }
     Arc::new(list.finish())
-}
-
-/// The rows as they were before enrichment.
-fn raw(batch: &RecordBatch) -> RecordBatch {
-    let marks = int(batch, "enriched");
-    if marks.null_count() == marks.len() {
-        return batch.clone();
-    }
-    let mut columns = batch.columns().to_vec();
-    for (name, bit) in mark::COLUMNS {
-        let ours: BooleanArray = marks.iter().map(|marks| Some(marks.is_some_and(|marks| marks & bit != 0))).collect();
-        let index = index_of(batch, name);
-        columns[index] = arrow::compute::nullif(&columns[index], &ours).expect("a mask as long as the column");
-    }
-    let (classes, received) = (text(batch, "engagement_class"), text(batch, "engagement_class_received"));
-    if received.null_count() < received.len() {
-        let confidence = array(batch, "engagement_confidence").as_primitive::<Float64Type>();
-        let of_row = |row: usize| match text_at(received, row) {
-            // The door is sure where a machine names itself, and says nothing elsewhere: `ingest/src/engagement.rs`.
-            Some("human" | "unknown") => None,
-            Some(_) => Some(1.0),
-            None => confidence.is_valid(row).then(|| confidence.value(row)),
-        };
-        let rows = batch.num_rows();
-        columns[index_of(batch, "engagement_confidence")] = Arc::new((0..rows).map(of_row).collect::<Float64Array>());
-        let class_of = |row: usize| Some(text_at(received, row).unwrap_or(classes.value(row)));
-        columns[index_of(batch, "engagement_class")] = Arc::new((0..rows).map(class_of).collect::<StringArray>());
-        columns[index_of(batch, "engagement_reasons")] =
-            reasons_with(batch, |reason| !reason.starts_with(REASON_PREFIX), |_| &[]);
-    }
-    for (name, column) in OWN.into_iter().zip(empty_columns(batch.num_rows())) {
-        columns[index_of(batch, name)] = column;
-    }
-    RecordBatch::try_new(batch.schema(), columns).expect("same types, same length")
 }
 
 /// The columns that say where an event came from.

@@ -67,14 +67,15 @@ impl<'b> MessageReader<'b> {
             EventKind::Click => Act::Click,
             _ => return None,
         };
-        // Some mailers give one id to a whole mailing: what two people do is no burst.
-        let person = self.people.iter().find_map(|ids| text_at(ids, row));
+        // Some mailers give one id to a whole mailing: what two people do is no burst. Where nobody is named, any two may
+        // be two people, and nothing can be said of a sequence.
+        let person = self.people.iter().find_map(|ids| text_at(ids, row))?;
         let link = match text_at(self.links[0], row) {
             Some(link_id) => hash(&[Some(link_id)]),
             None => hash(&self.links.map(|texts| text_at(texts, row))),
         };
         Some(MessageEvent {
-            message: hash(&[text_at(self.sources, row), Some(message_id), person]),
+            message: hash(&[text_at(self.sources, row), Some(message_id), Some(person)]),
             act,
             link,
             time_us: self.times.value(row),

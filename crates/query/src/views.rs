@@ -9,7 +9,8 @@ pub(crate) struct View {
     pub(crate) sql: &'static str,
 }
 
-pub(crate) const ALL: &[View] = &[SESSIONS, SESSIONS_LIVE, PERSON_EVENTS, PERSON_EVENTS_LIVE, PERSON_SESSIONS, PERSONS];
+pub(crate) const ALL: &[View] =
+    &[SESSIONS, SESSIONS_LIVE, PERSON_EVENTS, PERSON_EVENTS_LIVE, PERSON_SESSIONS, PERSON_SESSIONS_LIVE, PERSONS];
 
 /// The latest version of each session, without those merged away.
 ///
@@ -53,6 +54,22 @@ FROM ",
     };
 }
 
+/// Sessions with whose they are: the user a session names, else whose its device was when it began. A session nobody is
+/// known of is called by its key, as its events are.
+macro_rules! sessions_with_person {
+    ($history:literal) => {
+        concat!(
+            "
+SELECT s.*,
+    person_of(s.source, s.user_id, s.anonymous_id, NULL, s.session_key, s.start_time_us) AS person_id,
+    to_timestamp_micros(s.start_time_us) AS start_time
+FROM (",
+            latest_of!($history),
+            ") AS s"
+        )
+    };
+}
+
 const SESSIONS: View = View { name: "sessions", sql: latest_of!("session_history") };
 
 const SESSIONS_LIVE: View = View { name: "sessions_live", sql: latest_of!("session_history_live") };
@@ -62,20 +79,10 @@ const PERSON_EVENTS: View = View { name: "person_events", sql: with_person!("eve
 /// The links are those that are committed: who logged in this second is known by the user id on the events since.
 const PERSON_EVENTS_LIVE: View = View { name: "person_events_live", sql: with_person!("events_live") };
 
-/// Sessions with whose they are: the user a session names, else whose its device was when it began. A session nobody is
-/// known of is called by its key, as its events are.
-const PERSON_SESSIONS: View = View {
-    name: "person_sessions",
-    sql: concat!(
-        "
-SELECT s.*,
-    person_of(s.source, s.user_id, s.anonymous_id, NULL, s.session_key, s.start_time_us) AS person_id,
-    to_timestamp_micros(s.start_time_us) AS start_time
-FROM (",
-        latest_of!("session_history"),
-        ") AS s"
-    ),
-};
+const PERSON_SESSIONS: View = View { name: "person_sessions", sql: sessions_with_person!("session_history") };
+
+const PERSON_SESSIONS_LIVE: View =
+    View { name: "person_sessions_live", sql: sessions_with_person!("session_history_live") };
 
 /// The persons that links speak of, with how many ids each has.
 const PERSONS: View = View {

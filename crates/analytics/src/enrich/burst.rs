@@ -86,18 +86,6 @@ impl Reason {
             Self::AfterHead => "stream_after_head",
         }
     }
-
-    const fn code(self) -> u8 {
-        match self {
-            Self::Links => 1,
-            Self::AfterSend => 2,
-            Self::AfterHead => 3,
-        }
-    }
-
-    fn of_code(code: u8) -> Option<Self> {
-        [Self::Links, Self::AfterSend, Self::AfterHead].into_iter().find(|reason| reason.code() == code)
-    }
 }
 
 /// When something happened, and when we heard of it.
@@ -186,92 +174,6 @@ impl Bursts {
                 _ => _ = self.messages.remove(&key),
             }
         }
-    }
-
-    /// The whole state as bytes, for a snapshot.
-    pub fn write_snapshot(&self) -> Vec<u8> {
-        let mut out = vec![SNAPSHOT_VERSION];
-        let int = |out: &mut Vec<u8>, number: i64| out.extend(number.to_le_bytes());
-        let at = |out: &mut Vec<u8>, at: At| {
-            out.extend(at.time_us.to_le_bytes());
-            out.extend(at.ingest_time_us.to_le_bytes());
-        };
-        int(&mut out, self.newest_us);
-        out.extend((self.by_age.len() as u64).to_le_bytes());
-        for (queued_us, key) in &self.by_age {
-            let message = &self.messages[key];
-            int(&mut out, *queued_us);
-            out.extend(key.to_le_bytes());
-            int(&mut out, message.touched_us);
-            for moment in [message.sent, message.head] {
-                out.push(u8::from(moment.is_some()));
-                if let Some(moment) = moment {
-                    at(&mut out, moment);
-                }
-            }
-            out.push(message.fired.map_or(0, |(_, reason)| reason.code()));
-            if let Some((moment, _)) = message.fired {
-                at(&mut out, moment);
-            }
-            out.push(u8::try_from(message.links.len()).expect("at most LINKS_MAX"));
-            for (link, moment) in &message.links {
-                out.extend(link.to_le_bytes());
-                at(&mut out, *moment);
-            }
-        }
-        out
-    }
-
-    /// The state of `write_snapshot`; `None` if the bytes are of another version or broken, and then it must be rebuilt.
-    pub fn read_snapshot(rule: BurstRule, bytes: &[u8]) -> Option<Self> {
-        let mut bytes = Bytes(bytes);
-        if bytes.byte()? != SNAPSHOT_VERSION {
-            return None;
-        }
-        let mut bursts = Self::new(rule);
-        bursts.newest_us = bytes.int()?;
-        let count = bytes.int()?;
-        for _ in 0..count {
-            let (queued_us, key) = (bytes.int()?, bytes.int()?.cast_unsigned());
-            let mut message = Message { touched_us: bytes.int()?, ..Message::default() };
-            for moment in [&mut message.sent, &mut message.head] {
-                if bytes.byte()? != 0 {
-                    *moment = Some(bytes.at()?);
-                }
-            }
-            let code = bytes.byte()?;
-            if code != 0 {
-                message.fired = Some((bytes.at()?, Reason::of_code(code)?));
-            }
-            for _ in 0..bytes.byte()? {
-                message.links.push((bytes.int()?.cast_unsigned(), bytes.at()?));
-            }
-            bursts.by_age.push_back((queued_us, key));
-            bursts.messages.insert(key, message);
-        }
-        bytes.0.is_empty().then_some(bursts)
-    }
-}
-
-const SNAPSHOT_VERSION: u8 = 1;
-
-struct Bytes<'b>(&'b [u8]);
-
-impl Bytes<'_> {
-    fn byte(&mut self) -> Option<u8> {
-        let (first, rest) = self.0.split_first()?;
-        self.0 = rest;
-        Some(*first)
-    }
-
-    fn int(&mut self) -> Option<i64> {
-        let (first, rest) = self.0.split_first_chunk()?;
-        self.0 = rest;
-        Some(i64::from_le_bytes(*first))
-    }
-
-    fn at(&mut self) -> Option<At> {
-        Some(At { time_us: self.int()?, ingest_time_us: self.int()? })
     }
 }
 
@@ -424,8 +326,6 @@ mod tests {
             for event in &events[..cut] {
                 running.observe(event);
             }
-            let mut thawed = Bursts::read_snapshot(rule, &running.write_snapshot()).unwrap();
-            prop_assert_eq!(&thawed, &running);
             // From the rows of twice the time that matters, as the lake holds them.
             let mut rebuilt = Bursts::new(rule);
             let newest_us = events[..cut].iter().map(|event| event.ingest_time_us).max().unwrap_or(0);
@@ -438,14 +338,8 @@ mod tests {
             rebuilt.received(newest_us);
             for event in &events[cut..] {
                 let reason = running.observe(event);
-                prop_assert_eq!(thawed.observe(event), reason);
                 prop_assert_eq!(rebuilt.observe(event), reason);
             }
-        }
-
-        #[test]
-        fn broken_snapshots_are_refused(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
-            let _ = Bursts::read_snapshot(BurstRule::default(), &bytes);
         }
     }
 }

@@ -88,6 +88,10 @@ impl Rates {
         &self.reporting
     }
 
+    pub fn age_days_max(&self) -> i32 {
+        self.age_days_max
+    }
+
     /// `micros` of `currency` on `day`, in the reporting currency; `None` if no rate is young enough or the amount would
     /// not fit.
     pub fn convert(&self, micros: i64, currency: &str, day: i32) -> Option<Converted> {

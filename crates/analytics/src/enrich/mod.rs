@@ -68,6 +68,8 @@ impl Rules {
         hasher.update(format!("{bursts:?}").as_bytes());
         // The table of rates grows every day and a rate once written stays: `rate_date` says which one a row has.
         hasher.update(rates.as_ref().map_or("", Rates::reporting).as_bytes());
+        // How old a rate may be decides whether there is a value at all.
+        hasher.update(&rates.as_ref().map_or(0, Rates::age_days_max).to_le_bytes());
         let version = format!("{CODE_VERSION}-{:012x}", hasher.digest() >> 16);
         Self { channels, bursts, rates, version }
     }
@@ -121,5 +123,9 @@ mod tests {
         assert_ne!(rules(ChannelRules::ga4()).version(), Rules::default().version());
         let other = BurstRule { links_min: 5, ..BurstRule::default() };
         assert_ne!(Rules::new(ChannelRules::Tributary, other, None).version(), Rules::default().version());
+        let aged =
+            |days| Rules::new(ChannelRules::Tributary, BurstRule::default(), Some(Rates::without_table("EUR", days)));
+        assert_ne!(aged(7).version(), aged(8).version(), "how old a rate may be");
+        assert_eq!(aged(7).version(), aged(7).version());
     }
 }

@@ -21,10 +21,6 @@ fn rules() -> Rules {
     Rules::new(ChannelRules::Tributary, BurstRule::default(), Some(rates.unwrap_or_else(|faults| panic!("{faults:?}"))))
 }
 
-fn other_rules() -> Rules {
-    Rules::new(ChannelRules::ga4(), BurstRule::default(), Some(Rates::without_table("USD", 7)))
-}
-
 fn event(number: i64, change: impl FnOnce(&mut Event)) -> Event {
     let time_us = NOON + number * S;
     let mut event = Event::new("web", "segment", &format!("e{number}"), "page", time_us);
@@ -155,14 +151,22 @@ fn the_cut_into_batches_changes_nothing() {
 }
 
 #[test]
-fn rows_of_other_rules_are_made_as_if_they_had_never_been() {
-    let (first, second) = (rows_of(&world(), rules(), 100), rows_of(&world(), other_rules(), 100));
-    assert_ne!(first, second);
-    let mut again = Enrichment::new(Arc::new(other_rules()));
-    assert_eq!(again.again(&first), second);
-    assert_eq!(again.again(&second), second);
-    let mut back = Enrichment::new(Arc::new(rules()));
-    assert_eq!(back.again(&second), first);
+fn clicks_of_people_nobody_names_are_no_burst() {
+    let clicks = |user_id: Option<&str>| {
+        let click = |number: i64| {
+            event(number, |event| {
+                event.event_kind = EventKind::Click;
+                event.message_id = Some("mailing".to_owned());
+                event.link_id = Some(number.to_string());
+                event.anonymous_id = None;
+                event.user_id = user_id.map(str::to_owned);
+            })
+        };
+        let rows = rows_of(&[click(1), click(2), click(3)], rules(), 100);
+        said(&rows, 2, &["engagement_class"])
+    };
+    assert_eq!(clicks(Some("u1")), ["scanner"]);
+    assert_eq!(clicks(None), ["human"], "they may be three people");
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Live tables: what is committed, and what the stream job has read since, as one table.
 //!
 //! In:       sources that answer for the log's tail (`LiveSource`), local or of another process.
-//! Out:      `events_live`, `session_history_live`; the views `sessions_live` and `person_events_live` over them.
+//! Out:      `events_live`, `session_history_live`; the views `sessions_live`, `person_events_live` and `person_sessions_live` over them.
 //! Promise:  one prefix of the log: the pinned snapshots and the tail meet without a gap and without a double, or the
 //!           question is refused with what to do. The tail is asked for once, when the question's turn comes, and only for
 //!           a question that names a live table.

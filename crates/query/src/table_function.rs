@@ -62,6 +62,10 @@ const ALL: &[(&Spec, WriteOut)] = &[
     (&experiment::SPEC, experiment::write_out),
 ];
 
+pub(crate) fn names() -> Vec<&'static str> {
+    ALL.iter().map(|(spec, _)| spec.name).collect()
+}
+
 pub(crate) fn is_known(name: &str) -> bool {
     ALL.iter().any(|(spec, _)| spec.name == name)
 }

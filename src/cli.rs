@@ -143,6 +143,15 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
             bench::command(args).await
         }
         Command::Settings => {
+            if let Some(file) = &cli.settings {
+                return Err(UserError(format!(
+                    "`tributary settings` prints the defaults, whatever stands in a file; leave --settings out. Whether {} \
+                     can stand is told by `tributary --settings {} doctor`",
+                    file.display(),
+                    file.display()
+                ))
+                .into());
+            }
             print!("{}", crate::settings::DEFAULTS);
             Ok(())
         }

@@ -21,6 +21,28 @@ pub(crate) fn client_for(url: &str, time_max: Duration) -> anyhow::Result<reqwes
     builder.build().context("the HTTP client cannot start")
 }
 
+/// Whether a server of this program answers at `url`.
+pub(crate) async fn is_tributary(url: &str) -> bool {
+    const ANSWER_TIME_MAX: Duration = Duration::from_secs(5);
+    let Ok(client) = client_for(url, ANSWER_TIME_MAX) else { return false };
+    let Ok(answer) = client.get(format!("{url}/status")).send().await else { return false };
+    let is_well = answer.status().is_success();
+    // Many programs answer at /status; ours says its name.
+    is_well && answer.text().await.is_ok_and(|text| text.contains("\"program\": \"tributary "))
+}
+
+/// Why there was no answer, and what to do: the client's own words name its parts, not ours.
+pub(crate) fn no_answer(url: &str, error: &reqwest::Error) -> anyhow::Error {
+    let told = if error.is_connect() {
+        "nobody can be reached there. Start a server with `tributary serve`, or name one with --url http://HOST:PORT"
+    } else if error.is_timeout() {
+        "it did not answer in time. Ask again; if it is so again, look at what the server prints"
+    } else {
+        "the connection broke off. Is it a Tributary server? Then ask again"
+    };
+    anyhow::anyhow!("{url}: {told}")
+}
+
 /// The address of a server as typed, without slashes at its end; or what to type instead.
 pub(crate) fn address(typed: &str) -> Result<String, UserError> {
     let parsed = Url::parse(typed).ok().filter(Url::has_host);

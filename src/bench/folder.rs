@@ -6,6 +6,7 @@ use anyhow::Context;
 
 pub(crate) struct BenchFolder {
     path: PathBuf,
+    parent: PathBuf,
     stays: bool,
 }
 
@@ -14,7 +15,7 @@ impl BenchFolder {
     pub(crate) fn make(parent: &Path) -> anyhow::Result<Self> {
         let path = parent.join(format!("run-{}", std::process::id()));
         std::fs::create_dir_all(&path).with_context(|| format!("cannot make {}", path.display()))?;
-        Ok(Self { path, stays: false })
+        Ok(Self { path, parent: parent.to_owned(), stays: false })
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -35,5 +36,7 @@ impl Drop for BenchFolder {
         if let Err(error) = std::fs::remove_dir_all(&self.path) {
             eprintln!("{} could not be removed: {error}", self.path.display());
         }
+        // Only one that is empty goes: what others have there stays.
+        drop(std::fs::remove_dir(&self.parent));
     }
 }

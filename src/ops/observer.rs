@@ -19,7 +19,7 @@ use tributary_schemas::Clock;
 
 use super::books::Books;
 use super::look::Look;
-use super::report::{JobReport, Report, TopicReport};
+use super::report::{JobReport, Report, Runner, TopicReport};
 use crate::exposition::Metrics;
 use crate::serve::LogParts;
 use crate::settings::Settings;
@@ -130,7 +130,7 @@ impl Observer {
             topics: look.topics,
             problems: Vec::new(),
         };
-        report.find_problems(self.commit_interval_ms, true);
+        report.find_problems(self.commit_interval_ms, Runner::Server);
         Ok(report)
     }
 }

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::exposition::Metrics;
+use crate::import::grouped;
 
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(default)]
@@ -133,10 +134,42 @@ impl JobReport {
 const LAG_INTERVALS_MAX: f64 = 10.0;
 const LAG_S_MIN: f64 = 60.0;
 
+/// Who brings what waits in the log into the lake, as far as whoever looks knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Runner {
+    /// This server, or workers beside it.
+    Server,
+    /// Nobody: the log would not open if somebody had it.
+    Nobody,
+    /// None with a door on this folder; a worker elsewhere leaves no trace here.
+    NobodyKnown,
+}
+
 impl Report {
     /// What is wrong, each as a sentence that says what to do.
-    pub(crate) fn find_problems(&mut self, commit_interval_ms: u64, is_running: bool) {
+    pub(crate) fn find_problems(&mut self, commit_interval_ms: u64, runner: Runner) {
         let mut problems = Vec::new();
+        let lag_s_max = LAG_S_MIN.max(LAG_INTERVALS_MAX * commit_interval_ms as f64 / 1e3);
+        let partitions = self.topics.iter().flat_map(|topic| &topic.partitions);
+        let counts = |partition: &&PartitionReport| match runner {
+            Runner::Server => false,
+            Runner::Nobody => true,
+            // Between two commits of a worker something always waits.
+            Runner::NobodyKnown => partition.lag_s.is_none_or(|lag_s| lag_s > lag_s_max),
+        };
+        let waiting: u64 = partitions.filter(counts).map(|partition| partition.lag_records).sum();
+        if waiting > 0 {
+            let (who, or) = match runner {
+                Runner::NobodyKnown => (
+                    "no server is known to run on this folder",
+                    ", or ask the worker that runs elsewhere with `tributary status --url`",
+                ),
+                _ => ("no server runs", ""),
+            };
+            let records =
+                if waiting == 1 { "1 record waits".to_owned() } else { format!("{} records wait", grouped(waiting)) };
+            problems.push(format!("{who}, and {records} in the log: start `tributary serve`{or}"));
+        }
         for topic in &self.topics {
             for partition in &topic.partitions {
                 let at = || format!("partition {} of topic {}", partition.partition, topic.topic);
@@ -155,8 +188,7 @@ impl Report {
                     )),
                     _ => {}
                 }
-                let lag_s_max = LAG_S_MIN.max(LAG_INTERVALS_MAX * commit_interval_ms as f64 / 1e3);
-                if is_running && partition.lag_s.is_some_and(|lag_s| lag_s > lag_s_max) {
+                if runner == Runner::Server && partition.lag_s.is_some_and(|lag_s| lag_s > lag_s_max) {
                     problems.push(format!(
                         "{}: the oldest of {} records has waited {:.0} s for the lake; see what the server says of the \
                          stream job, and its disk",
@@ -178,5 +210,38 @@ impl Report {
             ));
         }
         self.problems = problems;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_waits_where_nobody_runs_is_a_problem_and_an_empty_wait_is_none() {
+        let problems = |waiting: u64, lag_s: Option<f64>, runner: Runner| {
+            let partition = PartitionReport {
+                next: 10 + waiting,
+                committed: Some(10),
+                lag_records: waiting,
+                lag_s,
+                ..Default::default()
+            };
+            let topic = TopicReport { topic: "t".to_owned(), partitions: vec![partition], ..Default::default() };
+            let mut report = Report { topics: vec![topic], ..Default::default() };
+            report.find_problems(5_000, runner);
+            report.problems
+        };
+        let told = problems(191_440, Some(3.0), Runner::Nobody);
+        assert_eq!(told, ["no server runs, and 191,440 records wait in the log: start `tributary serve`"]);
+        assert_eq!(problems(0, Some(0.0), Runner::Nobody), [""; 0]);
+        // A worker on Kafka that leaves no trace in the folder is given the time of some commits.
+        assert_eq!(problems(7, Some(3.0), Runner::NobodyKnown), [""; 0]);
+        for lag_s in [Some(3_600.0), None] {
+            let told = problems(7, lag_s, Runner::NobodyKnown);
+            assert!(told.len() == 1 && told[0].contains("7 records wait") && told[0].contains("--url"), "{told:?}");
+        }
+        assert_eq!(problems(7, Some(3.0), Runner::Server), [""; 0]);
+        assert!(problems(7, Some(3_600.0), Runner::Server)[0].contains("has waited 3600 s"));
     }
 }

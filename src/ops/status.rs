@@ -13,12 +13,12 @@ use tributary_schemas::{Clock, SystemClock};
 
 use super::books::Books;
 use super::look::Look;
-use super::report::{BooksReport, Report};
+use super::report::{BooksReport, JobReport, Report, Runner, SourceReport};
 use crate::cli::UserError;
 use crate::http;
 use crate::import::grouped;
 use crate::serve::{existing_lake, existing_log};
-use crate::settings::{Settings, SettingsError};
+use crate::settings::{LogKind, Settings, SettingsError};
 
 #[derive(clap::Args)]
 pub(crate) struct StatusArgs {
@@ -90,7 +90,7 @@ pub(crate) async fn running(settings: &Settings) -> Option<String> {
 
 pub(crate) async fn ask(url: &str) -> anyhow::Result<Report> {
     let client = http::client_for(url, ANSWER_TIME_MAX)?;
-    let answer = client.get(format!("{url}/status")).send().await.with_context(|| format!("{url} does not answer"))?;
+    let answer = client.get(format!("{url}/status")).send().await.map_err(|error| http::no_answer(url, &error))?;
     let status = answer.status();
     let body = answer.bytes().await.context("the answer broke off; ask again")?;
     if !status.is_success() {
@@ -135,7 +135,11 @@ pub(crate) async fn read(settings: &Settings, full: bool) -> anyhow::Result<Repo
             books,
             ..Report::default()
         };
-        report.find_problems(settings.pipeline.commit_interval_ms, false);
+        let runner = match settings.log.kind {
+            LogKind::Embedded => Runner::Nobody,
+            LogKind::Kafka => Runner::NobodyKnown,
+        };
+        report.find_problems(settings.pipeline.commit_interval_ms, runner);
         anyhow::Ok(report)
     };
     let report = read.await;
@@ -226,6 +230,9 @@ fn page(report: &Report, from: &str) -> String {
             "  events since the start: {}",
             if events.is_empty() { "-".to_owned() } else { events.join(", ") }
         ));
+        if let Some(remark) = late_remark(job) {
+            line(format!("  {remark}"));
+        }
     }
     if let Some(books) = &report.books {
         line(format!(
@@ -236,18 +243,7 @@ fn page(report: &Report, from: &str) -> String {
             books.difference
         ));
         for source in &books.sources {
-            line(format!(
-                "  {}: {} accepted = {} in the lake + {} duplicates; {} dead-lettered, {} of them in the lake; {} in flight; \
-                 difference {}",
-                source.source,
-                grouped(source.accepted),
-                grouped(source.in_lake),
-                grouped(source.duplicates),
-                grouped(source.dead_lettered),
-                grouped(source.dead_letters_in_lake),
-                grouped(source.in_flight),
-                source.difference
-            ));
+            line(format!("  {}", source_line(source)));
         }
     }
     line(String::new());
@@ -258,6 +254,45 @@ fn page(report: &Report, from: &str) -> String {
     page.trim_end().to_owned()
 }
 
+/// From this share on events that come too late are told: a healthy line has a few of them.
+const LATE_SHARE_TOLD: f64 = 0.05;
+
+fn late_remark(job: &JobReport) -> Option<String> {
+    let count = |outcome: &str| job.events.get(outcome).copied().unwrap_or_default();
+    // Late ones are among the kept.
+    let share = count("late") as f64 / count("kept").max(1) as f64;
+    (share >= LATE_SHARE_TOLD).then(|| {
+        format!(
+            "note: {:.0} % of them came too late for a session. History has to come in order of time, or under a source \
+             of its own: docs/import.md",
+            share * 100.0
+        )
+    })
+}
+
+/// The door counts from the start of its process, the lake holds what came before it too: of minutes both speak of, so
+/// that what is over is no difference.
+fn source_line(source: &SourceReport) -> String {
+    let in_lake = source.in_lake + source.duplicates;
+    let before = in_lake.saturating_sub(source.accepted);
+    let before = match before {
+        0 => String::new(),
+        before => format!(" ({} of them received before it)", grouped(before)),
+    };
+    format!(
+        "{}: {} accepted since this start; of the same minutes {} in the lake and {} duplicates{before}; {} dead-lettered, \
+         {} in the lake; {} in flight; difference {}",
+        source.source,
+        grouped(source.accepted),
+        grouped(source.in_lake),
+        grouped(source.duplicates),
+        grouped(source.dead_lettered),
+        grouped(source.dead_letters_in_lake),
+        grouped(source.in_flight),
+        source.difference
+    )
+}
+
 fn time(time_us: i64) -> String {
     jiff::Timestamp::from_microsecond(time_us).map_or_else(|_| time_us.to_string(), |time| format!("{time:.0}"))
 }
@@ -266,6 +301,36 @@ fn time(time_us: i64) -> String {
 mod tests {
     use super::super::report::{PartitionReport, TableReport, TopicReport};
     use super::*;
+
+    #[test]
+    fn a_line_of_the_books_says_what_came_before_this_start() {
+        let mut source = SourceReport {
+            source: "web".to_owned(),
+            accepted: 188_802,
+            in_lake: 306_162,
+            duplicates: 3,
+            ..Default::default()
+        };
+        let told = source_line(&source);
+        assert!(
+            told.starts_with("web: 188,802 accepted since this start; of the same minutes 306,162 in the lake"),
+            "{told}"
+        );
+        assert!(told.contains("3 duplicates (117,363 of them received before it);"), "{told}");
+        source.in_lake = 188_799;
+        assert!(!source_line(&source).contains("before it"), "{}", source_line(&source));
+    }
+
+    #[test]
+    fn history_in_the_wrong_order_is_told_and_a_few_late_events_are_not() {
+        let job = |late: u64| JobReport {
+            events: [("kept".to_owned(), 1_000), ("late".to_owned(), late)].into(),
+            ..Default::default()
+        };
+        assert_eq!(late_remark(&job(49)), None);
+        assert_eq!(late_remark(&JobReport::default()), None);
+        assert!(late_remark(&job(500)).unwrap().contains("50 % of them came too late"));
+    }
 
     #[test]
     fn a_page_names_what_is_wrong_and_a_report_survives_the_wire() {
@@ -284,7 +349,7 @@ mod tests {
             tables: vec![TableReport { table: "events".to_owned(), rows: 12_345, ..Default::default() }],
             ..Default::default()
         };
-        report.find_problems(5_000, true);
+        report.find_problems(5_000, Runner::Server);
         let page = page(&report, "here");
         for part in ["1,234", "12,345", "2026-06-01T00:00:00Z", "WRONG: partition 0 of topic events", "replay"] {
             assert!(page.contains(part), "{part}\n{page}");

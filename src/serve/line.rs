@@ -14,7 +14,8 @@ use std::time::Duration;
 
 use anyhow::{Context, anyhow};
 use axum::Router;
-use axum::http::StatusCode;
+use axum::http::{Method, StatusCode, Uri, header};
+use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::TcpListener;
@@ -159,6 +160,7 @@ impl Line {
                 async move || status(observer.report(true).await)
             }),
         );
+        router = router.fallback(not_found).method_not_allowed_fallback(not_allowed);
         let pipeline_stop = CancellationToken::new();
         let lake_upkeep = lake
             .as_ref()
@@ -355,6 +357,26 @@ fn status(report: anyhow::Result<ops::Report>) -> (StatusCode, String) {
         Ok(text) => (StatusCode::OK, text + "\n"),
         Err(error) => (StatusCode::SERVICE_UNAVAILABLE, format!("log and lake cannot be looked at: {error:#}\n")),
     }
+}
+
+async fn not_found(uri: Uri) -> Response {
+    let advice = "events go to /v1/track, /v1/page, /v1/identify, /v1/batch ..., questions to /v1/sql; a process answers \
+                  for its roles only";
+    refusal(StatusCode::NOT_FOUND, &format!("there is nothing at {}", uri.path()), advice)
+}
+
+async fn not_allowed(method: Method, uri: Uri) -> Response {
+    let error = format!("{method} is not answered at {}", uri.path());
+    refusal(
+        StatusCode::METHOD_NOT_ALLOWED,
+        &error,
+        "events and questions are sent with POST, the rest is asked with GET",
+    )
+}
+
+fn refusal(status: StatusCode, error: &str, advice: &str) -> Response {
+    let body = serde_json::json!({"error": error, "advice": advice}).to_string();
+    (status, [(header::CONTENT_TYPE, "application/json")], body).into_response()
 }
 
 fn health(stop: CancellationToken) -> Router {

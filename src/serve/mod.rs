@@ -48,8 +48,9 @@ pub(crate) async fn command(mut settings: Settings) -> anyhow::Result<()> {
         }
         failure = line.failed() => Some(failure),
     };
-    if let Some(failure) = &failure {
-        tracing::error!(error = format!("{failure:#}"), "a role has failed: stopping the others");
+    if failure.is_some() {
+        // Why is told once, as the last word of the process.
+        tracing::error!("a role has failed: stopping the others; the reason follows");
     }
     let stopped = tokio::select! {
         stopped = line.stop() => stopped,

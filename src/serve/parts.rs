@@ -15,6 +15,7 @@ use tributary_lake::{Lake, local_folder};
 use tributary_schemas::{Clock, Table};
 
 use crate::cli::UserError;
+use crate::http;
 use crate::settings::{LogKind, LogSettings, PartitionsGrown, Settings};
 
 /// The log and the two topics everything flows through.
@@ -27,17 +28,23 @@ pub(crate) struct LogParts {
 
 pub(crate) async fn listen(settings: &Settings) -> anyhow::Result<TcpListener> {
     let listen = &settings.serve.listen;
-    TcpListener::bind(listen).await.map_err(|error| {
-        let advice = match error.kind() {
-            std::io::ErrorKind::AddrInUse => {
-                "another program listens there; stop it, or choose another port with --listen 127.0.0.1:PORT"
-            }
-            std::io::ErrorKind::PermissionDenied => "ports below 1024 need rights; choose one above with --listen",
-            std::io::ErrorKind::AddrNotAvailable => "this machine has no such address; choose another with --listen",
-            _ => "choose another address with --listen",
-        };
-        UserError(format!("cannot listen on {listen} ({error}): {advice}")).into()
-    })
+    let error = match TcpListener::bind(listen).await {
+        Ok(listener) => return Ok(listener),
+        Err(error) => error,
+    };
+    let advice = match error.kind() {
+        std::io::ErrorKind::AddrInUse if http::is_tributary(&format!("http://{listen}")).await => {
+            "a Tributary server runs there already; stop it, or choose another port with --listen 127.0.0.1:PORT, and \
+             another data folder with --data"
+        }
+        std::io::ErrorKind::AddrInUse => {
+            "another program listens there; stop it, or choose another port with --listen 127.0.0.1:PORT"
+        }
+        std::io::ErrorKind::PermissionDenied => "ports below 1024 need rights; choose one above with --listen",
+        std::io::ErrorKind::AddrNotAvailable => "this machine has no such address; choose another with --listen",
+        _ => "choose another address with --listen",
+    };
+    Err(UserError(format!("cannot listen on {listen} ({error}): {advice}")).into())
 }
 
 pub(crate) async fn open_log(settings: &LogSettings, clock: Arc<dyn Clock>) -> anyhow::Result<LogParts> {

@@ -97,26 +97,48 @@ fn make_missing(settings: &Settings, sources: &[(&str, bool)]) -> anyhow::Result
     Ok((sections.map(|(name, values)| (name.to_owned(), values.into())).collect(), words))
 }
 
+/// What a keys file holds.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Found {
+    ingest: FoundIngest,
+    query: FoundQuery,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct FoundIngest {
+    write_keys: Vec<WriteKey>,
+    ticket_secret: String,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct FoundQuery {
+    tokens: Vec<String>,
+}
+
+impl Found {
+    fn of(file: &toml::Table) -> anyhow::Result<Self> {
+        file.clone().try_into().context("the keys file does not hold keys")
+    }
+}
+
+/// Adds the write keys of the keys file to those of stronger layers, but for sources these name themselves.
+///
+/// A list of a stronger layer replaces that of a weaker one, as everywhere. Here that would shut out every sender that
+/// has a key of the first start, as soon as somebody names one more source.
+pub(super) fn add_written_keys(settings: &mut Settings, file: &Path) -> anyhow::Result<()> {
+    let Some(there) = read(file)? else { return Ok(()) };
+    let set = settings.ingest.write_keys.clone();
+    let is_set = |written: &WriteKey| set.iter().any(|key| key.source == written.source || key.key == written.key);
+    settings.ingest.write_keys.extend(Found::of(&there)?.ingest.write_keys.into_iter().filter(|key| !is_set(key)));
+    Ok(())
+}
+
 /// Takes from the file what the settings lack; whether there was any.
 fn take_up(settings: &mut Settings, file: &toml::Table) -> anyhow::Result<bool> {
-    #[derive(Default, Deserialize)]
-    #[serde(default)]
-    struct Found {
-        ingest: FoundIngest,
-        query: FoundQuery,
-    }
-    #[derive(Default, Deserialize)]
-    #[serde(default)]
-    struct FoundIngest {
-        write_keys: Vec<WriteKey>,
-        ticket_secret: String,
-    }
-    #[derive(Default, Deserialize)]
-    #[serde(default)]
-    struct FoundQuery {
-        tokens: Vec<String>,
-    }
-    let found: Found = file.clone().try_into().context("the keys file does not hold keys")?;
+    let found = Found::of(file)?;
     let mut took = false;
     if settings.ingest.write_keys.is_empty() && !found.ingest.write_keys.is_empty() {
         (settings.ingest.write_keys, took) = (found.ingest.write_keys, true);
@@ -144,7 +166,7 @@ fn write(file: &Path, keys: &toml::Table, is_first: bool) -> anyhow::Result<bool
     let text = format!(
         "# Made by the first `tributary serve` in this folder. Keep it secret and keep a copy: links in mails that\n\
          # were signed with ticket_secret work only as long as it is known. Settings files and the environment win\n\
-         # over what stands here.\n\n{}",
+         # over what stands here; a write key here stays good until they name its source.\n\n{}",
         toml::to_string(keys).context("the keys cannot be written as TOML")?
     );
     let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));

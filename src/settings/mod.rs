@@ -160,8 +160,15 @@ impl Settings {
             layers.keys_file = Some(Keys::path(&serve.data_dir));
         }
         let mut merged = layers::merge(&layers);
-        let settings = Self::from_merged(&mut merged, &layers.environment);
+        let mut settings = Self::from_merged(&mut merged, &layers.environment);
         let mut faults = merged.into_faults();
+        if let Some(file) = &layers.keys_file
+            && let Err(error) = keys::add_written_keys(&mut settings, file)
+            // A file that is not TOML was told with its line above.
+            && faults.is_empty()
+        {
+            faults.push(Fault::new(format!("{error:#}")));
+        }
         // A rule may fail only because a faulty value was replaced by its default: that is not the user's fault.
         let spoiled: Vec<String> = faults.iter().filter_map(|fault| fault.key.clone()).collect();
         let is_spoiled = |text: &str| spoiled.iter().any(|key| names(text, key));

@@ -270,6 +270,30 @@ fn missing_keys_are_made_once_and_kept() {
 }
 
 #[test]
+fn a_source_of_the_settings_shuts_out_no_sender_with_a_key_of_the_first_start() {
+    let dir = tempfile::tempdir().unwrap();
+    let keys_file = dir.path().join("keys.toml");
+    let written = "[ingest]\nwrite_keys = [{ source = 'web', key = 'wk_1' }, { source = 'import', key = 'wk_2', \
+                   trusted_clock = true }]\n[query]\ntokens = ['t']\n";
+    std::fs::write(&keys_file, written).unwrap();
+    let load = |text: &str| {
+        let file = Some(write(dir.path(), text));
+        let settings =
+            Settings::load(Layers { keys_file: Some(keys_file.clone()), file, ..Layers::default() }).unwrap();
+        let keys = settings.ingest.write_keys.into_iter();
+        keys.map(|key| (key.source, key.key, key.trusted_clock)).collect::<Vec<_>>()
+    };
+    let key = |source: &str, key: &str, trusted| (source.to_owned(), key.to_owned(), trusted);
+    let (web, import) = (key("web", "wk_1", false), key("import", "wk_2", true));
+    assert_eq!(load(""), [web.clone(), import.clone()]);
+    let more = "[[ingest.write_keys]]\nsource = 'orders-a'\nkey = 'A'\ntrusted_clock = true\n";
+    assert_eq!(load(more), [key("orders-a", "A", true), web, import.clone()]);
+    // Whoever names a source says which keys are good for it: the written one may be known to the wrong people.
+    let other = "[[ingest.write_keys]]\nsource = 'web'\nkey = 'NEW'\n";
+    assert_eq!(load(other), [key("web", "NEW", false), import]);
+}
+
+#[test]
 fn of_two_first_starts_at_once_one_makes_the_keys_and_both_have_them() {
     let dir = tempfile::tempdir().unwrap();
     let data_dir = dir.path().join("data").display().to_string();

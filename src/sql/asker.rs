@@ -20,11 +20,25 @@ use tributary_query::{Answer, Engine, QueryError, render};
 use super::Format;
 use crate::cli::UserError;
 use crate::http;
+use crate::ops;
 use crate::settings::Settings;
 
 pub(crate) enum Asker {
-    Folder(Box<Engine>),
-    Server { client: reqwest::Client, url: String, token: String },
+    Folder(Box<Folder>),
+    Server(Server),
+}
+
+/// A folder, and who asks: for live tables the server that runs on it, if one does.
+pub(crate) struct Folder {
+    pub(crate) engine: Engine,
+    settings: Settings,
+    token: Option<String>,
+}
+
+pub(crate) struct Server {
+    client: reqwest::Client,
+    url: String,
+    token: String,
 }
 
 pub(crate) struct Printed {
@@ -44,7 +58,9 @@ pub(crate) const TRUNCATED: &str = "these are the first rows only; ask for fewer
 
 impl Asker {
     /// Reads the tables as they stand in the folder; a server may be writing them meanwhile.
-    pub(crate) async fn folder(settings: &Settings) -> anyhow::Result<Self> {
+    ///
+    /// * `token`: for that server; by default the first of the folder's.
+    pub(crate) async fn folder(settings: Settings, token: Option<String>) -> anyhow::Result<Self> {
         let url = &settings.lake.url;
         // Opening a lake makes the tables that are missing: a slip in the path must not make them just anywhere.
         let is_lake = Lake::is_there(&settings.lake).await?;
@@ -56,7 +72,9 @@ impl Asker {
             .into());
         }
         let lake = Lake::open(settings.lake.clone()).await?;
-        Ok(Self::Folder(Box::new(Engine::new(settings.query.clone(), lake)?)))
+        let engine = Engine::new(settings.query.clone(), lake)?;
+        let token = token.or_else(|| settings.query.tokens.first().cloned());
+        Ok(Self::Folder(Box::new(Folder { engine, settings, token })))
     }
 
     pub(crate) fn server(url: &str, token: Option<String>, insecure_http: bool) -> anyhow::Result<Self> {
@@ -68,55 +86,86 @@ impl Asker {
             return Err(UserError(advice.to_owned()).into());
         };
         let url = format!("{url}/v1/sql");
-        Ok(Self::Server { client: http::client_for(&url, ANSWER_TIME_MAX)?, url, token })
+        Ok(Self::Server(Server { client: http::client_for(&url, ANSWER_TIME_MAX)?, url, token }))
     }
 
     /// The answer, cut off at the limits of whoever is asked.
     pub(crate) async fn ask(&self, sql: &str, format: Format) -> anyhow::Result<Printed> {
-        let begun = Instant::now();
         match self {
-            Self::Folder(engine) => {
-                let answer = engine.query(sql).await.map_err(told)?;
-                let mut text = Vec::new();
-                match format {
-                    Format::Table => text = render::table(&answer)?.into_bytes(),
-                    Format::Csv => render::csv(&answer, &mut text)?,
-                    Format::Json => {
-                        render::json(&answer, &mut text)?;
-                        text.push(b'\n');
-                    }
-                }
-                let (row_count, truncated) = (answer.row_count(), answer.truncated);
-                Ok(Printed { text, row_count, truncated, elapsed: begun.elapsed() })
-            }
-            Self::Server { client, url, token } => {
-                // A table is laid out here, from CSV, where every amount is the text it is: JSON would be read as floats.
-                let wire_format = if format == Format::Json { "json" } else { "csv" };
-                let question = serde_json::json!({"sql": sql, "format": wire_format}).to_string();
-                let request = client.post(url).bearer_auth(token).header("content-type", "application/json");
-                let response = request.body(question).send().await.with_context(|| format!("{url} does not answer"))?;
-                let status = response.status();
-                let header = |name: &str| response.headers().get(name)?.to_str().ok().map(str::to_owned);
-                let truncated = header("x-tributary-truncated").map(|value| value == "true");
-                let row_count = header("x-tributary-row-count").and_then(|value| value.parse().ok());
-                let body = response.bytes().await.context("the answer broke off; ask again")?;
-                if !status.is_success() {
-                    bail!("{}", refusal(status.as_u16(), &body));
-                }
-                let elapsed = begun.elapsed();
-                if format == Format::Json {
-                    let answer: WireAnswer<'_> = serde_json::from_slice(&body).context(NOT_OURS)?;
-                    let text = format!("{}\n", answer.rows.get()).into_bytes();
-                    return Ok(Printed { text, row_count: answer.row_count, truncated: answer.truncated, elapsed });
-                }
-                let (Some(row_count), Some(truncated)) = (row_count, truncated) else { bail!(NOT_OURS) };
-                let text = match format {
-                    Format::Table => render::table(&answer_of_csv(&body, truncated, elapsed)?)?.into_bytes(),
-                    _ => body.to_vec(),
-                };
-                Ok(Printed { text, row_count, truncated, elapsed })
+            Self::Folder(folder) if is_live(sql) => folder.server().await?.ask(sql, format).await,
+            Self::Folder(folder) => folder.ask(sql, format).await,
+            Self::Server(server) => server.ask(sql, format).await,
+        }
+    }
+}
+
+/// Whether a question needs the tail of the log, which only a running server has.
+pub(crate) fn is_live(sql: &str) -> bool {
+    tributary_query::live::names_a_live_table(sql)
+}
+
+impl Folder {
+    /// The server that runs on this folder.
+    async fn server(&self) -> anyhow::Result<Server> {
+        let url = ops::running(&self.settings).await.ok_or_else(|| {
+            UserError(format!(
+                "live tables are told by a running server, and none runs on {}; start one with `tributary serve`, name one \
+                 with --url and --token, or ask for the same table without _live",
+                self.settings.serve.data_dir.display()
+            ))
+        })?;
+        match Asker::server(&url, self.token.clone(), false)? {
+            Asker::Server(server) => Ok(server),
+            Asker::Folder(_) => unreachable!("a server was asked for on the line above"),
+        }
+    }
+
+    async fn ask(&self, sql: &str, format: Format) -> anyhow::Result<Printed> {
+        let begun = Instant::now();
+        let answer = self.engine.query(sql).await.map_err(told)?;
+        let mut text = Vec::new();
+        match format {
+            Format::Table => text = render::table(&answer)?.into_bytes(),
+            Format::Csv => render::csv(&answer, &mut text)?,
+            Format::Json => {
+                render::json(&answer, &mut text)?;
+                text.push(b'\n');
             }
         }
+        let (row_count, truncated) = (answer.row_count(), answer.truncated);
+        Ok(Printed { text, row_count, truncated, elapsed: begun.elapsed() })
+    }
+}
+
+impl Server {
+    async fn ask(&self, sql: &str, format: Format) -> anyhow::Result<Printed> {
+        let begun = Instant::now();
+        let Self { client, url, token } = self;
+        // A table is laid out here, from CSV, where every amount is the text it is: JSON would be read as floats.
+        let wire_format = if format == Format::Json { "json" } else { "csv" };
+        let question = serde_json::json!({"sql": sql, "format": wire_format}).to_string();
+        let request = client.post(url).bearer_auth(token).header("content-type", "application/json");
+        let response = request.body(question).send().await.map_err(|error| http::no_answer(url, &error))?;
+        let status = response.status();
+        let header = |name: &str| response.headers().get(name)?.to_str().ok().map(str::to_owned);
+        let truncated = header("x-tributary-truncated").map(|value| value == "true");
+        let row_count = header("x-tributary-row-count").and_then(|value| value.parse().ok());
+        let body = response.bytes().await.context("the answer broke off; ask again")?;
+        if !status.is_success() {
+            bail!("{}", refusal(status.as_u16(), &body));
+        }
+        let elapsed = begun.elapsed();
+        if format == Format::Json {
+            let answer: WireAnswer<'_> = serde_json::from_slice(&body).context(NOT_OURS)?;
+            let text = format!("{}\n", answer.rows.get()).into_bytes();
+            return Ok(Printed { text, row_count: answer.row_count, truncated: answer.truncated, elapsed });
+        }
+        let (Some(row_count), Some(truncated)) = (row_count, truncated) else { bail!(NOT_OURS) };
+        let text = match format {
+            Format::Table => render::table(&answer_of_csv(&body, truncated, elapsed)?)?.into_bytes(),
+            _ => body.to_vec(),
+        };
+        Ok(Printed { text, row_count, truncated, elapsed })
     }
 }
 

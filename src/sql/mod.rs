@@ -50,7 +50,7 @@ pub(crate) async fn command(
 ) -> anyhow::Result<()> {
     let asker = match &args.url {
         Some(url) => Asker::server(url, args.token.clone(), args.insecure_http)?,
-        None => Asker::folder(&load(args.data.clone())?).await?,
+        None => Asker::folder(load(args.data.clone())?, args.token.clone()).await?,
     };
     match args.query {
         Some(sql) => answer_once(&asker, &sql, args.format).await,
@@ -65,9 +65,11 @@ pub(crate) async fn command(
 
 async fn answer_once(asker: &Asker, sql: &str, format: Format) -> anyhow::Result<()> {
     let sql = sql.trim().trim_end_matches(';');
-    if let (Asker::Folder(engine), Format::Csv | Format::Json) = (asker, format) {
+    if let (Asker::Folder(folder), Format::Csv | Format::Json) = (asker, format)
+        && !asker::is_live(sql)
+    {
         let mut out = Out::new(std::io::stdout().lock());
-        let streamed = asker::stream(engine, sql, format, &mut out).await;
+        let streamed = asker::stream(&folder.engine, sql, format, &mut out).await;
         return out.finish(streamed);
     }
     let answer = asker.ask(sql, format).await?;

@@ -17,7 +17,7 @@ use super::{Format, print};
 
 const HELP: &str = "  a question ends with ;
   \\d         lists the tables        \\d NAME    lists the columns of one
-  \\timing    shows how long it took  \\q         leaves (Ctrl-D does too)
+  \\timing    shows how long it took  \\q         leaves (exit, quit and Ctrl-D do too)
   Ctrl-C stops a question under way";
 
 enum Input {
@@ -48,11 +48,17 @@ pub(crate) async fn run(asker: &Asker, format: Format) -> anyhow::Result<()> {
             Input::End => break,
         };
         let typed = line.trim();
+        if is_leave(typed, question.is_empty()) {
+            break;
+        }
+        if question.is_empty() && is_word(typed, "help") {
+            println!("{HELP}");
+            continue;
+        }
         if question.is_empty() && typed.starts_with('\\') {
             let word = typed.trim_end_matches(';').trim();
             remember(&mut editor, word);
             match word {
-                "\\q" => break,
                 "\\?" | "\\h" | "\\help" => println!("{HELP}"),
                 "\\timing" => {
                     is_timed = !is_timed;
@@ -100,6 +106,16 @@ fn columns_of(table: &str) -> String {
         "SELECT column_name AS column, lower(data_type) AS type, lower(is_nullable) AS may_be_null \
          FROM information_schema.columns WHERE table_name = '{table}' ORDER BY ordinal_position"
     )
+}
+
+/// Whether somebody wants to leave: with `\q` also out of a question that was not ended; the bare words of other shells
+/// only where no question is under way, of which they might be a part.
+fn is_leave(typed: &str, is_first_line: bool) -> bool {
+    is_word(typed, "\\q") || (is_first_line && (is_word(typed, "exit") || is_word(typed, "quit")))
+}
+
+fn is_word(typed: &str, word: &str) -> bool {
+    typed.trim_end_matches(';').trim_end().eq_ignore_ascii_case(word)
 }
 
 fn is_name(text: &str) -> bool {
@@ -232,6 +248,16 @@ mod tests {
         ] {
             assert!(!is_whole(open), "{open}");
         }
+    }
+
+    #[test]
+    fn the_words_of_other_shells_lead_out_and_help_but_are_no_part_of_a_question() {
+        for typed in ["\\q", "\\q;", "exit", "EXIT;", "quit ;"] {
+            assert!(is_leave(typed, true), "{typed}");
+        }
+        assert!(is_leave("\\q", false));
+        assert!(!is_leave("exit", false) && !is_leave("exit_reason", true) && !is_leave("SELECT 1;", true));
+        assert!(is_word("help;", "help"));
     }
 
     #[test]

@@ -106,7 +106,7 @@ async fn a_token_or_key_does_not_leave_the_machine_in_clear_unasked() {
     }
     let allowed = ["sql", "--url", away, "--insecure-http", "--token", QUERY_TOKEN, "SELECT 1"];
     let told = String::from_utf8_lossy(&tributary(dir.path(), &allowed).stderr).into_owned();
-    assert!(told.contains("does not answer"), "{told}");
+    assert!(told.contains("nobody can be reached there"), "{told}");
 }
 
 #[test]
@@ -193,4 +193,41 @@ fn a_first_start_makes_keys_and_says_where() {
     for part in ["source = \"web\"", "source = \"import\"", "ticket_secret = ", "tokens = "] {
         assert!(keys.contains(part), "{part}\n{keys}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn live_tables_are_asked_of_the_server_of_the_folder_and_what_waits_after_a_crash_is_told() {
+    let home = Home::embedded().with("pipeline.commit_interval_ms", "60000");
+    let server = home.start().await;
+    server.post("/v1/track", WRITE_KEY, r#"{"event":"E","userId":"u1","messageId":"m1"}"#).await;
+    // What `serve` makes on a first start; here the token comes from a settings file.
+    let keys = format!("[query]\ntokens = [\"{QUERY_TOKEN}\"]\n");
+    std::fs::write(home.data_dir().join("keys.toml"), keys).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let data = home.data_dir().display().to_string();
+    let ask = |arguments: &[&str]| {
+        let output = tributary(dir.path(), arguments);
+        let told = String::from_utf8_lossy(&output.stderr).into_owned();
+        (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned(), told)
+    };
+    let live = ["sql", "--data", &data, "--format", "csv", "SELECT count(*) AS n FROM events_live"];
+    assert_eq!(ask(&live), (Some(0), "n\n1\n".to_owned(), String::new()));
+    let (_, nowhere) = server.post("/v1/trakc", WRITE_KEY, "{}").await;
+    assert!(nowhere.to_string().contains("there is nothing at /v1/trakc"), "{nowhere}");
+
+    server.kill_9().await;
+    let (code, out, told) = ask(&live);
+    assert!(code == Some(2) && out.is_empty() && told.contains("none runs on"), "{told}");
+    let (code, out, told) = ask(&["status", "--data", &data]);
+    assert!(code == Some(1) && out.contains("no server runs, and 1 record waits"), "{out}{told}");
+    let (_, _, told) = ask(&["status", "--url", "http://127.0.0.1:9"]);
+    assert!(told.contains("nobody can be reached there. Start a server"), "{told}");
+}
+
+#[test]
+fn settings_do_not_pass_for_those_of_a_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let output = tributary(dir.path(), &["--settings", "my.toml", "settings"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("tributary --settings my.toml doctor"));
 }

@@ -46,12 +46,11 @@ const BOTS: &[&str] = &[
     "lighthouse",
     "pingdom",
     "uptimerobot",
-    "python-requests",
-    "python-urllib",
-    "curl/",
-    "wget/",
-    "go-http-client",
 ];
+
+/// Parts of user agents of libraries for programs. One that fetches a pixel, a link or a mail acts by itself; one that
+/// posts an event tells what somebody did.
+const LIBRARIES: &[&str] = &["python-requests", "python-urllib", "curl/", "wget/", "go-http-client"];
 
 /// Judges a request for a pixel or a link in a message.
 pub(crate) fn of_message_request(is_head: bool, headers: &HeaderMap, user_agent: Option<&str>) -> Verdict {
@@ -75,7 +74,7 @@ pub(crate) fn of_message_request(is_head: bool, headers: &HeaderMap, user_agent:
     if is_mail_scanner(&lower) {
         return Verdict::named(EngagementClass::Scanner, "scanner_agent");
     }
-    if is_bot(&lower) {
+    if is_bot(&lower) || is_library(&lower) {
         return Verdict::named(EngagementClass::Bot, "bot_agent");
     }
     Verdict::plain(EngagementClass::Human)
@@ -106,6 +105,10 @@ fn is_prefetch(headers: &HeaderMap) -> bool {
             value.contains("prefetch") || value.contains("preview") || value.contains("prerender")
         })
     })
+}
+
+fn is_library(lower: &str) -> bool {
+    LIBRARIES.iter().any(|marker| lower.contains(marker))
 }
 
 /// `lower`: a user agent in lower case.
@@ -158,8 +161,16 @@ mod tests {
     #[test]
     fn a_server_library_is_no_bot_and_a_send_is_nobodys_doing() {
         let agent = Some("python-requests/2.3");
-        assert_eq!(of_reported(EventKind::Conversion, true, agent).class, C::Human);
-        assert_eq!(of_reported(EventKind::Conversion, false, agent).class, C::Bot);
+        for from_server in [true, false] {
+            for agent in ["python-requests/2.3", "curl/8.5.0", "Go-http-client/1.1"] {
+                let verdict = of_reported(EventKind::Conversion, from_server, Some(agent));
+                assert_eq!(verdict, Verdict::plain(C::Human), "{agent}");
+            }
+        }
+        // What a library does by itself, and a crawler that runs a page's scripts.
+        assert_eq!(class("python-requests/2.3"), C::Bot);
+        assert_eq!(of_reported(EventKind::Open, false, agent).class, C::Bot);
+        assert_eq!(of_reported(EventKind::Page, false, Some("Mozilla/5.0 HeadlessChrome/120.0")).class, C::Bot);
         assert_eq!(of_reported(EventKind::Send, true, None).class, C::Unknown);
         assert_eq!(of_reported(EventKind::Open, true, None).class, C::Unknown);
         assert_eq!(of_reported(EventKind::Open, true, Some("Mozilla/5.0")).class, C::PrivacyProxy);

@@ -57,18 +57,17 @@ pub enum PipelineError {
     #[error(
         "partition {partition} was put into sessions by another session rule, or by an older version of this program: \
          put session_preset, the other session_* knobs, allowed_lateness_ms and watermark_delay_ms of [pipeline] back; or \
-         stop, delete the lake's folder (the log still holds everything, if its retention kept everything) and start again"
+         make the lake anew from the log by the new rule, with `tributary replay --swap`"
     )]
     RuleChanged { partition: u32 },
     #[error(
         "table sessions stands at offset {sessions} of partition {partition}, table events only at {events}: a part of \
-         the lake was deleted. Stop, delete all of the lake's folder (the log still holds everything, if its \
-         retention kept everything) and start again"
+         the lake was deleted. Make it anew from the log with `tributary replay --swap`"
     )]
     SessionsAhead { partition: u32, sessions: i64, events: i64 },
     #[error(
-        "the state of the sessions could not be rebuilt from the lake: {detail}. If it is so again after a start, stop, \
-         delete the lake's folder (the log still holds everything, if its retention kept everything) and start again"
+        "the state of the sessions could not be rebuilt from the lake: {detail}. If it is so again after a start, \
+         make the lake anew from the log with `tributary replay --swap`"
     )]
     Rebuild { detail: String },
 }

@@ -21,20 +21,20 @@ use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
 use datafusion::execution::{FunctionRegistry, SendableRecordBatchStream};
 use datafusion::logical_expr::{LogicalPlan, ScalarUDF};
 use datafusion::physical_plan::execute_stream;
-use datafusion::prelude::SessionConfig;
+use datafusion::prelude::{SessionConfig, SessionContext};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 use tributary_lake::Lake;
 use tributary_schemas::Table;
 
 use crate::answer::{Answer, AnswerStream, Started, Tally};
-use crate::error::QueryError;
+use crate::error::{self, QueryError};
 use crate::identity::{Identities, PersonOf, asks_for_persons};
 use crate::lake_table::LAKE_URL;
 use crate::live::{self, Live, LiveSources, Wants};
 use crate::settings::QuerySettings;
 use crate::stop::{self, Stop};
-use crate::table_function::Checker;
+use crate::table_function::{self, Checker};
 use crate::workers::Workers;
 use crate::{attribution, bounded, catalog, experiment, funnel, statement, window_funnel};
 
@@ -174,7 +174,7 @@ impl Planner {
             let columns = person_events.schema().to_dfschema().map_err(wrong)?;
             statement::write_out(&mut parsed, &Checker { session: &state, columns: &columns })?;
         }
-        let plan = state.statement_to_plan(parsed).await.map_err(wrong)?;
+        let plan = state.statement_to_plan(parsed).await.map_err(|error| named_wrong(&context, wrong(error)))?;
         let read_only = SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
         read_only.verify_plan(&plan).map_err(wrong)?;
         each_column_has_its_own_name(&plan)?;
@@ -188,6 +188,29 @@ impl Planner {
         let plan = execute_stream(plan, context.task_ctx()).map_err(wrong)?;
         Ok((plan, versions, live))
     }
+}
+
+/// A fault that is a name nobody has, with the names there are; any other as it is. DataFusion says which name in words
+/// only.
+fn named_wrong(context: &SessionContext, error: QueryError) -> QueryError {
+    let message = error.to_string();
+    let named = |before: &str| {
+        let name = message.strip_prefix(before)?.strip_suffix("' not found")?;
+        (!name.contains('\'')).then(|| name.to_owned())
+    };
+    let reason = if let Some(name) = named("table function '") {
+        error::unknown_name("table function", &name, &table_function::names())
+    } else if let Some(name) = named("table '") {
+        let schema = context.catalog(catalog::CATALOG).and_then(|catalog| catalog.schema(catalog::SCHEMA));
+        let Some(schema) = schema else { return error };
+        let tables = schema.table_names();
+        let known: Vec<&str> = tables.iter().map(String::as_str).collect();
+        let ours = format!("{}.{}.", catalog::CATALOG, catalog::SCHEMA);
+        error::unknown_name("table", name.strip_prefix(&ours).unwrap_or(&name), &known)
+    } else {
+        return error;
+    };
+    QueryError::Statement { reason }
 }
 
 /// `a.channel` and `b.channel` are two columns to the engine, but both are called `channel` in the answer: as JSON one

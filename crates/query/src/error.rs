@@ -4,6 +4,7 @@
 //! Out:      `QueryError`, each with an `Advice`.
 //! Promise:  a fault in the question says which part and how to mend it; a limit says its number and its setting.
 
+use datafusion::common::utils::datafusion_strsim::levenshtein;
 use datafusion::error::DataFusionError;
 use tributary_lake::LakeError;
 
@@ -141,8 +142,22 @@ impl QueryError {
 /// DataFusion's message without the wrappings ("Error during planning:", back traces).
 fn plain(error: &DataFusionError) -> String {
     let mut message = error.find_root().message().into_owned();
-    if let Some(at) = message.find("\n\nbacktrace:") {
-        message.truncate(at);
+    // DataFusion takes its internal errors for its own faults, and asks for reports of them; most are a wrong type.
+    for from in ["\n\nbacktrace:", ".\nThis issue was likely caused by a bug"] {
+        if let Some(at) = message.find(from) {
+            message.truncate(at);
+        }
     }
     message
+}
+
+/// What to write in place of a name nobody has: the nearest of those there are, and all of them.
+pub(crate) fn unknown_name(what: &str, name: &str, known: &[&str]) -> String {
+    let near = known.iter().map(|other| (levenshtein(name, other), *other)).min();
+    let hint = match near {
+        // Two letters of a short name are a guess.
+        Some((far, other)) if far <= 2.min(name.len() / 3) => format!("did you mean {other}? "),
+        _ => String::new(),
+    };
+    format!("there is no {what} {name:?}: {hint}there are {}", known.join(", "))
 }

@@ -113,8 +113,8 @@ async fn authorize(State(engine): State<Arc<Engine>>, request: Request, next: Ne
     if bool::from(is_known) {
         return next.run(request).await;
     }
-    let mut response =
-        refusal(StatusCode::UNAUTHORIZED, "no such token", "send the header: Authorization: Bearer <token>");
+    let what = if given.is_empty() { "no token was sent" } else { "no such token" };
+    let mut response = refusal(StatusCode::UNAUTHORIZED, what, "send the header: Authorization: Bearer <token>");
     response.headers_mut().insert(header::WWW_AUTHENTICATE, header::HeaderValue::from_static("Bearer"));
     response
 }

@@ -62,6 +62,10 @@ const ALL: &[(&Spec, WriteOut)] = &[
     (&experiment::SPEC, experiment::write_out),
 ];
 
+pub(crate) fn names() -> Vec<&'static str> {
+    ALL.iter().map(|(spec, _)| spec.name).collect()
+}
+
 pub(crate) fn is_known(name: &str) -> bool {
     ALL.iter().any(|(spec, _)| spec.name == name)
 }
@@ -186,7 +190,8 @@ impl<'c> Arguments<'c> {
         if self.value(name)?.is_some() { self.text(name).map(Some) } else { Ok(None) }
     }
 
-    /// A length of time in microseconds: `'30 days'`, `INTERVAL '30 days'`, or a whole number of microseconds.
+    /// A length of time in microseconds, from `'30 days'` or `INTERVAL '30 days'`. A number has no unit: whoever writes
+    /// 30 means days, and would get an answer for 30 of something else without a word.
     pub(crate) fn duration_us(&self, name: &'static str) -> Result<i64, QueryError> {
         let value = self.present(name)?;
         let text = match &value {
@@ -194,7 +199,7 @@ impl<'c> Arguments<'c> {
                 Some(unit) => format!("{text} {unit}"),
                 None => text.to_owned(),
             }),
-            Expr::Value(ValueWithSpan { value: Value::Number(number, _), .. }) => Some(format!("{number} us")),
+            Expr::Value(ValueWithSpan { value: Value::Number(number, _), .. }) => Some(number.clone()),
             value => text_of(value).map(str::to_owned),
         };
         let text = text.ok_or_else(|| self.fault(format!("{name} is {value}: give a length such as '30 days'")))?;

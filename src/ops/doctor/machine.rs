@@ -10,11 +10,19 @@ use super::Findings;
 use crate::http;
 use crate::settings::{LogKind, Settings, keys_file};
 
-pub(super) fn data_folder(settings: &Settings, findings: &mut Findings) {
+/// * `is_named`: whether it was named on the command line; then one that is not there is likely a slip.
+pub(super) fn data_folder(settings: &Settings, is_named: bool, findings: &mut Findings) {
     let dir = &settings.serve.data_dir;
     if !dir.exists() {
         let above = dir.parent().filter(|above| !above.as_os_str().is_empty()).unwrap_or(Path::new("."));
         match above.is_dir() {
+            true if is_named => findings.warning(
+                "data folder",
+                format!(
+                    "{} is not there; see whether its name is right. The first `tributary serve` would make it",
+                    dir.display()
+                ),
+            ),
             true => findings.ok("data folder", format!("{} is not there yet; the first start makes it", dir.display())),
             false => findings.fault(
                 "data folder",
@@ -103,15 +111,17 @@ pub(super) async fn port(settings: &Settings, server: Option<&str>, findings: &m
     match tokio::net::TcpListener::bind(listen).await {
         Ok(_) => findings.ok("port", format!("{listen} is free")),
         Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => {
-            let client = http::client_for(&format!("http://{listen}"), std::time::Duration::from_secs(5));
-            let ours = match client {
-                Ok(client) => {
-                    client.get(format!("http://{listen}/status")).send().await.is_ok_and(|a| a.status().is_success())
-                }
-                Err(_) => false,
-            };
-            match ours {
-                true => findings.ok("port", format!("a server of ours answers at {listen}")),
+            match http::is_tributary(&format!("http://{listen}")).await {
+                // One that runs on this folder has written its address into it, if it has a door.
+                true => findings.warning(
+                    "port",
+                    format!(
+                        "a Tributary server answers at {listen} that is not known to run on {}: a start here cannot \
+                         listen there; choose another port with serve.listen, or see whose it is with \
+                         `tributary status --url http://{listen}`",
+                        settings.serve.data_dir.display()
+                    ),
+                ),
                 false => findings.fault(
                     "port",
                     format!("another program listens at {listen}; stop it, or choose another with serve.listen"),

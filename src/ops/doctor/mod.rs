@@ -77,7 +77,7 @@ pub(crate) async fn command(
     match load(args.data.clone()) {
         Ok(settings) => {
             findings.ok("settings", "they can stand");
-            examine(&settings, args.full, &mut findings).await;
+            examine(&settings, &args, &mut findings).await;
         }
         // Without settings nobody knows where to look; the faults are all told.
         Err(SettingsError { faults }) => {
@@ -106,15 +106,15 @@ pub(crate) async fn command(
     }
 }
 
-async fn examine(settings: &Settings, full: bool, findings: &mut Findings) {
+async fn examine(settings: &Settings, args: &DoctorArgs, findings: &mut Findings) {
     let server = status::running(settings).await;
-    machine::data_folder(settings, findings);
+    machine::data_folder(settings, args.data.is_some(), findings);
     machine::disk_space(settings, findings);
     machine::open_files(settings, findings);
     machine::port(settings, server.as_deref(), findings).await;
     machine::keys(settings, findings);
     let log = log::examine(settings, server.as_deref(), findings).await;
-    lake::examine(settings, &log, full, findings).await;
+    lake::examine(settings, &log, args.full, findings).await;
     if let log::Log::Open(parts) = log
         && let Err(error) = parts.log.close().await
     {

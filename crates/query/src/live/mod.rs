@@ -101,6 +101,11 @@ impl Wants {
     }
 }
 
+/// Whether a question needs somebody who has a tail: by its text, as here.
+pub fn names_a_live_table(sql: &str) -> bool {
+    Wants::of(sql).any
+}
+
 /// How often the tables are pinned anew when a commit came between pinning and asking.
 const PINS_MAX: u32 = 5;
 

@@ -274,7 +274,7 @@ fn a_source_of_the_settings_shuts_out_no_sender_with_a_key_of_the_first_start() 
     let dir = tempfile::tempdir().unwrap();
     let keys_file = dir.path().join("keys.toml");
     let written = "[ingest]\nwrite_keys = [{ source = 'web', key = 'wk_1' }, { source = 'import', key = 'wk_2', \
-                   trusted_clock = true }]\n[query]\ntokens = ['t']\n";
+                   trusted_clock = true }]\n[query]\ntokens = ['sql_0123456789abcdef']\n";
     std::fs::write(&keys_file, written).unwrap();
     let load = |text: &str| {
         let file = Some(write(dir.path(), text));

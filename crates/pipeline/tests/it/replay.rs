@@ -412,7 +412,7 @@ async fn sessions_without_their_events_are_refused_with_what_to_do() {
     house.delete("lake/events").await;
     let error = house.run_by(settings(100)).await.unwrap_err();
     assert!(matches!(error, PipelineError::SessionsAhead { .. }), "{error}");
-    assert!(error.to_string().contains("delete all of the lake's folder"), "{error}");
+    assert!(error.to_string().contains("tributary replay --swap"), "{error}");
 }
 
 #[tokio::test]

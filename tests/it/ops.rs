@@ -91,8 +91,7 @@ async fn a_server_says_how_it_is_and_its_books_balance() {
     for part in ["partition", "events", "stream job:", "books:", "all is well"] {
         assert!(page.contains(part), "{part}\n{page}");
     }
-    let metrics = reqwest::get(server.url("/metrics")).await.unwrap().text().await.unwrap();
-    for name in [
+    let names = [
         "tributary_lag_records{",
         "tributary_lag_seconds{",
         "tributary_watermark_timestamp_seconds{",
@@ -103,8 +102,15 @@ async fn a_server_says_how_it_is_and_its_books_balance() {
         "tributary_last_commit_timestamp_seconds ",
         "tributary_accounting_difference 0",
         "tributary_pipeline_faults_total 0",
-    ] {
-        assert!(metrics.lines().any(|line| line.starts_with(name)), "{name}\n{metrics}");
+    ];
+    // Gauges are set each time the observer looks, a tenth of a second apart here.
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(30);
+    loop {
+        let metrics = reqwest::get(server.url("/metrics")).await.unwrap().text().await.unwrap();
+        let is_there = |name: &&str| metrics.lines().any(|line| line.starts_with(name));
+        let Some(missing) = names.iter().find(|name| !is_there(name)) else { break };
+        assert!(std::time::Instant::now() < deadline, "{missing}\n{metrics}");
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
     }
     let output = tributary(&home, &["doctor"]);
     assert!(output.status.success() && out(&output).contains("has it open"), "{}{}", out(&output), told(&output));

@@ -168,7 +168,7 @@ fn sessions_of(events: &[(String, i64)]) -> BTreeSet<(String, String, i64, i64, 
         times.sort_unstable();
         for session in times.chunk_by(|one, next| next - one <= GAP_US) {
             let (start_us, end_us) = (session[0], session[session.len() - 1]);
-            sessions.insert(("web".to_owned(), person.to_owned(), start_us, end_us, session.len() as i64));
+            sessions.insert(("web".to_owned(), person.to_owned(), start_us, end_us, session.len().cast_signed() as i64));
         }
     }
     sessions

@@ -168,7 +168,8 @@ fn sessions_of(events: &[(String, i64)]) -> BTreeSet<(String, String, i64, i64, 
         times.sort_unstable();
         for session in times.chunk_by(|one, next| next - one <= GAP_US) {
             let (start_us, end_us) = (session[0], session[session.len() - 1]);
-            sessions.insert(("web".to_owned(), person.to_owned(), start_us, end_us, session.len().cast_signed() as i64));
+            let count = i64::try_from(session.len()).unwrap();
+            sessions.insert(("web".to_owned(), person.to_owned(), start_us, end_us, count));
         }
     }
     sessions

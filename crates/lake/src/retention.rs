@@ -16,7 +16,7 @@ use tributary_schemas::Table;
 
 use crate::actions;
 use crate::commit::Proposal;
-use crate::compact::{DAY_MS, day_of};
+use crate::compact::DAY_MS;
 use crate::definition;
 use crate::error::LakeError;
 use crate::lake::Lake;
@@ -51,8 +51,7 @@ impl Lake {
         let is_seen = |file: &DataFile| seen.as_ref().is_none_or(|seen| seen.contains(&*file.path));
         let mut snapshot = self.snapshot(table).await?;
         for _ in 0..self.settings().race_tries_max.max(1) {
-            let grown =
-                snapshot.files().iter().filter(|file| !is_seen(file)).filter_map(|file| day_of(&file.partition));
+            let grown = snapshot.files().iter().filter(|file| !is_seen(file)).filter_map(DataFile::day);
             let held = held.iter().copied().chain(grown).collect();
             let (gone, days_held) = old(snapshot.files(), days, self.now_ms(), &held);
             let dropped = Dropped { days_held, ..sum(&gone) };
@@ -88,7 +87,7 @@ fn old(files: &[DataFile], days: u64, now_ms: i64, held: &BTreeSet<i64>) -> (Vec
     let days = i64::try_from(days).unwrap_or(i64::MAX / DAY_MS);
     let is_old = |day: i64| (day + 1).saturating_add(days).saturating_mul(DAY_MS) <= now_ms;
     let mut held_back = BTreeSet::new();
-    let gone = files.iter().filter(|file| match day_of(&file.partition) {
+    let gone = files.iter().filter(|file| match file.day() {
         Some(day) if is_old(day) && held.contains(&day) => {
             held_back.insert(day);
             false

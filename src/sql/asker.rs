@@ -78,15 +78,7 @@ impl Asker {
     }
 
     pub(crate) fn server(url: &str, token: Option<String>, insecure_http: bool) -> anyhow::Result<Self> {
-        let url = http::address(url)?;
-        http::keep_secret(&url, insecure_http)?;
-        let Some(token) = token else {
-            let advice = "a server asks for a token: give it with --token or in TRIBUTARY_SQL_TOKEN; on the server it \
-                          stands in keys.toml in its data folder, or in its settings";
-            return Err(UserError(advice.to_owned()).into());
-        };
-        let url = format!("{url}/v1/sql");
-        Ok(Self::Server(Server { client: http::client_for(&url, ANSWER_TIME_MAX)?, url, token }))
+        Ok(Self::Server(Server::at(url, token, insecure_http)?))
     }
 
     /// The answer, cut off at the limits of whoever is asked.
@@ -114,10 +106,7 @@ impl Folder {
                 self.settings.serve.data_dir.display()
             ))
         })?;
-        match Asker::server(&url, self.token.clone(), false)? {
-            Asker::Server(server) => Ok(server),
-            Asker::Folder(_) => unreachable!("a server was asked for on the line above"),
-        }
+        Server::at(&url, self.token.clone(), false)
     }
 
     async fn ask(&self, sql: &str, format: Format) -> anyhow::Result<Printed> {
@@ -138,6 +127,18 @@ impl Folder {
 }
 
 impl Server {
+    fn at(url: &str, token: Option<String>, insecure_http: bool) -> anyhow::Result<Self> {
+        let url = http::address(url)?;
+        http::keep_secret(&url, insecure_http)?;
+        let Some(token) = token else {
+            let advice = "a server asks for a token: give it with --token or in TRIBUTARY_SQL_TOKEN; on the server it \
+                          stands in keys.toml in its data folder, or in its settings";
+            return Err(UserError(advice.to_owned()).into());
+        };
+        let url = format!("{url}/v1/sql");
+        Ok(Self { client: http::client_for(&url, ANSWER_TIME_MAX)?, url, token })
+    }
+
     async fn ask(&self, sql: &str, format: Format) -> anyhow::Result<Printed> {
         let begun = Instant::now();
         let Self { client, url, token } = self;

@@ -98,8 +98,8 @@ impl Enrichment {
         let lists = built_in();
         let mut filled = Filled { batch, columns: batch.columns().to_vec(), marks: vec![0; rows] };
         self.fill_agents(lists, &mut filled, &mut seen);
-        self.fill_referrers(lists, &mut filled);
-        self.fill_channels(lists, &mut filled);
+        self.fill_referrers(&mut filled);
+        self.fill_channels(&mut filled);
         fill_classes(&mut filled, seen);
         self.fill_values(&mut filled);
         let Filled { mut columns, marks, .. } = filled;
@@ -171,7 +171,7 @@ impl Enrichment {
         }
     }
 
-    fn fill_referrers(&mut self, lists: &BuiltIn, filled: &mut Filled<'_>) {
+    fn fill_referrers(&mut self, filled: &mut Filled<'_>) {
         let batch = filled.batch;
         let rows = batch.num_rows();
         let hosts = text(batch, "referrer_host");
@@ -196,7 +196,7 @@ impl Enrichment {
                 key.extend(host.as_bytes());
                 key.push(0);
                 key.extend(own.unwrap_or_default().as_bytes());
-                let referral = self.referrals.get_or(&key, || lists.referrers.find(host, own, has_term));
+                let referral = self.referrals.get_or(&key, || self.rules.referral(host, own, has_term));
                 if let Some(referral) = referral {
                     (medium, source) = (Some(referral.medium), referral.source);
                     filled.marks[row] |= mark::REFERRER_MEDIUM;
@@ -210,7 +210,7 @@ impl Enrichment {
         filled.put("referrer_source", Arc::new(sources.finish()));
     }
 
-    fn fill_channels(&mut self, lists: &BuiltIn, filled: &mut Filled<'_>) {
+    fn fill_channels(&mut self, filled: &mut Filled<'_>) {
         let batch = filled.batch;
         let hints = Hints::new(batch);
         if hints.is_silent() {
@@ -235,8 +235,7 @@ impl Enrichment {
                 continue;
             }
             write_key(&origin, &mut key);
-            let rules = &self.rules.channels;
-            let channel = self.channels.get_or(&key, || rules.classify(&origin, &lists.referrers).map(Box::from));
+            let channel = self.channels.get_or(&key, || self.rules.channel(&origin).map(Box::from));
             if channel.is_some() {
                 filled.marks[row] |= mark::CHANNEL;
             }

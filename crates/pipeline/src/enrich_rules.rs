@@ -9,6 +9,7 @@ use tributary_analytics::enrich::Rules;
 use tributary_analytics::enrich::burst::{BurstRule, LINKS_MAX};
 use tributary_analytics::enrich::channel_rules::{ChannelRules, Otherwise, RuleSpec};
 use tributary_analytics::enrich::currency::Rates;
+use tributary_analytics::enrich::referrer::IgnoredReferrers;
 use tributary_schemas::currency;
 
 use crate::settings::{FileText, PipelineSettings};
@@ -21,8 +22,11 @@ impl PipelineSettings {
         let channels = self.channels().map_err(&mut keep).ok();
         let rates = self.rates().map_err(&mut keep).ok();
         let bursts = self.bursts().map_err(&mut keep).ok();
-        match (channels, rates, bursts) {
-            (Some(channels), Some(rates), Some(bursts)) => Ok(Rules::new(channels, bursts, rates)),
+        let ignored = self.ignored().map_err(&mut keep).ok();
+        match (channels, rates, bursts, ignored) {
+            (Some(channels), Some(rates), Some(bursts), Some(ignored)) => {
+                Ok(Rules::new(channels, bursts, rates, ignored))
+            }
             _ => Err(faults),
         }
     }
@@ -92,6 +96,15 @@ impl PipelineSettings {
             hold_us: us(self.scanner_hold_ms),
             messages_max: self.scanner_messages_max,
         })
+    }
+
+    fn ignored(&self) -> Result<IgnoredReferrers, Vec<String>> {
+        let told = |host: &String| {
+            format!(
+                "ignored_referrers has {host:?}: write a host alone, such as paypal.com, which stands for all below it"
+            )
+        };
+        IgnoredReferrers::new(&self.ignored_referrers).map_err(|hosts| hosts.iter().map(told).collect())
     }
 }
 
@@ -187,6 +200,7 @@ mod tests {
             settings.currency_rates_file = "rates.csv".to_owned();
             settings.currency_rates_text = Some(Ok("date,currency,rate\n2026-01-01,USD,x\n".to_owned()));
             settings.scanner_links_min = 1;
+            settings.ignored_referrers = vec!["paypal.com".to_owned(), "https://klarna.com/".to_owned()];
         });
         assert_eq!(
             faults,
@@ -195,6 +209,8 @@ mod tests {
                 "currency_rates_file: rates.csv: line 2: \"2026-01-01,USD,x\" is no rate; write for example \
                  2026-03-02,USD,0.9215",
                 "scanner_links_min is 1; give 2 to 32, best 3",
+                "ignored_referrers has \"https://klarna.com/\": write a host alone, such as paypal.com, which stands for \
+                 all below it",
             ]
         );
         let missing = with(|settings| {

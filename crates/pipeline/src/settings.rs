@@ -80,6 +80,8 @@ pub struct PipelineSettings {
     /// The text of that file.
     #[serde(skip)]
     pub channel_rules_text: FileText,
+    /// Hosts that are no origin, with all below them: payment pages, sign-in hosts, one's other sites.
+    pub ignored_referrers: Vec<String>,
     /// Three letters; empty for none.
     pub reporting_currency: String,
     /// A table of rates; empty for none.
@@ -133,6 +135,7 @@ impl Default for PipelineSettings {
             worker_count: 1,
             channel_rules: "tributary".to_owned(),
             channel_rules_text: None,
+            ignored_referrers: Vec::new(),
             reporting_currency: String::new(),
             currency_rates_file: String::new(),
             currency_rates_text: None,

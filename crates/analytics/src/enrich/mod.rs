@@ -25,10 +25,10 @@ use xxhash_rust::xxh3::Xxh3;
 
 use agent::AgentRules;
 use burst::BurstRule;
-use channel_rules::ChannelRules;
+use channel_rules::{ChannelRules, Origin};
 use currency::Rates;
 use machine::Crawlers;
-use referrer::Referrers;
+use referrer::{IgnoredReferrers, Referral, Referrers};
 
 /// Raised when code, not a list, changes what enrichment answers.
 const CODE_VERSION: u32 = 1;
@@ -55,11 +55,12 @@ pub struct Rules {
     pub bursts: BurstRule,
     /// Absent where no reporting currency is set.
     pub rates: Option<Rates>,
+    ignored: IgnoredReferrers,
     version: String,
 }
 
 impl Rules {
-    pub fn new(channels: ChannelRules, bursts: BurstRule, rates: Option<Rates>) -> Self {
+    pub fn new(channels: ChannelRules, bursts: BurstRule, rates: Option<Rates>, ignored: IgnoredReferrers) -> Self {
         let mut hasher = Xxh3::new();
         for list in [agent::LIST, machine::LIST, referrer::LIST] {
             hasher.update(list.as_bytes());
@@ -70,8 +71,29 @@ impl Rules {
         hasher.update(rates.as_ref().map_or("", Rates::reporting).as_bytes());
         // How old a rate may be decides whether there is a value at all.
         hasher.update(&rates.as_ref().map_or(0, Rates::age_days_max).to_le_bytes());
+        for host in ignored.hosts() {
+            hasher.update(host.as_bytes());
+            hasher.update(&[0]);
+        }
         let version = format!("{CODE_VERSION}-{:012x}", hasher.digest() >> 16);
-        Self { channels, bursts, rates, version }
+        Self { channels, bursts, rates, ignored, version }
+    }
+
+    /// What `host` is to a page on `own_host`; see `Referrers::find`.
+    pub fn referral(&self, host: &str, own_host: Option<&str>, has_term: bool) -> Option<Referral> {
+        if self.ignored.has(host) {
+            return Some(Referral::INTERNAL);
+        }
+        built_in().referrers.find(host, own_host, has_term)
+    }
+
+    /// The channel an origin speaks for.
+    pub fn channel(&self, origin: &Origin<'_>) -> Option<&str> {
+        let mut origin = *origin;
+        if origin.hints.referrer_host.is_some_and(|host| self.ignored.has(host)) {
+            origin.hints.referrer_host = None;
+        }
+        self.channels.classify(&origin, &built_in().referrers)
     }
 
     /// The number of the code and a hash of lists and rules.
@@ -82,7 +104,7 @@ impl Rules {
 
 impl Default for Rules {
     fn default() -> Self {
-        Self::new(ChannelRules::Tributary, BurstRule::default(), None)
+        Self::new(ChannelRules::Tributary, BurstRule::default(), None, IgnoredReferrers::default())
     }
 }
 
@@ -118,14 +140,44 @@ mod tests {
 
     #[test]
     fn a_version_tells_rules_apart_and_stays_the_same() {
-        let rules = |channels| Rules::new(channels, BurstRule::default(), None);
-        assert_eq!(rules(ChannelRules::Tributary).version(), Rules::default().version());
-        assert_ne!(rules(ChannelRules::ga4()).version(), Rules::default().version());
-        let other = BurstRule { links_min: 5, ..BurstRule::default() };
-        assert_ne!(Rules::new(ChannelRules::Tributary, other, None).version(), Rules::default().version());
-        let aged =
-            |days| Rules::new(ChannelRules::Tributary, BurstRule::default(), Some(Rates::without_table("EUR", days)));
-        assert_ne!(aged(7).version(), aged(8).version(), "how old a rate may be");
-        assert_eq!(aged(7).version(), aged(7).version());
+        type Parts = (ChannelRules, BurstRule, Option<Rates>, IgnoredReferrers);
+        let version = |change: fn(&mut Parts)| {
+            let mut parts = (ChannelRules::Tributary, BurstRule::default(), None, IgnoredReferrers::default());
+            change(&mut parts);
+            Rules::new(parts.0, parts.1, parts.2, parts.3).version().to_owned()
+        };
+        let versions = [
+            version(|_| {}),
+            version(|parts| parts.0 = ChannelRules::ga4()),
+            version(|parts| parts.1.links_min = 5),
+            version(|parts| parts.2 = Some(Rates::without_table("EUR", 7))),
+            // How old a rate may be.
+            version(|parts| parts.2 = Some(Rates::without_table("EUR", 8))),
+            version(|parts| parts.3 = IgnoredReferrers::new(&["pay.example".to_owned()]).unwrap()),
+            version(|parts| parts.3 = IgnoredReferrers::new(&["bank.example".to_owned()]).unwrap()),
+        ];
+        let distinct: std::collections::BTreeSet<_> = versions.iter().collect();
+        assert_eq!(distinct.len(), versions.len(), "{versions:?}");
+        assert_eq!(versions[0], Rules::default().version());
+        assert_eq!(versions[3], version(|parts| parts.2 = Some(Rates::without_table("EUR", 7))));
+    }
+
+    #[test]
+    fn who_comes_back_from_an_ignored_host_has_no_new_origin() {
+        let ignored = IgnoredReferrers::new(&["paypal.com".to_owned()]).unwrap();
+        for channels in [ChannelRules::Tributary, ChannelRules::ga4()] {
+            let rules = Rules::new(channels, BurstRule::default(), None, ignored.clone());
+            let mut origin = Origin::default();
+            origin.hints.own_host = Some("shop.example");
+            origin.hints.referrer_host = Some("www.paypal.com");
+            assert_eq!(rules.channel(&origin), None);
+            assert_eq!(rules.referral("www.paypal.com", Some("shop.example"), false), Some(Referral::INTERNAL));
+            origin.hints.referrer_host = Some("blog.example");
+            assert_eq!(rules.channel(&origin), Some("referral"));
+            // What the link itself says still counts.
+            origin.hints.referrer_host = Some("www.paypal.com");
+            origin.hints.has_google_ads_click_id = true;
+            assert_eq!(rules.channel(&origin), Some("paid_search"));
+        }
     }
 }

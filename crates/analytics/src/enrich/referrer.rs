@@ -24,12 +24,68 @@ pub const UNKNOWN: &str = "unknown";
 
 pub const MEDIUMS: &[&str] = &[SEARCH, SOCIAL, EMAIL, AI_ASSISTANT, PAID, INTERNAL, UNKNOWN];
 
+/// Hosts a visitor only passes through, such as a payment page: who comes back from one was here before.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct IgnoredReferrers {
+    /// Lower case, without `www.`, sorted.
+    hosts: Vec<String>,
+}
+
+impl IgnoredReferrers {
+    /// `hosts`: each stands for itself and all hosts below it.
+    ///
+    /// # Errors
+    ///
+    /// Those of them that are no host, each as it was given.
+    pub fn new(hosts: &[String]) -> Result<Self, Vec<String>> {
+        let faults: Vec<_> = hosts.iter().filter(|host| !is_host(host)).cloned().collect();
+        if !faults.is_empty() {
+            return Err(faults);
+        }
+        let mut hosts: Vec<_> = hosts.iter().map(|host| without_www(&host.to_ascii_lowercase()).to_owned()).collect();
+        hosts.sort_unstable();
+        hosts.dedup();
+        Ok(Self { hosts })
+    }
+
+    pub fn has(&self, host: &str) -> bool {
+        if self.hosts.is_empty() {
+            return false;
+        }
+        let host = host.trim().trim_end_matches('.').to_ascii_lowercase();
+        let mut rest = host.as_str();
+        loop {
+            if self.hosts.binary_search_by(|known| known.as_str().cmp(rest)).is_ok() {
+                return true;
+            }
+            let Some((_, outer)) = rest.split_once('.') else { return false };
+            rest = outer;
+        }
+    }
+
+    pub(super) fn hosts(&self) -> &[String] {
+        &self.hosts
+    }
+}
+
+/// A name with a dot, and nothing around it: no scheme, port, path or star.
+fn is_host(text: &str) -> bool {
+    let is_label = |label: &str| {
+        !label.is_empty() && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
+    };
+    text.contains('.') && text.split('.').all(is_label)
+}
+
 /// What a referring host is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Referral {
     pub medium: &'static str,
     /// Google, Facebook ...; `None` for a host no list knows.
     pub source: Option<&'static str>,
+}
+
+impl Referral {
+    pub(super) const INTERNAL: Self = Self { medium: INTERNAL, source: None };
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -158,7 +214,7 @@ impl Referrers {
             return None;
         }
         if own_host.is_some_and(|own| same_site(&host, &own.trim().to_ascii_lowercase())) {
-            return Some(Referral { medium: INTERNAL, source: None });
+            return Some(Referral::INTERNAL);
         }
         Some(match self.site_of(&host) {
             Some(site) => {
@@ -300,6 +356,22 @@ mod tests {
     fn a_portal_is_a_search_only_with_its_words() {
         assert_eq!(find("news.google.com", false), (UNKNOWN, None));
         assert_eq!(find("news.google.de", true), (SEARCH, Some("Google News")));
+    }
+
+    #[test]
+    fn an_ignored_host_stands_for_all_below_it_and_no_other() {
+        let hosts =
+            |hosts: &[&str]| IgnoredReferrers::new(&hosts.iter().map(|host| (*host).to_owned()).collect::<Vec<_>>());
+        let ignored = hosts(&["paypal.com", "WWW.Klarna.com", "accounts.google.com"]).unwrap();
+        for host in ["paypal.com", "www.paypal.com", "checkout.PayPal.com.", "klarna.com", "pay.klarna.com"] {
+            assert!(ignored.has(host), "{host}");
+        }
+        for host in ["notpaypal.com", "paypal.com.evil.example", "com", "", "google.com", "www.google.com"] {
+            assert!(!ignored.has(host), "{host}");
+        }
+        assert!(!IgnoredReferrers::default().has("paypal.com"));
+        let wrong = ["https://paypal.com", "paypal.com/", "*.paypal.com", "paypal.com:443", "paypal", ""];
+        assert_eq!(hosts(&wrong).unwrap_err(), wrong);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 use tributary_analytics::enrich::burst::BurstRule;
 use tributary_analytics::enrich::channel_rules::ChannelRules;
 use tributary_analytics::enrich::currency::Rates;
+use tributary_analytics::enrich::referrer::IgnoredReferrers;
 use tributary_analytics::session::{SessionRule, Sessionizer};
 use tributary_eventlog::{Delivered, Record};
 use tributary_schemas::wire::encode_event;
@@ -18,7 +19,9 @@ const GOOGLEBOT: &str = "Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.goo
 
 fn rules() -> Rules {
     let rates = Rates::parse("date,currency,rate\n2026-03-01,USD,0.9215\n", "EUR", 7);
-    Rules::new(ChannelRules::Tributary, BurstRule::default(), Some(rates.unwrap_or_else(|faults| panic!("{faults:?}"))))
+    let rates = rates.unwrap_or_else(|faults| panic!("{faults:?}"));
+    let ignored = IgnoredReferrers::new(&["paypal.com".to_owned()]).unwrap();
+    Rules::new(ChannelRules::Tributary, BurstRule::default(), Some(rates), ignored)
 }
 
 fn event(number: i64, change: impl FnOnce(&mut Event)) -> Event {
@@ -110,6 +113,10 @@ fn world() -> Vec<Event> {
             event.engagement_class = EngagementClass::Unknown;
             event.user_agent = Some(GOOGLEBOT.to_owned());
         }),
+        event(204, |event| {
+            event.referrer_host = Some("www.paypal.com".to_owned());
+            event.url_host = Some("shop.example".to_owned());
+        }),
     ]
 }
 
@@ -124,6 +131,7 @@ fn columns_are_filled_and_say_by_whom() {
     );
     assert_eq!(said(&rows, 0, &["enrichment"]), [rules().version()]);
     assert_eq!(said(&rows, 3, &agent), ["Mobile Safari", "17.5", "Android", "-", "mobile"], "the sender's word stands");
+    assert_eq!(said(&rows, 12, &["referrer_host", "referrer_medium", "channel"]), ["www.paypal.com", "internal", "-"]);
     let class = ["engagement_class", "engagement_confidence", "engagement_class_received", "device_class"];
     assert_eq!(said(&rows, 1, &class), ["bot", "1.0", "human", "bot"]);
     assert_eq!(said(&rows, 2, &class)[..3], ["human", "-", "-"], "a shop's server reports what a person did");

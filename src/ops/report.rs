@@ -76,6 +76,8 @@ pub(crate) struct JobReport {
     /// Records by what became of them since the start of the process.
     pub(crate) events: BTreeMap<String, u64>,
     pub(crate) faults: u64,
+    /// Amounts without their value in the reporting currency, since the start of the process.
+    pub(crate) values_without_rate: u64,
 }
 
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -115,6 +117,7 @@ impl JobReport {
             remembered_ids: metrics.sum("tributary_remembered_event_ids", &[]).map(|ids| ids as u64),
             last_commit_us,
             faults: metrics.sum("tributary_pipeline_faults_total", &[]).unwrap_or_default() as u64,
+            values_without_rate: metrics.sum("tributary_values_without_rate_total", &[]).unwrap_or_default() as u64,
             ..Self::default()
         };
         for sample in metrics.of("tributary_pipeline_events_total") {

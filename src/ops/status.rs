@@ -233,6 +233,12 @@ fn page(report: &Report, from: &str) -> String {
         if let Some(remark) = late_remark(job) {
             line(format!("  {remark}"));
         }
+        if 0 < job.values_without_rate {
+            line(format!(
+                "  note: amounts without a value in the reporting currency, for want of a rate: {}; see `tributary doctor`",
+                grouped(job.values_without_rate)
+            ));
+        }
     }
     if let Some(books) = &report.books {
         line(format!(

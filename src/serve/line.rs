@@ -23,6 +23,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tributary_analytics::enrich::currency::NewerRates;
 use tributary_pipeline::{PipelineError, Progress, Summary};
 use tributary_query::Engine;
 use tributary_query::live::{LiveSource, LiveSources};
@@ -31,7 +32,7 @@ use tributary_schemas::{Clock, SystemClock};
 use super::http;
 use super::live::{OtherProcess, OwnJob};
 use super::parts::{LogParts, lake_folder, open_lake, open_log};
-use super::upkeep;
+use super::{rates, upkeep};
 use crate::cli::{UserError, spelling};
 use crate::ops::{self, Observer, ObserverParts};
 use crate::settings::{Role, Settings};
@@ -176,8 +177,10 @@ impl Line {
                     dead_letters: log.dead_letters.clone(),
                     progress: progress_in,
                 };
-                let job = tributary_pipeline::run_live(settings.pipeline.clone(), parts, desk, pipeline_stop.clone());
-                Some(tokio::spawn(job))
+                let newer_rates = NewerRates::default();
+                rates::spawn(&settings.pipeline, newer_rates.clone(), pipeline_stop.clone());
+                let (pipeline, stop) = (settings.pipeline.clone(), pipeline_stop.clone());
+                Some(tokio::spawn(tributary_pipeline::run_live(pipeline, parts, desk, newer_rates, stop)))
             }
             _ => None,
         };

@@ -10,6 +10,7 @@ mod http;
 mod line;
 mod live;
 mod parts;
+mod rates;
 mod stop;
 mod upkeep;
 

@@ -59,6 +59,8 @@ pub(crate) struct Enrichment {
     referrals: Cache<Option<Referral>>,
     channels: Cache<Option<Box<str>>>,
     pub(crate) bursts: Bursts,
+    /// Amounts there was no rate for, since somebody last took the count.
+    pub(crate) without_rate: u64,
 }
 
 /// What is seen of who did it: row, class, reason.
@@ -71,6 +73,7 @@ impl Enrichment {
             referrals: Cache::new(ANSWERS_MAX),
             channels: Cache::new(ANSWERS_MAX),
             bursts: Bursts::new(rules.bursts),
+            without_rate: 0,
             rules,
         }
     }
@@ -244,11 +247,14 @@ impl Enrichment {
         filled.put("channel", Arc::new(channels.finish()));
     }
 
-    fn fill_values(&self, filled: &mut Filled<'_>) {
+    fn fill_values(&mut self, filled: &mut Filled<'_>) {
         let batch = filled.batch;
         let rows = batch.num_rows();
         let values = money(batch, "value");
-        let Some(rates) = self.rules.rates.as_ref().filter(|_| values.null_count() < rows) else { return };
+        if values.null_count() == rows {
+            return;
+        }
+        let Some(rates) = self.rules.rates() else { return };
         let (currencies, times) = (text(batch, "currency"), int(batch, "event_time_us").values());
         let mut micros = vec![None; rows];
         let mut days = vec![None; rows];
@@ -262,7 +268,10 @@ impl Enrichment {
                     micros[row] = Some(i128::from(converted.micros));
                     days[row] = Some(converted.rate_day);
                 }
-                None => filled.marks[row] |= mark::NO_RATE,
+                None => {
+                    filled.marks[row] |= mark::NO_RATE;
+                    self.without_rate += 1;
+                }
             }
         }
         let currency = micros.iter().map(|micros| micros.map(|_| rates.reporting())).collect::<StringArray>();

@@ -20,7 +20,7 @@ impl PipelineSettings {
         let mut faults = Vec::new();
         let mut keep = |found: Vec<String>| faults.extend(found);
         let channels = self.channels().map_err(&mut keep).ok();
-        let rates = self.rates().map_err(&mut keep).ok();
+        let rates = self.currency_rates().map_err(&mut keep).ok();
         let bursts = self.bursts().map_err(&mut keep).ok();
         let ignored = self.ignored().map_err(&mut keep).ok();
         match (channels, rates, bursts, ignored) {
@@ -49,7 +49,12 @@ impl PipelineSettings {
         rules.map_err(|faults| faults.iter().map(|fault| named(fault)).collect())
     }
 
-    fn rates(&self) -> Result<Option<Rates>, Vec<String>> {
+    /// The table of rates, from the text of its file; `None` where no reporting currency is set.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with the file, and with the knobs around it.
+    pub fn currency_rates(&self) -> Result<Option<Rates>, Vec<String>> {
         let age_days_max = self.currency_rate_age_days_max;
         let path = &self.currency_rates_file;
         if self.reporting_currency.is_empty() {

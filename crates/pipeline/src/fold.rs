@@ -33,6 +33,8 @@ pub struct Counts {
     pub duplicates: u64,
     pub collisions: u64,
     pub undecodable: u64,
+    /// Amounts kept without their value in the reporting currency.
+    pub without_rate: u64,
 }
 
 impl Counts {
@@ -43,6 +45,7 @@ impl Counts {
         self.duplicates += other.duplicates;
         self.collisions += other.collisions;
         self.undecodable += other.undecodable;
+        self.without_rate += other.without_rate;
     }
 }
 
@@ -204,6 +207,7 @@ impl EventsPartition {
         let completed = complete(batch, offsets, &hashes, &renamed, self.partition);
         let kept = if keep.iter().all(|kept| *kept) { completed } else { keep_rows(&completed, &keep) };
         let enriched = self.enrich.apply(&kept);
+        self.counts.without_rate += std::mem::take(&mut self.enrich.without_rate);
         self.sessionize(enriched)
     }
 

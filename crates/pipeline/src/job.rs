@@ -23,6 +23,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tributary_analytics::enrich::Rules;
+use tributary_analytics::enrich::currency::NewerRates;
 use tributary_analytics::session::SessionRule;
 use tributary_eventlog::{Change, Delivered, EventLog, Polled, TopicInfo};
 use tributary_lake::Lake;
@@ -92,14 +93,17 @@ pub const GROUP: &str = "tributary-pipeline";
 /// meanwhile, and the job begins again where the tables stand. Only what a person must look at ends it, and a stop
 /// that comes while it cannot commit.
 pub async fn run(settings: PipelineSettings, parts: Parts, stop: CancellationToken) -> Result<Summary, PipelineError> {
-    run_live(settings, parts, LiveDesk::of_nobody(), stop).await
+    run_live(settings, parts, LiveDesk::of_nobody(), NewerRates::default(), stop).await
 }
 
 /// The same, answering what is asked at the desk (`live`).
+///
+/// * `rates`: where a newer table of currency rates is put while it runs.
 pub async fn run_live(
     settings: PipelineSettings,
     parts: Parts,
     desk: LiveDesk,
+    rates: NewerRates,
     stop: CancellationToken,
 ) -> Result<Summary, PipelineError> {
     let faults = settings.check();
@@ -107,7 +111,9 @@ pub async fn run_live(
         return Err(PipelineError::Settings { faults });
     }
     let rules = settings.rules().map_err(|faults| PipelineError::Settings { faults })?;
-    let rules = Arc::new(rules);
+    let rules = Arc::new(rules.with_newer_rates(rates));
+    // An alert on growth needs a beginning.
+    count(Counts::default());
     let mut summary = Summary::default();
     let mut fenced_times = 0;
     let mut pause = PAUSE_FIRST;
@@ -586,4 +592,5 @@ fn count(counts: Counts) {
     ] {
         metrics::counter!("tributary_pipeline_events_total", "outcome" => outcome).increment(number);
     }
+    metrics::counter!(observe::WITHOUT_RATE).increment(counts.without_rate);
 }

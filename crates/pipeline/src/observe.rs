@@ -26,6 +26,7 @@ const FAULTS: &str = "tributary_pipeline_faults_total";
 const OWNED: &str = "tributary_owned_partitions";
 pub(crate) const FENCED: &str = "tributary_pipeline_fenced_total";
 pub(crate) const MOVED: &str = "tributary_partitions_moved_total";
+pub(crate) const WITHOUT_RATE: &str = "tributary_values_without_rate_total";
 const EVENTS: &str = "tributary_pipeline_events_total";
 
 const REPAIRED: &str = "tributary_repaired_late_events_total";
@@ -57,6 +58,10 @@ pub fn describe_metrics() {
     metrics::describe_counter!(FENCED, "Times another worker had moved this one's positions.");
     metrics::describe_counter!(MOVED, "Partitions that came from or went to other workers of the group.");
     metrics::describe_counter!(EVENTS, "Records taken from the log, by what became of them.");
+    metrics::describe_counter!(
+        WITHOUT_RATE,
+        "Amounts that have no value in the reporting currency, for want of a rate."
+    );
     metrics::describe_histogram!(
         "tributary_commit_seconds",
         metrics::Unit::Seconds,

@@ -6,6 +6,9 @@
 
 use std::path::Path;
 
+use tributary_analytics::enrich::currency::date_text;
+use tributary_schemas::Clock;
+
 use super::Findings;
 use crate::http;
 use crate::settings::{LogKind, Settings, keys_file};
@@ -131,6 +134,29 @@ pub(super) async fn port(settings: &Settings, server: Option<&str>, findings: &m
         Err(error) => {
             findings.fault("port", format!("{listen} cannot be listened at: {error}; choose another with serve.listen"))
         }
+    }
+}
+
+/// Central banks are closed for days in a row, so a table is to end well before its rates do.
+const RATE_DAYS_LEFT_MIN: i64 = 1;
+
+pub(super) fn currency_rates(settings: &Settings, clock: &dyn Clock, findings: &mut Findings) {
+    let pipeline = &settings.pipeline;
+    // Faults of the file are faults of the settings, and were told there.
+    let Ok(Some(rates)) = pipeline.currency_rates() else { return };
+    let Some(newest) = rates.newest_day() else { return };
+    let today = clock.now_us().div_euclid(86_400_000_000);
+    let days_left = i64::from(newest) + i64::from(rates.age_days_max()) - today;
+    let (path, newest) = (&pipeline.currency_rates_file, date_text(newest));
+    let advice = "write newer ones into it; a running server takes them in within a minute";
+    if days_left < 0 {
+        let told = format!("the newest in {path} is of {newest}, too old for any event of today: {advice}");
+        findings.fault("rates", told);
+    } else if days_left <= RATE_DAYS_LEFT_MIN {
+        findings
+            .warning("rates", format!("the newest in {path} is of {newest}, good for {days_left} more days: {advice}"));
+    } else {
+        findings.ok("rates", format!("the newest in {path} is of {newest}"));
     }
 }
 

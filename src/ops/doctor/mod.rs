@@ -15,6 +15,7 @@ mod machine;
 use std::path::PathBuf;
 
 use anyhow::bail;
+use tributary_schemas::SystemClock;
 
 use super::status;
 use crate::settings::{Settings, SettingsError};
@@ -113,6 +114,7 @@ async fn examine(settings: &Settings, args: &DoctorArgs, findings: &mut Findings
     machine::open_files(settings, findings);
     machine::port(settings, server.as_deref(), findings).await;
     machine::keys(settings, findings);
+    machine::currency_rates(settings, &SystemClock, findings);
     let log = log::examine(settings, server.as_deref(), findings).await;
     lake::examine(settings, &log, args.full, findings).await;
     if let log::Log::Open(parts) = log

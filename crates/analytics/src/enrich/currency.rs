@@ -6,6 +6,7 @@
 //!          of the day or the last before it, no older than allowed; without one there is no amount.
 
 use std::collections::HashMap;
+use std::sync::{Arc, PoisonError, RwLock};
 
 /// A rate has twelve digits after the point.
 const RATE_DIGITS: u32 = 12;
@@ -92,6 +93,11 @@ impl Rates {
         self.age_days_max
     }
 
+    /// The last day any currency has a rate of, in days since 1970.
+    pub fn newest_day(&self) -> Option<i32> {
+        self.by_currency.values().filter_map(|of_currency| of_currency.last()).map(|(day, _)| *day).max()
+    }
+
     /// `micros` of `currency` on `day`, in the reporting currency; `None` if no rate is young enough or the amount would
     /// not fit.
     pub fn convert(&self, micros: i64, currency: &str, day: i32) -> Option<Converted> {
@@ -106,6 +112,21 @@ impl Rates {
         let micros = divide_half_even(i128::from(micros) * rate, RATE_ONE);
         let micros = i64::try_from(micros).ok().filter(|_| micros.abs() <= MICROS_MAX)?;
         Some(Converted { micros, rate_day })
+    }
+}
+
+/// Where a newer table is put while the old one is in use. Clones are the same place.
+#[derive(Clone, Default)]
+pub struct NewerRates(Arc<RwLock<Option<Arc<Rates>>>>);
+
+impl NewerRates {
+    /// * `rates`: into the same currency, and good for as long, as those they come after.
+    pub fn put(&self, rates: Rates) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(rates));
+    }
+
+    pub(super) fn get(&self) -> Option<Arc<Rates>> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
@@ -151,7 +172,8 @@ fn day_of(date: &str) -> Option<i32> {
     (civil_from_days(days) == (year, month, day)).then_some(days)
 }
 
-fn date_text(days: i32) -> String {
+/// "2026-03-02" of days since 1970.
+pub fn date_text(days: i32) -> String {
     let (year, month, day) = civil_from_days(days);
     format!("{year:04}-{month:02}-{day:02}")
 }

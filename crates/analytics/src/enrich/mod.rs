@@ -18,7 +18,7 @@ pub mod machine;
 pub mod referrer;
 mod source;
 
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 use tributary_schemas::EngagementClass;
 use xxhash_rust::xxh3::Xxh3;
@@ -26,7 +26,7 @@ use xxhash_rust::xxh3::Xxh3;
 use agent::AgentRules;
 use burst::BurstRule;
 use channel_rules::{ChannelRules, Origin};
-use currency::Rates;
+use currency::{NewerRates, Rates};
 use machine::Crawlers;
 use referrer::{IgnoredReferrers, Referral, Referrers};
 
@@ -54,7 +54,8 @@ pub struct Rules {
     pub channels: ChannelRules,
     pub bursts: BurstRule,
     /// Absent where no reporting currency is set.
-    pub rates: Option<Rates>,
+    rates: Option<Arc<Rates>>,
+    newer_rates: NewerRates,
     ignored: IgnoredReferrers,
     version: String,
 }
@@ -76,7 +77,19 @@ impl Rules {
             hasher.update(&[0]);
         }
         let version = format!("{CODE_VERSION}-{:012x}", hasher.digest() >> 16);
-        Self { channels, bursts, rates, ignored, version }
+        Self { channels, bursts, rates: rates.map(Arc::new), newer_rates: NewerRates::default(), ignored, version }
+    }
+
+    /// A table put there later takes the place of the one it began with. The version stays: `rate_date` says which rate a
+    /// row has.
+    pub fn with_newer_rates(self, newer_rates: NewerRates) -> Self {
+        Self { newer_rates, ..self }
+    }
+
+    /// The table to go by now.
+    pub fn rates(&self) -> Option<Arc<Rates>> {
+        let begun_with = self.rates.as_ref()?;
+        Some(self.newer_rates.get().unwrap_or_else(|| begun_with.clone()))
     }
 
     /// What `host` is to a page on `own_host`; see `Referrers::find`.

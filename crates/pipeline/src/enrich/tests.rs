@@ -1,6 +1,6 @@
 use tributary_analytics::enrich::burst::BurstRule;
 use tributary_analytics::enrich::channel_rules::ChannelRules;
-use tributary_analytics::enrich::currency::Rates;
+use tributary_analytics::enrich::currency::{NewerRates, Rates};
 use tributary_analytics::enrich::referrer::IgnoredReferrers;
 use tributary_analytics::session::{SessionRule, Sessionizer};
 use tributary_eventlog::{Delivered, Record};
@@ -36,6 +36,11 @@ fn event(number: i64, change: impl FnOnce(&mut Event)) -> Event {
 
 /// The rows of `events` they become, folded in runs of `run` records.
 fn rows_of(events: &[Event], rules: Rules, run: usize) -> RecordBatch {
+    rows_and_count(events, rules, run, |_| {}).0
+}
+
+/// Likewise, with how many amounts had no rate; `before` is called before each run with its number.
+fn rows_and_count(events: &[Event], rules: Rules, run: usize, before: impl Fn(usize)) -> (RecordBatch, u64) {
     let mut partition = EventsPartition::new(0, "events", 0, RecentIds::new(0), Sessionizer::new(SessionRule::ga4()));
     partition.enrich = Enrichment::new(Arc::new(rules));
     let records: Vec<Delivered> = (0..)
@@ -45,9 +50,12 @@ fn rows_of(events: &[Event], rules: Rules, run: usize) -> RecordBatch {
             Delivered { partition: 0, offset, record }
         })
         .collect();
-    records.chunks(run).for_each(|run| partition.fold(run));
+    for (number, run) in records.chunks(run).enumerate() {
+        before(number);
+        partition.fold(run);
+    }
     let batches = partition.events.take();
-    arrow::compute::concat_batches(&batches[0].schema(), &batches).unwrap()
+    (arrow::compute::concat_batches(&batches[0].schema(), &batches).unwrap(), partition.counts.without_rate)
 }
 
 fn said(rows: &RecordBatch, row: usize, names: &[&str]) -> Vec<String> {
@@ -175,6 +183,32 @@ fn clicks_of_people_nobody_names_are_no_burst() {
     };
     assert_eq!(clicks(Some("u1")), ["scanner"]);
     assert_eq!(clicks(None), ["human"], "they may be three people");
+}
+
+#[test]
+fn a_newer_table_of_rates_holds_from_the_next_rows_on() {
+    let paid = |number: i64, currency: &'static str| {
+        event(number, move |event| {
+            event.value = Some(Money { micros: 1_000_000 });
+            event.currency = Some(currency.to_owned());
+        })
+    };
+    let newer = NewerRates::default();
+    let rules = rules().with_newer_rates(newer.clone());
+    let table = "date,currency,rate\n2026-03-01,USD,0.9215\n2026-03-02,USD,0.5\n2026-03-02,JPY,0.25\n";
+    let before = |number| {
+        if number == 2 {
+            newer.put(Rates::parse(table, "EUR", 7).unwrap_or_else(|faults| panic!("{faults:?}")));
+        }
+    };
+    let events = [paid(0, "USD"), paid(1, "JPY"), paid(2, "USD"), paid(3, "JPY")];
+    let (rows, without_rate) = rows_and_count(&events, rules, 1, before);
+    let value = |row| said(&rows, row, &["value_reporting", "rate_date"]);
+    assert_eq!(value(0), ["0.921500", "2026-03-01"]);
+    assert_eq!(value(1), ["-", "-"]);
+    assert_eq!(value(2), ["0.500000", "2026-03-02"]);
+    assert_eq!(value(3), ["0.250000", "2026-03-02"]);
+    assert_eq!(without_rate, 1);
 }
 
 #[test]

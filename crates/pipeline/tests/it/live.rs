@@ -12,6 +12,7 @@ use object_store::memory::InMemory;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+use tributary_analytics::enrich::currency::NewerRates;
 use tributary_eventlog::embedded::{EmbeddedLog, EmbeddedSettings};
 use tributary_eventlog::{EventLog, TopicInfo, TopicSpec, partition_for};
 use tributary_lake::{Lake, LakeSettings, Snapshot};
@@ -85,7 +86,7 @@ impl House {
             dead_letters: self.dead_letters.clone(),
             progress: watch::channel(Progress::default()).0,
         };
-        let running = tokio::spawn(run_live(settings, parts, desk, stop.clone()));
+        let running = tokio::spawn(run_live(settings, parts, desk, NewerRates::default(), stop.clone()));
         Job { tail, stop, running }
     }
 }
@@ -310,7 +311,7 @@ async fn an_asker_with_a_snapshot_too_old_is_told_and_one_of_a_newer_world_too()
         dead_letters: house.dead_letters.clone(),
         progress,
     };
-    let running = tokio::spawn(run_live(settings(1, 64 << 20), parts, desk, stop.clone()));
+    let running = tokio::spawn(run_live(settings(1, 64 << 20), parts, desk, NewerRates::default(), stop.clone()));
     let is_through = |progress: &Progress| progress.events.iter().map(|(_, next)| next).sum::<u64>() == 60;
     tokio::time::timeout(PATIENCE, watching.wait_for(is_through)).await.unwrap().unwrap();
     assert_eq!(tail.ask(asked(&before)).await.unwrap_err(), TailError::PinAnew);

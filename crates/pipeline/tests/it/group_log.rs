@@ -36,6 +36,12 @@ impl Group {
         }
     }
 
+    /// Whether each partition has an owner.
+    pub(crate) fn shares(&self, topic: &str, partitions: u32) -> bool {
+        let state = self.lock();
+        (0..partitions).all(|partition| state.contains_key(&(topic.to_owned(), partition)))
+    }
+
     /// Gives the partition to another at once. The owner hears of it only when `tell_lost` is called.
     pub(crate) fn take_away(&self, topic: &str, partition: u32, to: usize) -> Option<usize> {
         let mut state = self.lock();

@@ -64,6 +64,7 @@ pub use error::{Advice, LakeError};
 pub use lake::Lake;
 pub use location::{StoreOptions, local_folder};
 pub use maintain::{Needed, Upkeep, maintain};
+pub use read::RowTest;
 pub use retention::Dropped;
 pub use settings::LakeSettings;
 pub use snapshot::{DataFile, Snapshot};

@@ -1,13 +1,13 @@
 //! From files back to rows.
 //!
-//! In:      the files of a snapshot and the columns wanted.
+//! In:      the files of a snapshot and the columns wanted; tests that rows must pass.
 //! Out:     batches with exactly those columns, file after file.
 //! Promise: a column that is younger than a file reads as null from it; partition columns, which are not in
 //!          the files, read as their partition's value.
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions, StringArray, new_null_array};
+use arrow::array::{ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions, StringArray, new_null_array};
 use arrow::compute::cast;
 use arrow::datatypes::{Field, Schema, SchemaRef};
 use arrow::error::ArrowError;
@@ -16,6 +16,7 @@ use futures::{StreamExt, TryStreamExt};
 use object_store::ObjectStore;
 use object_store::path::Path;
 use parquet::arrow::ProjectionMask;
+use parquet::arrow::arrow_reader::{ArrowPredicate, ArrowPredicateFn, RowFilter};
 use parquet::arrow::async_reader::ParquetRecordBatchStreamBuilder;
 use parquet::errors::ParquetError;
 use tributary_schemas::Table;
@@ -25,19 +26,47 @@ use crate::file_bytes::FileBytes;
 use crate::snapshot::DataFile;
 
 type Batches = BoxStream<'static, Result<RecordBatch, LakeError>>;
+type Judge = dyn Fn(&RecordBatch) -> BooleanArray + Send + Sync;
 
+/// A test that rows must pass. It is asked before the other columns are read, and those are read of rows that passed
+/// alone: where few do, that is the most of the work saved.
+#[derive(Clone)]
+pub struct RowTest {
+    columns: Vec<&'static str>,
+    judge: Arc<Judge>,
+}
+
+impl RowTest {
+    /// * `columns`: those it looks at, the fewest and shortest that will do.
+    /// * `judge`: says of a batch with exactly these columns which rows pass; null is no.
+    pub fn new(
+        columns: impl IntoIterator<Item = &'static str>,
+        judge: impl Fn(&RecordBatch) -> BooleanArray + Send + Sync + 'static,
+    ) -> Self {
+        Self { columns: columns.into_iter().collect(), judge: Arc::new(judge) }
+    }
+}
+
+/// Reads the rows that pass all of `tests`, asked in their order.
 pub(crate) fn read(
     table: Table,
     schema: &SchemaRef,
     store: Arc<dyn ObjectStore>,
     files: Vec<DataFile>,
     columns: &[&str],
+    tests: &[RowTest],
 ) -> Batches {
-    let wanted = match wanted_schema(table, schema, columns) {
-        Ok(wanted) => wanted,
+    let asked = || {
+        let wanted = wanted_schema(table, schema, columns)?;
+        let tests = tests.iter().map(|test| Ok((wanted_schema(table, schema, &test.columns)?, test.judge.clone())));
+        Ok((wanted, tests.collect::<Result<Vec<_>, LakeError>>()?))
+    };
+    let (wanted, tests) = match asked() {
+        Ok(asked) => asked,
         Err(error) => return stream::once(async { Err(error) }).boxed(),
     };
-    stream::iter(files).then(move |file| read_file(store.clone(), file, wanted.clone())).try_flatten().boxed()
+    let one = move |file| read_file(store.clone(), file, wanted.clone(), tests.clone());
+    stream::iter(files).then(one).try_flatten().boxed()
 }
 
 fn wanted_schema(table: Table, schema: &SchemaRef, columns: &[&str]) -> Result<SchemaRef, LakeError> {
@@ -51,17 +80,34 @@ fn wanted_schema(table: Table, schema: &SchemaRef, columns: &[&str]) -> Result<S
     Ok(Arc::new(Schema::new(fields)))
 }
 
-async fn read_file(store: Arc<dyn ObjectStore>, file: DataFile, wanted: SchemaRef) -> Result<Batches, LakeError> {
+async fn read_file(
+    store: Arc<dyn ObjectStore>,
+    file: DataFile,
+    wanted: SchemaRef,
+    tests: Vec<(SchemaRef, Arc<Judge>)>,
+) -> Result<Batches, LakeError> {
     let failed = {
         let path = file.path.to_string();
         move |source: ParquetError| LakeError::File { path: path.clone(), source }
     };
     let path = Path::parse(&file.path).map_err(|error| failed(ParquetError::External(Box::new(error))))?;
     let reader = FileBytes { store, path, size_bytes: file.size_bytes };
-    let builder = ParquetRecordBatchStreamBuilder::new(reader).await.map_err(&failed)?;
-    let present = builder.schema().fields().iter().enumerate();
-    let roots = present.filter(|(_, field)| wanted.column_with_name(field.name()).is_some()).map(|(index, _)| index);
-    let mask = ProjectionMask::roots(builder.parquet_schema(), roots);
+    let mut builder = ParquetRecordBatchStreamBuilder::new(reader).await.map_err(&failed)?;
+    let mask_of = |builder: &ParquetRecordBatchStreamBuilder<FileBytes>, wanted: &SchemaRef| {
+        let present = builder.schema().fields().iter().enumerate();
+        let of_them = present.filter(|(_, field)| wanted.column_with_name(field.name()).is_some());
+        ProjectionMask::roots(builder.parquet_schema(), of_them.map(|(index, _)| index))
+    };
+    if !tests.is_empty() {
+        let as_predicate = |(wanted, judge): (SchemaRef, Arc<Judge>)| {
+            let (mask, file) = (mask_of(&builder, &wanted), file.clone());
+            let ask = move |batch: RecordBatch| Ok(judge(&fill(&batch, &file, &wanted)?));
+            Box::new(ArrowPredicateFn::new(mask, ask)) as Box<dyn ArrowPredicate>
+        };
+        let filter = RowFilter::new(tests.into_iter().map(as_predicate).collect());
+        builder = builder.with_row_filter(filter);
+    }
+    let mask = mask_of(&builder, &wanted);
     let batches = builder.with_projection(mask).build().map_err(&failed)?;
     let filled = batches.map(move |batch| {
         let filled = batch.and_then(|batch| fill(&batch, &file, &wanted).map_err(ParquetError::from));

@@ -15,7 +15,7 @@ use tributary_schemas::Table;
 use crate::compact::day_of;
 use crate::error::LakeError;
 use crate::log_state::LogState;
-use crate::read;
+use crate::read::{self, RowTest};
 use crate::statistics::{Bound, ColumnStatistics};
 
 /// A live Parquet file of a table. Cheap to clone: lists of them are copied after every commit.
@@ -147,7 +147,18 @@ impl Snapshot {
         columns: &[&str],
         keep: impl Fn(&DataFile) -> bool,
     ) -> BoxStream<'static, Result<RecordBatch, LakeError>> {
-        self.read_files(columns, self.files().iter().filter(|file| keep(file)).cloned().collect())
+        self.read_where(columns, keep, &[])
+    }
+
+    /// The same, and of these files only the rows that pass all of `tests`, which are asked in their order.
+    pub fn read_where(
+        &self,
+        columns: &[&str],
+        keep: impl Fn(&DataFile) -> bool,
+        tests: &[RowTest],
+    ) -> BoxStream<'static, Result<RecordBatch, LakeError>> {
+        let files = self.files().iter().filter(|file| keep(file)).cloned().collect();
+        read::read(self.table, &self.schema, self.store.clone(), files, columns, tests)
     }
 
     /// The same from these files of it, in this order.
@@ -156,6 +167,6 @@ impl Snapshot {
         columns: &[&str],
         files: Vec<DataFile>,
     ) -> BoxStream<'static, Result<RecordBatch, LakeError>> {
-        read::read(self.table, &self.schema, self.store.clone(), files, columns)
+        read::read(self.table, &self.schema, self.store.clone(), files, columns, &[])
     }
 }

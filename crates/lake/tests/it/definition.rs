@@ -1,11 +1,12 @@
 use arrow::array::RecordBatch;
 use arrow::array::{Array, AsArray};
+use arrow::compute::is_not_null;
 use futures::TryStreamExt;
 use futures::future::join_all;
 use object_store::path::Path;
 use object_store::{ObjectStoreExt, PutPayload};
 use parquet::arrow::ArrowWriter;
-use tributary_lake::{Advice, Lake, LakeError, LakeSettings};
+use tributary_lake::{Advice, Lake, LakeError, LakeSettings, RowTest};
 use tributary_schemas::Table;
 
 use crate::rows::rows;
@@ -96,4 +97,35 @@ async fn a_column_younger_than_a_file_reads_as_null_from_it() {
     assert_eq!(read[0].column(1).null_count(), 0);
     assert_eq!(read[0].column(2).as_string::<i32>().value(8), "rule-000008");
     assert_eq!(read[1].column(0).null_count(), 1);
+
+    // A test of rows sees what a reader would: nulls of the younger column, the value of the partition.
+    let named = RowTest::new(["country", "start_date"], |batch| {
+        assert_eq!(batch.num_columns(), 2);
+        assert_eq!(batch.column(1).null_count(), 0);
+        is_not_null(batch.column(0)).unwrap()
+    });
+    let odd = RowTest::new(["rule"], |batch| {
+        batch
+            .column(0)
+            .as_string::<i32>()
+            .iter()
+            .map(|rule| rule.map(|rule| !rule.ends_with(['0', '2', '4'])))
+            .collect()
+    });
+    let passing: Vec<RecordBatch> =
+        writer.snapshot().read_where(&["rule"], |_| true, &[named, odd]).try_collect().await.unwrap();
+    let rules: Vec<&str> =
+        passing.iter().flat_map(|batch| batch.column(0).as_string::<i32>().iter().flatten()).collect();
+    let country = read[1].column(0);
+    let expected: Vec<&str> = read[1].column(2).as_string::<i32>().iter().flatten().collect();
+    let expected: Vec<&str> = (0..3)
+        .filter(|row| country.is_valid(*row) && !expected[*row].ends_with(['0', '2', '4']))
+        .map(|row| expected[row])
+        .collect();
+    assert!(!expected.is_empty());
+    assert_eq!(rules, expected);
+    let nonsense = RowTest::new(["nonsense"], |_| unreachable!());
+    let error =
+        writer.snapshot().read_where(&["rule"], |_| true, &[nonsense]).try_collect::<Vec<_>>().await.unwrap_err();
+    assert_eq!(error.advice(), Advice::FixInput, "{error}");
 }

@@ -15,15 +15,16 @@
 use arrow::array::RecordBatch;
 use arrow::compute::concat_batches;
 use futures::TryStreamExt;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use tributary_analytics::session::{SessionId, SessionKey, SessionRule, Standing, affected, resession};
 use tributary_eventlog::TopicInfo;
-use tributary_lake::{Advance, Snapshot};
+use tributary_lake::{Advance, DataFile, RowTest, Snapshot};
 use tributary_schemas::{EventFlags, Table};
 
 use crate::columns::{int, int_at, keep_rows, small_int, text, text_at};
 use crate::commit::{AppIds, CommitError, Owned, Round, Writers, commit_repair, lake_error};
+use crate::dedup::id_hash;
 use crate::error::PipelineError;
 use crate::recover::{holds_partition, reaches};
 use crate::session_rows::{self, EventReader};
@@ -150,12 +151,14 @@ pub(crate) async fn repair(
     let apps = AppIds(&topic.topic_id);
     let number = owned.at.repairs.unwrap_or(0) + 1;
     let advances = vec![
-        Advance { app_id: apps.repaired(partition), expected: owned.at.repaired.replace(stored), next: stored },
-        Advance { app_id: apps.repairs(partition), expected: owned.at.repairs.replace(number), next: number },
+        Advance { app_id: apps.repaired(partition), expected: owned.at.repaired, next: stored },
+        Advance { app_id: apps.repairs(partition), expected: owned.at.repairs, next: number },
         // Stands still, and is looked at.
         Advance { app_id: apps.sessions(partition), expected: Some(told), next: told },
     ];
     commit_repair(writers, batch.into_iter().collect(), advances, round).await?;
+    // Only now: the job goes on after a commit that failed.
+    (owned.at.repaired, owned.at.repairs) = (Some(stored), Some(number));
     Ok(repaired)
 }
 
@@ -239,26 +242,29 @@ async fn standing(
         "end_time_us",
         "event_count",
         "late_event_count",
-        "log_partition",
         "first_offset",
         "last_offset",
     ];
-    let mut stream = sessions
-        .read(&columns, |file| holds_partition(file, partition) && reaches(file, "start_time_us", from_us, i64::MAX));
+    let in_time = RowTest::new(["log_partition", "start_time_us"], move |batch| {
+        let (partitions, starts) = (small_int(batch, "log_partition"), int(batch, "start_time_us"));
+        let passes = |row| partitions.value(row).cast_unsigned() == partition && from_us <= starts.value(row);
+        (0..batch.num_rows()).map(|row| Some(passes(row))).collect()
+    });
+    let mut stream = sessions.read_where(
+        &columns,
+        |file| holds_partition(file, partition) && reaches(file, "start_time_us", from_us, i64::MAX),
+        &[in_time, of_keys(keys)],
+    );
     while let Some(batch) = stream.try_next().await.map_err(sessions_failed)? {
         let (ids, superseded) = (text(&batch, "session_id"), text(&batch, "superseded_by"));
         let (sources, session_keys) = (text(&batch, "source"), text(&batch, "session_key"));
-        let partitions = small_int(&batch, "log_partition");
         let [versions, starts, ends, counts, first_offsets, last_offsets] =
             ["version", "start_time_us", "end_time_us", "event_count", "first_offset", "last_offset"]
                 .map(|name| int(&batch, name));
         let late_counts = int(&batch, "late_event_count");
         for row in 0..batch.num_rows() {
             let key = (sources.value(row).to_owned(), session_keys.value(row).to_owned());
-            let Some(touched) = keys.get_mut(&key).filter(|_| partitions.value(row).cast_unsigned() == partition)
-            else {
-                continue;
-            };
+            let Some(touched) = keys.get_mut(&key) else { continue };
             let session_id = SessionId::parse(ids.value(row))
                 .map_err(|error| PipelineError::Rebuild { detail: format!("table sessions: {error}") })?;
             let version = versions.value(row);
@@ -288,22 +294,36 @@ async fn events_of(
     end: i64,
     keys: &BTreeMap<Key, Touched>,
 ) -> Result<Vec<RecordBatch>, CommitError> {
-    let spans = || keys.values().flat_map(|touched| touched.spans.iter().copied());
-    let Some(first_us) = spans().map(|span| span.0).min() else { return Ok(Vec::new()) };
-    let last_us = spans().map(|span| span.1).max().unwrap_or(first_us);
-    let columns = [EventReader::columns(), vec!["flags", "log_partition"]].concat();
-    let mut stream = events
-        .read(&columns, |file| holds_partition(file, partition) && reaches(file, "event_time_us", first_us, last_us));
+    let spans = merged(keys.values().flat_map(|touched| touched.spans.iter().copied()).collect());
+    let columns = [EventReader::columns(), vec!["flags"]].concat();
+    let holds = |file: &DataFile| {
+        holds_partition(file, partition) && spans.iter().any(|span| reaches(file, "event_time_us", span.0, span.1))
+    };
+    let in_spans = RowTest::new(["log_partition", "log_offset", "event_time_us"], {
+        let spans = spans.clone();
+        move |batch| {
+            let (partitions, offsets) = (small_int(batch, "log_partition"), int(batch, "log_offset"));
+            let times = int(batch, "event_time_us");
+            let is_in_one = |time_us: i64| {
+                let began = spans.partition_point(|span| span.0 <= time_us);
+                began.checked_sub(1).is_some_and(|last| time_us <= spans[last].1)
+            };
+            let passes = |row| {
+                partitions.value(row).cast_unsigned() == partition
+                    && offsets.value(row) < end
+                    && is_in_one(times.value(row))
+            };
+            (0..batch.num_rows()).map(|row| Some(passes(row))).collect()
+        }
+    });
+    let mut stream = events.read_where(&columns, holds, &[in_spans, of_keys(keys)]);
     let mut rows = Vec::new();
     while let Some(batch) = stream.try_next().await.map_err(events_failed)? {
-        let (partitions, offsets) = (small_int(&batch, "log_partition"), int(&batch, "log_offset"));
         let times = int(&batch, "event_time_us");
         let reader = EventReader::new(&batch);
         let keep: Vec<bool> = (0..batch.num_rows())
             .map(|row| {
-                partitions.value(row).cast_unsigned() == partition
-                    && offsets.value(row) < end
-                    && reader.is_activity(row)
+                reader.is_activity(row)
                     && keys
                         .get(&owned_key(reader.key(row)))
                         .is_some_and(|touched| touched.spans.iter().any(|span| is_in(span, times.value(row))))
@@ -314,6 +334,29 @@ async fn events_of(
         }
     }
     Ok(rows)
+}
+
+/// Rows of these keys, and hardly any other: told apart by a hash.
+fn of_keys(keys: &BTreeMap<Key, Touched>) -> RowTest {
+    let hashes: HashSet<u64> = keys.keys().map(|(source, session_key)| id_hash(source, session_key)).collect();
+    RowTest::new(["source", "session_key"], move |batch| {
+        let (sources, session_keys) = (text(batch, "source"), text(batch, "session_key"));
+        let passes = |row| hashes.contains(&id_hash(sources.value(row), session_keys.value(row)));
+        (0..batch.num_rows()).map(|row| Some(passes(row))).collect()
+    })
+}
+
+/// Ascending, and none touches the next.
+fn merged(mut spans: Vec<(i64, i64)>) -> Vec<(i64, i64)> {
+    spans.sort_unstable();
+    let mut merged: Vec<(i64, i64)> = Vec::new();
+    for span in spans {
+        match merged.last_mut() {
+            Some(last) if span.0 <= last.1 => last.1 = last.1.max(span.1),
+            _ => merged.push(span),
+        }
+    }
+    merged
 }
 
 fn owned_key(key: SessionKey<'_>) -> Key {

@@ -471,6 +471,11 @@ fn drain_sessions(apps: &AppIds<'_>, events: &mut [Owned], state_from: StateFrom
     let mut drained = Drained { batches: Vec::new(), advances: Vec::new(), states: Vec::new() };
     for Owned { fold, at } in events {
         let (partition, next) = (fold.partition, fold.position.cast_signed());
+        if at.sessions.is_some_and(|told| next < told) {
+            // Begun from a state object and not back at what the table says: whatever is said here was said before, with
+            // later watermarks.
+            continue;
+        }
         let rule = fold.sessions.rule_text();
         let changes = fold.sessions.drain();
         let lag = next - at.sessions.unwrap_or(0);
@@ -498,7 +503,7 @@ fn drain_sessions(apps: &AppIds<'_>, events: &mut [Owned], state_from: StateFrom
         let records_min = state_from.records_min.max(fold.ids.len() as u64 / 4);
         // While rows that are in the lake are taken up, the ids are those of a later position already.
         let is_whole = at.events == Some(next);
-        // Nor is state written before an advance is stored: of two workers, one may never get to store its own.
+        // Nor is state written with a rise that tells no rows: of two workers, one may never get to store its own.
         if has_rows && is_whole && state_from.bytes_min <= state_bytes && records_min <= fold.records_since_state {
             drained.states.push((partition, next));
         }

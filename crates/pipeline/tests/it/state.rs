@@ -1,8 +1,13 @@
 //! State objects: a start from one gives what a start from the tables gives, whatever became of the object.
 
+use std::collections::BTreeSet;
+
+use arrow::array::{AsArray, RecordBatch};
+use arrow::datatypes::Int64Type;
 use futures::TryStreamExt;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
+use tributary_lake::Advance;
 use tributary_pipeline::PipelineSettings;
 use tributary_schemas::Table;
 
@@ -102,4 +107,55 @@ async fn an_id_is_known_again_after_a_start_from_a_state_object() {
     }
     let (found, _) = house.contents().await;
     assert_eq!(found, expect(&twice, PARTITIONS));
+}
+
+/// Says that a watermark rose in each partition, as a worker does that dies before it says how far.
+async fn half_raise(house: &House) {
+    let lake = house.lake_with(house.disk.clone(), 3).await;
+    let mut writer = lake.writer(Table::Events).await.unwrap();
+    let advances: Vec<_> = (0..PARTITIONS)
+        .map(|partition| {
+            let app_id = format!("ing/{}/{partition}/raised", house.events.topic_id);
+            let expected = writer.snapshot().txn(&app_id);
+            Advance { app_id, expected, next: expected.unwrap_or(0) + 1 }
+        })
+        .collect();
+    writer.append(Vec::new(), &advances).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_half_told_rise_takes_no_position_back_to_a_state_object() {
+    let house = House::new().await;
+    let mut written = world::events(212, 700);
+    let later = written.split_off(100);
+    world::write(house.log.as_ref(), &house.events, &written).await;
+    house.run_by(with_states(1_000, 1)).await.unwrap();
+    // Commits of few rows, so that a start takes these up in many steps; and no state any more.
+    world::write(house.log.as_ref(), &house.events, &later).await;
+    house.run_by(with_states(20, 1_000_000)).await.unwrap();
+    let (_, before) = house.stands_at(Table::Sessions, "sess/").await;
+    let (found_before, _) = house.contents().await;
+    half_raise(&house).await;
+    house.run_by(with_states(20, 1_000_000)).await.unwrap();
+
+    let lake = house.lake_with(house.disk.clone(), 3).await;
+    let snapshot = lake.snapshot(Table::Sessions).await.unwrap();
+    for partition in 0..PARTITIONS {
+        let id = |of: &str| format!("sess/{}/{partition}{of}", house.events.topic_id);
+        assert!(before[&id("/state")] < before[&id("")], "the start is from a state object with rows after it");
+        assert_eq!(snapshot.txn(&id("")), Some(before[&id("")]), "partition {partition}");
+        assert_eq!(snapshot.txn(&id("/raised")), Some(1), "it is told now");
+    }
+    let rows: Vec<RecordBatch> = snapshot.read(&["session_id", "version"], |_| true).try_collect().await.unwrap();
+    let mut seen = BTreeSet::new();
+    for batch in &rows {
+        let (ids, versions) = (batch.column(0).as_string::<i32>(), batch.column(1).as_primitive::<Int64Type>());
+        for row in 0..batch.num_rows() {
+            assert!(seen.insert((ids.value(row).to_owned(), versions.value(row))), "{} is told twice", ids.value(row));
+        }
+    }
+    let (found, _) = house.contents().await;
+    assert_eq!(found, found_before);
+    written.extend(later);
+    assert_eq!(found, expect(&written, PARTITIONS));
 }

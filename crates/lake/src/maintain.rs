@@ -25,10 +25,12 @@ use crate::vacuum::{VacuumOptions, Vacuumed};
 pub struct Needed {
     /// `CompactOptions::needed_from`.
     pub offsets: BTreeMap<i32, i64>,
-    /// Days of `events`, counted from 1970, that must not be dropped yet.
+    /// Days of `events` and `sessions`, counted from 1970, that must not be dropped yet.
     pub days: BTreeSet<i64>,
     /// `events` as it was when this was found out.
     pub events: Option<Snapshot>,
+    /// `sessions`, likewise.
+    pub sessions: Option<Snapshot>,
 }
 
 /// One thing done, for logs and metrics.
@@ -113,7 +115,7 @@ async fn sweep(lake: &Lake, needed: &Needed, tell: &impl Fn(Upkeep)) {
     let nothing = BTreeSet::new();
     for (table, days, held, seen) in [
         (Table::Events, settings.events_days_max, &needed.days, needed.events.as_ref()),
-        (Table::Sessions, settings.sessions_days_max, &nothing, None),
+        (Table::Sessions, settings.sessions_days_max, &needed.days, needed.sessions.as_ref()),
         (Table::DeadLetters, settings.dead_letters_days_max, &nothing, None),
     ] {
         if days == 0 {

@@ -1,4 +1,4 @@
-//! What of `events` a start may still want to read: upkeep of the lake must leave that alone.
+//! What of `events` and `sessions` a start may still want to read: upkeep of the lake must leave that alone.
 //!
 //! In:      the tables; the rule sessions are cut by.
 //! Out:     by partition, the first offset of what is still open; the days of sessions that are still open, and of rows
@@ -10,13 +10,14 @@
 use std::collections::{BTreeSet, HashMap};
 
 use futures::TryStreamExt;
-use tributary_lake::{DataFile, Lake, LakeError, Needed, Snapshot};
+use tributary_lake::{DataFile, Lake, LakeError, Needed, RowTest, Snapshot};
 use tributary_schemas::Table;
 
 use crate::columns::{day_of, int, small_int, text, text_at};
 use crate::commit::AppIds;
 use crate::job::rule_of;
 use crate::recover::{holds_partition, reaches};
+use crate::session_rows::EventReader;
 use crate::settings::PipelineSettings;
 
 /// Where each partition's open sessions begin, and on which days they lie.
@@ -30,9 +31,7 @@ pub async fn needed(lake: &Lake, settings: &PipelineSettings) -> Result<Needed, 
         let apps = AppIds(&topic_id);
         // Rows that `sessions` does not know yet.
         let told = sessions.txn(&apps.sessions(partition)).unwrap_or(0);
-        let is_untold =
-            |file: &&DataFile| holds_partition(file, partition) && reaches(file, "log_offset", told, i64::MAX);
-        needed.days.extend(events.files().iter().filter(is_untold).filter_map(DataFile::day));
+        needed.days.extend(untold_days(&events, partition, told).await?);
         let Some(low) = sessions.txn(&apps.low(partition)) else { continue };
         // A start from a state object takes up the rows from there on.
         let state = sessions.txn(&apps.state(partition)).unwrap_or(low);
@@ -44,7 +43,7 @@ pub async fn needed(lake: &Lake, settings: &PipelineSettings) -> Result<Needed, 
         let is_open = |source: &str, end_us| of_source(source).is_none_or(|at_us| !rule.is_sealed(end_us, at_us));
         needed.days.extend(open_days(&sessions, partition, low, is_open).await?);
     }
-    needed.events = Some(events);
+    (needed.events, needed.sessions) = (Some(events), Some(sessions));
     Ok(needed)
 }
 
@@ -55,6 +54,25 @@ fn partitions(events: &Snapshot) -> Vec<(String, u32)> {
         Some((topic_id.to_owned(), partition.parse().ok()?))
     };
     events.txns().filter_map(|(app_id, _)| of(app_id)).collect()
+}
+
+/// The days of rows at `told` and after it that belong to a session. A partition of sends alone has none, however long its
+/// position in `sessions` stood still.
+async fn untold_days(events: &Snapshot, partition: u32, told: i64) -> Result<BTreeSet<i64>, LakeError> {
+    let holds = |file: &DataFile| holds_partition(file, partition) && reaches(file, "log_offset", told, i64::MAX);
+    let is_untold = RowTest::new(["log_partition", "log_offset"], move |batch| {
+        let (partitions, offsets) = (small_int(batch, "log_partition"), int(batch, "log_offset"));
+        let passes = |row| partitions.value(row).cast_unsigned() == partition && told <= offsets.value(row);
+        (0..batch.num_rows()).map(|row| Some(passes(row))).collect()
+    });
+    let mut days = BTreeSet::new();
+    let mut stream = events.read_where(&EventReader::columns(), holds, &[is_untold]);
+    while let Some(batch) = stream.try_next().await? {
+        let (reader, times) = (EventReader::new(&batch), int(&batch, "event_time_us"));
+        let of_sessions = (0..batch.num_rows()).filter(|row| reader.is_activity(*row));
+        days.extend(of_sessions.map(|row| i64::from(day_of(times.value(row)))));
+    }
+    Ok(days)
 }
 
 /// The days from start to end of each session whose newest version is open.

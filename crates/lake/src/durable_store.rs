@@ -146,8 +146,8 @@ impl ObjectStore for DurableStore {
         }
     }
 
-    /// Parts are gathered and put as one. Only checkpoints come in parts; they hold a few hundred bytes a
-    /// live file and were in memory a moment ago anyway.
+    /// Parts are gathered and put as one. Only checkpoints and objects of state come in parts, and these were in memory a
+    /// moment ago anyway.
     async fn put_multipart_opts(&self, location: &Path, _: PutMultipartOptions) -> Result<Box<dyn MultipartUpload>> {
         Ok(Box::new(GatheredUpload { store: self.clone(), location: location.clone(), parts: Vec::new() }))
     }

@@ -108,14 +108,15 @@ impl Lake {
         Ok(done)
     }
 
-    /// Objects of state that grew as old: whoever writes them deletes those before, but not those of a topic that was made
-    /// anew, nor of a worker that was killed between one and its commit. One that bears a position of the table in its name
-    /// stays whatever its age: a partition where little happens writes no other.
+    /// Objects of state that grew as old: whoever writes them deletes those before, but not those of a worker that was
+    /// killed between one and its commit. One that the table names stays whatever its age: a partition where little happens
+    /// writes no other.
     async fn sweep_states(&self, sessions: &Snapshot, oldest_ms: i64, dry_run: bool) -> Result<(u64, u64), LakeError> {
         let failed = |source| LakeError::storage("sweeping objects of state", source);
         let store = self.object_store();
         let listed = store.list(Some(&Path::from(STATE_FOLDER)));
-        let positions: HashSet<i64> = sessions.txns().map(|(_, position)| position).collect();
+        let states = sessions.txns().filter(|(app_id, _)| app_id.ends_with("/state"));
+        let positions: HashSet<i64> = states.map(|(_, position)| position).collect();
         let is_named = |meta: &ObjectMeta| {
             let name = meta.location.filename().and_then(|name| name.split_once('.'));
             name.and_then(|(position, _)| position.parse().ok()).is_some_and(|at| positions.contains(&at))

@@ -8,6 +8,7 @@
 //! Not here: when one is written (`commit`), and how the rows after it are taken in (`recover`).
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt, WriteMultipart};
@@ -77,6 +78,9 @@ pub(crate) async fn upload(
 ) -> Result<(), UploadError> {
     const PART_BYTES: usize = 8 << 20;
     const PARTS_AT_ONCE: usize = 4;
+    /// To end it, or to take it back.
+    const GRACE: Duration = Duration::from_secs(10);
+    let ends_by = deadline + GRACE;
     if bytes.len() <= 2 * PART_BYTES {
         let put = tokio::time::timeout_at(deadline, store.put(path, bytes.into())).await;
         return put.map_err(|_| UploadError::TookLong)?.map(drop).map_err(UploadError::Store);
@@ -94,11 +98,18 @@ pub(crate) async fn upload(
     };
     let written = tokio::time::timeout_at(deadline, writing).await.map_err(|_| UploadError::TookLong);
     match written.and_then(|written| written.map_err(UploadError::Store)) {
-        Ok(()) => upload.finish().await.map(drop).map_err(UploadError::Store),
+        // A folder is written to only now; an object that is there after all has no name in the table, and goes with the
+        // next one.
+        Ok(()) => match tokio::time::timeout_at(ends_by, upload.finish()).await {
+            Ok(done) => done.map(drop).map_err(UploadError::Store),
+            Err(_) => Err(UploadError::TookLong),
+        },
         Err(error) => {
             // A bucket keeps, and bills, parts of what was never ended.
-            if let Err(error) = upload.abort().await {
-                tracing::debug!(%path, %error, "parts of an upload stay behind");
+            match tokio::time::timeout_at(ends_by, upload.abort()).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => tracing::debug!(%path, %error, "parts of an upload stay behind"),
+                Err(_) => tracing::debug!(%path, "parts of an upload stay behind"),
             }
             Err(error)
         }

@@ -237,12 +237,24 @@ impl EventsPartition {
     pub(crate) fn refold(&mut self, rows: &RecordBatch) {
         let reader = session_rows::EventReader::new(rows);
         let flags = int(rows, "flags").values();
+        let mut astray = None;
         for row in 0..rows.num_rows() {
             if reader.is_activity(row) && !EventFlags(flags[row]).has(EventFlags::LATE) {
-                let observed = self.sessions.observe(reader.key(row), &reader.event(row));
-                // Else it would be in no session, and no repair would look for it.
-                debug_assert_ne!(observed, Observed::Late, "a row was flagged by other watermarks than are stored");
+                let event = reader.event(row);
+                if self.sessions.observe(reader.key(row), &event) == Observed::Late {
+                    astray.get_or_insert(event.offset);
+                }
             }
+        }
+        if let Some(first) = astray {
+            // It is in no session, and no repair looks for it: the law is broken, by an older program say.
+            debug_assert!(false, "the row of offset {first} was flagged by other watermarks than are stored");
+            let partition = self.partition;
+            tracing::error!(
+                partition,
+                first,
+                "rows of `events` are in no session, though none is flagged: put them in with `tributary replay`"
+            );
         }
     }
 

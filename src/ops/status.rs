@@ -235,7 +235,7 @@ fn page(report: &Report, from: &str) -> String {
         }
         if 0 < job.values_without_rate {
             line(format!(
-                "  note: amounts without a value in the reporting currency, for want of a rate: {}; see `tributary doctor`",
+                "  note: amounts without a value in the reporting currency, for want of a currency or a rate: {}; see `tributary doctor`",
                 grouped(job.values_without_rate)
             ));
         }

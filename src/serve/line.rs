@@ -54,6 +54,8 @@ pub(crate) struct Line {
     upkeep: JoinHandle<()>,
     /// Of the lake, where this process writes it.
     lake_upkeep: Option<JoinHandle<()>>,
+    /// Of the currency rates, where a table of them is set.
+    rates_upkeep: Option<JoinHandle<()>>,
 }
 
 /// What others may see of a running line, for as long as they like.
@@ -168,6 +170,7 @@ impl Line {
             // The first of several workers does it for all: the others would only do the same work once more.
             .filter(|_| has(Role::Pipeline) && settings.pipeline.worker_ordinal == 0)
             .map(|lake| upkeep::spawn(lake.clone(), settings, pipeline_stop.clone()));
+        let mut rates_upkeep = None;
         let pipeline = match (&log, lake) {
             (Some(log), Some(lake)) if has(Role::Pipeline) => {
                 let parts = tributary_pipeline::Parts {
@@ -178,7 +181,7 @@ impl Line {
                     progress: progress_in,
                 };
                 let newer_rates = NewerRates::default();
-                rates::spawn(&settings.pipeline, newer_rates.clone(), pipeline_stop.clone());
+                rates_upkeep = rates::spawn(&settings.pipeline, newer_rates.clone(), pipeline_stop.clone());
                 let (pipeline, stop) = (settings.pipeline.clone(), pipeline_stop.clone());
                 Some(tokio::spawn(tributary_pipeline::run_live(pipeline, parts, desk, newer_rates, stop)))
             }
@@ -205,6 +208,7 @@ impl Line {
             pipeline,
             upkeep,
             lake_upkeep,
+            rates_upkeep,
         })
     }
 
@@ -286,6 +290,11 @@ impl Line {
             && let Err(error) = lake_upkeep.await
         {
             keep(anyhow::Error::new(error).context("the upkeep of the lake broke off"));
+        }
+        if let Some(rates_upkeep) = self.rates_upkeep.take()
+            && let Err(error) = rates_upkeep.await
+        {
+            keep(anyhow::Error::new(error).context("the looking after currency rates broke off"));
         }
         if let Some(pipeline) = self.pipeline.take() {
             match pipeline.await {

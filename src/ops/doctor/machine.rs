@@ -144,19 +144,30 @@ pub(super) fn currency_rates(settings: &Settings, clock: &dyn Clock, findings: &
     let pipeline = &settings.pipeline;
     // Faults of the file are faults of the settings, and were told there.
     let Ok(Some(rates)) = pipeline.currency_rates() else { return };
-    let Some(newest) = rates.newest_day() else { return };
     let today = clock.now_us().div_euclid(86_400_000_000);
-    let days_left = i64::from(newest) + i64::from(rates.age_days_max()) - today;
-    let (path, newest) = (&pipeline.currency_rates_file, date_text(newest));
-    let advice = "write newer ones into it; a running server takes them in within a minute";
-    if days_left < 0 {
-        let told = format!("the newest in {path} is of {newest}, too old for any event of today: {advice}");
+    let days_left = |day: i32| i64::from(day) + i64::from(rates.age_days_max()) - today;
+    let path = &pipeline.currency_rates_file;
+    let Some(newest) = rates.newest_day() else {
+        let told = format!("pipeline.currency_rates_file has none: only amounts in {} have a value", rates.reporting());
+        return findings.warning("rates", told);
+    };
+    let mut ending: Vec<String> = rates
+        .newest_days()
+        .filter(|(_, day)| days_left(*day) <= RATE_DAYS_LEFT_MIN)
+        .map(|(currency, day)| format!("{currency} ends on {}", date_text(day)))
+        .collect();
+    ending.sort_unstable();
+    let advice = "write newer ones into it; a running server takes them in within two minutes";
+    let newest_text = date_text(newest);
+    if days_left(newest) < 0 {
+        let told = format!("the newest in {path} is of {newest_text}, too old for any event of today: {advice}");
         findings.fault("rates", told);
-    } else if days_left <= RATE_DAYS_LEFT_MIN {
-        findings
-            .warning("rates", format!("the newest in {path} is of {newest}, good for {days_left} more days: {advice}"));
+    } else if ending.is_empty() {
+        findings.ok("rates", format!("the newest in {path} is of {newest_text}"));
     } else {
-        findings.ok("rates", format!("the newest in {path} is of {newest}"));
+        let age_days_max = rates.age_days_max();
+        let told = format!("in {path} {}, good for {age_days_max} days: {advice}", ending.join(", "));
+        findings.warning("rates", told);
     }
 }
 

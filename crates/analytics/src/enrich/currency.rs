@@ -93,9 +93,24 @@ impl Rates {
         self.age_days_max
     }
 
+    /// Each currency with the last day it has a rate of, in days since 1970.
+    pub fn newest_days(&self) -> impl Iterator<Item = (&str, i32)> {
+        self.by_currency.iter().filter_map(|(currency, of_currency)| Some((currency.as_str(), of_currency.last()?.0)))
+    }
+
     /// The last day any currency has a rate of, in days since 1970.
     pub fn newest_day(&self) -> Option<i32> {
-        self.by_currency.values().filter_map(|of_currency| of_currency.last()).map(|(day, _)| *day).max()
+        self.newest_days().map(|(_, day)| day).max()
+    }
+
+    /// The currencies of `before` that end earlier here or are not there at all, sorted: a table that goes on has none.
+    pub fn lacks(&self, before: &Self) -> Vec<String> {
+        let newest = |currency: &str| self.by_currency.get(currency).and_then(|of_currency| of_currency.last());
+        let is_shorter = |(currency, day): &(&str, i32)| newest(currency).is_none_or(|(newest, _)| newest < day);
+        let mut lacking: Vec<_> =
+            before.newest_days().filter(is_shorter).map(|(currency, _)| currency.to_owned()).collect();
+        lacking.sort_unstable();
+        lacking
     }
 
     /// `micros` of `currency` on `day`, in the reporting currency; `None` if no rate is young enough or the amount would
@@ -125,7 +140,7 @@ impl NewerRates {
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(rates));
     }
 
-    pub(super) fn get(&self) -> Option<Arc<Rates>> {
+    pub fn get(&self) -> Option<Arc<Rates>> {
         self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }

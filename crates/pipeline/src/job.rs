@@ -114,6 +114,7 @@ pub async fn run_live(
     let rules = Arc::new(rules.with_newer_rates(rates));
     // An alert on growth needs a beginning.
     count(Counts::default());
+    metrics::counter!(observe::FENCED).increment(0);
     let mut summary = Summary::default();
     let mut fenced_times = 0;
     let mut pause = PAUSE_FIRST;

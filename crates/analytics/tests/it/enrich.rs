@@ -48,7 +48,7 @@ fn devices_of_real_traffic_are_what_their_screens_say() {
     for ((kind, said), agents) in &wrong {
         println!("{kind} was called {said}: {} agents, such as {}", agents.len(), agents[0]);
     }
-    assert!(right_weight / all_weight > 0.99, "{}", right_weight / all_weight);
+    assert!(wrong.is_empty(), "{right} of {all} are right");
 }
 
 #[test]
@@ -72,6 +72,5 @@ fn systems_are_read_as_the_reference_reads_them() {
 fn crawlers_that_are_listed_are_found() {
     let lines = lines("enrich_crawlers.txt");
     let missed: Vec<&String> = lines.iter().filter(|agent| built_in().crawlers.find(agent).is_none()).collect();
-    println!("found {} of {}; missed: {missed:#?}", lines.len() - missed.len(), lines.len());
-    assert!(missed.len() * 200 < lines.len(), "{} of {} missed", missed.len(), lines.len());
+    assert!(missed.is_empty(), "of {} these are not found: {missed:#?}", lines.len());
 }

@@ -18,6 +18,7 @@ mod server;
 
 // The line as its users meet it.
 mod bad_input;
+mod bucket;
 mod door;
 mod graceful;
 mod live;

@@ -47,6 +47,11 @@ pub(crate) fn kafka(test: &str) -> Option<String> {
     from_environment(test, "TRIBUTARY_TEST_KAFKA")
 }
 
+/// Where an S3-compatible server answers: `http://host:port`.
+pub(crate) fn s3(test: &str) -> Option<String> {
+    from_environment(test, "TRIBUTARY_TEST_S3")
+}
+
 /// A Python that has the pinned packages, about to run a script of `tests/sdk/python`.
 pub(crate) fn python(test: &str, script: &str) -> Option<Command> {
     let mut command = Command::new(from_environment(test, "TRIBUTARY_TEST_PYTHON")?);

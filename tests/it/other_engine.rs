@@ -1,4 +1,5 @@
-//! Engines that are not ours read the tables: Delta's own reader lists them, DuckDB and Polars read the files.
+//! Engines that are not ours read the tables: Delta's own reader lists them, DuckDB and Polars read the files, and Spark
+//! reads the tables by itself.
 //!
 //! In:      a lake with money, lists, late events and dead letters; with files from before a column; as it was written, and
 //!          after compaction, retention and vacuum.
@@ -38,8 +39,8 @@ const SPECIAL: &str = r#"{"batch": [
 ]}"#;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn delta_and_duckdb_find_the_rows_our_own_sql_finds() {
-    let test = "delta_and_duckdb_find_the_rows_our_own_sql_finds";
+async fn delta_duckdb_and_spark_find_the_rows_our_own_sql_finds() {
+    let test = "delta_duckdb_and_spark_find_the_rows_our_own_sql_finds";
     let Some(python) = outside::python(test, "read_back.py") else { return };
     let home = Home::embedded();
     before_a_column(&home).await;
@@ -59,6 +60,25 @@ async fn delta_and_duckdb_find_the_rows_our_own_sql_finds() {
     upkeep(&home).await;
     let server = home.start().await;
     others_agree(&server, &python, &home).await;
+    if let Some(spark) = outside::spark(test, "ReadBack.java") {
+        spark_agrees(&server, spark, &home).await;
+    }
+}
+
+/// Once only, after all: a start of Spark takes as long as all the rest.
+async fn spark_agrees(server: &Server<'_>, mut spark: std::process::Command, home: &Home) {
+    spark.arg(home.lake_dir()).current_dir(home.data_dir());
+    let found = outside::json_lines(spark).await;
+    assert_eq!(found.len(), Table::ALL.len());
+    for (table, found) in Table::ALL.iter().zip(&found) {
+        assert_eq!(found["table"], table.name());
+        assert_eq!(found["columns"].as_array().map(Vec::len), Some(table.columns().len()));
+        for (name, ours) in &ours(server, *table).await {
+            assert_eq!(&found[name], ours, "{}: {name} by Spark", table.name());
+        }
+        let names: Vec<String> = serde_json::from_value(found["text_columns"].clone()).unwrap();
+        assert_eq!(found["texts"], texts(server, *table, &names).await, "{}: texts by Spark", table.name());
+    }
 }
 
 async fn others_agree(server: &Server<'_>, python: &std::process::Command, home: &Home) {

@@ -70,6 +70,32 @@ pub(crate) fn bare_python(test: &str) -> Option<PathBuf> {
     runs.then_some(python)
 }
 
+/// Java with Apache Spark and Delta's library, about to run a program of `tests/sdk/java`.
+pub(crate) fn spark(test: &str, program: &str) -> Option<Command> {
+    // As Spark's own launcher does on Java 17.
+    const OPEN_PACKAGES: [&str; 13] = [
+        "java.lang",
+        "java.lang.invoke",
+        "java.lang.reflect",
+        "java.io",
+        "java.net",
+        "java.nio",
+        "java.util",
+        "java.util.concurrent",
+        "java.util.concurrent.atomic",
+        "sun.nio.ch",
+        "sun.nio.cs",
+        "sun.security.action",
+        "sun.util.calendar",
+    ];
+    let jars = PathBuf::from(from_environment(test, "TRIBUTARY_TEST_SPARK")?);
+    let mut command = Command::new("java");
+    command.args(OPEN_PACKAGES.map(|package| format!("--add-opens=java.base/{package}=ALL-UNNAMED")));
+    command.args(["-Xmx1g", "-Dlog4j2.level=error", "-cp"]).arg(jars.join("*"));
+    command.arg(scripts().join("java").join(program));
+    Some(command)
+}
+
 /// Node with the pinned packages, about to run a script of `tests/sdk/node`.
 pub(crate) fn node(test: &str, script: &str) -> Option<Command> {
     let modules = from_environment(test, "TRIBUTARY_TEST_NODE_MODULES")?;

@@ -14,6 +14,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 
 use crate::leash::{self, Leash};
+use crate::maven;
 
 /// The newest release that Maven Central serves at the time of writing; its broker runs on Java 17.
 pub(crate) const KAFKA_VERSION: &str = "4.4.0";
@@ -37,30 +38,13 @@ pub(crate) struct Kafka {
 impl Kafka {
     /// The directory with the jars, fetched by Maven if it is not there yet.
     pub(crate) fn fetch(cache_dir: &Path) -> Result<PathBuf> {
-        let home = cache_dir.join(format!("kafka-{KAFKA_VERSION}"));
-        let jars = home.join("jars");
-        if jars.is_dir() {
-            return Ok(jars);
-        }
-        // Made aside and renamed: an interrupted download never passes for a whole one.
-        let aside = cache_dir.join(format!("kafka-{KAFKA_VERSION}.unfinished-{}", std::process::id()));
-        fs::create_dir_all(&aside)?;
-        fs::write(aside.join("pom.xml"), pom())?;
-        let output = Command::new("mvn")
-            .args(["-q", "-B", "dependency:copy-dependencies", "-DincludeScope=runtime"])
-            .arg("-DoutputDirectory=jars")
-            .current_dir(&aside)
-            .output()
-            .context("Maven (mvn) is needed to fetch Apache Kafka for the tests")?;
-        let told = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
-        ensure!(output.status.success(), "Maven could not fetch Apache Kafka {KAFKA_VERSION}:\n{told}");
-        fs::write(aside.join("jars").join("log4j2.properties"), LOG4J_CONFIG)?;
-        if let Err(error) = fs::rename(&aside, &home) {
-            fs::remove_dir_all(&aside)?;
-            // Another process may have been faster.
-            ensure!(jars.is_dir(), "{} could not be put in place: {error}", home.display());
-        }
-        Ok(jars)
+        let dependencies = [
+            ("org.apache.kafka", "kafka_2.13", KAFKA_VERSION),
+            ("org.apache.logging.log4j", "log4j-slf4j-impl", LOG4J_VERSION),
+        ];
+        maven::jars(cache_dir, &format!("kafka-{KAFKA_VERSION}"), &dependencies, |jars| {
+            Ok(fs::write(jars.join("log4j2.properties"), LOG4J_CONFIG)?)
+        })
     }
 
     /// Formats `data_dir`, which must be empty or absent, and runs a broker on it. Returns once it answers.
@@ -196,30 +180,6 @@ fn last_lines(path: &Path) -> String {
     let text = fs::read_to_string(path).unwrap_or_default();
     let lines: Vec<&str> = text.lines().collect();
     lines[lines.len().saturating_sub(40)..].join("\n")
-}
-
-fn pom() -> String {
-    format!(
-        r#"<project xmlns="http://maven.apache.org/POM/4.0.0">
-  <modelVersion>4.0.0</modelVersion>
-  <groupId>tributary.tests</groupId>
-  <artifactId>kafka-jars</artifactId>
-  <version>1</version>
-  <dependencies>
-    <dependency>
-      <groupId>org.apache.kafka</groupId>
-      <artifactId>kafka_2.13</artifactId>
-      <version>{KAFKA_VERSION}</version>
-    </dependency>
-    <dependency>
-      <groupId>org.apache.logging.log4j</groupId>
-      <artifactId>log4j-slf4j-impl</artifactId>
-      <version>{LOG4J_VERSION}</version>
-    </dependency>
-  </dependencies>
-</project>
-"#
-    )
 }
 
 const LOG4J_CONFIG: &str = "\

@@ -8,8 +8,10 @@
 
 mod kafka;
 mod leash;
+mod maven;
 mod s3;
 mod sdks;
+mod spark;
 mod test;
 mod verify;
 

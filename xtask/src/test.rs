@@ -15,7 +15,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::kafka::{KAFKA_VERSION, Kafka};
 use crate::s3::S3;
-use crate::{cache_dir, cargo, leash, sdks, words};
+use crate::{cache_dir, cargo, leash, sdks, spark, words};
 
 pub(crate) fn run(extended: bool, cargo_arguments: &[String]) -> Result<()> {
     let begun = Instant::now();
@@ -23,6 +23,7 @@ pub(crate) fn run(extended: bool, cargo_arguments: &[String]) -> Result<()> {
     let python = sdks::python(&cache)?;
     let node_modules = sdks::node_modules(&cache)?;
     let jars = Kafka::fetch(&cache)?;
+    let spark = spark::fetch(&cache)?;
 
     // The build comes before Kafka: two cores that compile for minutes would starve a broker into time-outs.
     let mut build = test_command(cargo_arguments, &["--no-run"]);
@@ -40,6 +41,7 @@ pub(crate) fn run(extended: bool, cargo_arguments: &[String]) -> Result<()> {
         .env("TRIBUTARY_TEST_KAFKA", kafka.bootstrap())
         .env("TRIBUTARY_TEST_S3", s3.url())
         .env("TRIBUTARY_TEST_PYTHON", &python)
+        .env("TRIBUTARY_TEST_SPARK", &spark)
         .env("TRIBUTARY_TEST_NODE_MODULES", &node_modules)
         .env("TRIBUTARY_TEST_SKIPPED", &skipped)
         .env("TRIBUTARY_TEST_CAME_TO", &came_to)

@@ -11,6 +11,7 @@ mod encoding;
 mod events;
 mod folder;
 mod ingest;
+mod live;
 mod pipeline;
 mod query;
 mod restart;
@@ -45,6 +46,8 @@ enum Part {
     Stream(Box<stream::StreamArgs>),
     /// Seconds from start to ready with many open sessions, and what one of them costs
     Restart(restart::RestartArgs),
+    /// Time from the door's answer until `events_live` has the event, while others stream in
+    Live(live::LiveArgs),
     /// The stream job of another part, in a process of its own
     #[command(hide = true)]
     StreamJob(stream::job::JobArgs),
@@ -98,6 +101,7 @@ pub(crate) async fn command(args: BenchArgs) -> anyhow::Result<()> {
         Part::Encoding(args) => simple(Simple::Encoding, args).await,
         Part::Stream(args) => stream::command(*args).await,
         Part::Restart(args) => restart::command(args).await,
+        Part::Live(args) => live::command(args).await,
         Part::StreamJob(args) => stream::job::command(args).await,
     }
 }

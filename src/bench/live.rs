@@ -1,0 +1,175 @@
+//! `bench live`: how long after the door said yes an event is in the answer to a question, while others stream in.
+//!
+//! In:      a rate of events through the door, and for how long.
+//! Out:     the time from the answer of the door to the first answer of `events_live` that holds the event, beside the time
+//!          of the same question of `events`, which no answer can be quicker than.
+//! Promise: a whole server in this process, at its default interval of commits; every event goes by HTTP, every question by
+//!          SQL. Nothing waits for a commit or hides one. A probe that never comes is a fault, not a figure.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, ensure};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tributary_query::Engine;
+use tributary_schemas::{Clock, SystemClock};
+
+use super::events::{event, segment_json};
+use super::folder::BenchFolder;
+use crate::cli::UserError;
+use crate::demo::answers::number;
+use crate::http;
+use crate::import::grouped;
+use crate::serve::{Line, bind};
+use crate::settings::{Layers, Settings, add_missing_keys};
+use crate::telemetry;
+
+#[derive(clap::Args)]
+pub(crate) struct LiveArgs {
+    /// Events a second through the door meanwhile
+    #[arg(long, value_name = "COUNT", default_value_t = 5_000)]
+    rate: usize,
+    /// Seconds of load
+    #[arg(long, value_name = "COUNT", default_value_t = 60)]
+    seconds: u64,
+    /// Where log and lake are made and removed
+    #[arg(long, value_name = "DIR", default_value = "./tributary-data/bench")]
+    data: PathBuf,
+}
+
+const SOURCE: &str = "bench";
+const BATCH_EVENTS: usize = 100;
+/// Requests under way at once; the rate is kept as long as these are enough.
+const IN_FLIGHT_MAX: usize = 8;
+const PROBE_EVERY: Duration = Duration::from_millis(250);
+const WAIT_MAX: Duration = Duration::from_secs(60);
+const FRESH: Duration = Duration::from_secs(1);
+
+pub(crate) async fn command(args: LiveArgs) -> anyhow::Result<()> {
+    if args.rate == 0 || args.seconds == 0 {
+        return Err(UserError("--rate and --seconds must be 1 or more".to_owned()).into());
+    }
+    let folder = BenchFolder::make(&args.data)?;
+    let flags = vec![
+        ("serve.data_dir", folder.path().display().to_string()),
+        ("serve.listen", "127.0.0.1:0".to_owned()),
+        ("telemetry.filter", "warn".to_owned()),
+    ];
+    let mut settings = Settings::load(Layers { without_default_file: true, flags, ..Layers::default() })?;
+    add_missing_keys(&mut settings, &[(SOURCE, false)])?;
+    println!(
+        "live: {} events/s through the door for {} s, a commit every {} ms",
+        grouped(args.rate as u64),
+        args.seconds,
+        settings.pipeline.commit_interval_ms
+    );
+    let mut keys = settings.ingest.write_keys.iter();
+    let key = keys.find(|key| key.source == SOURCE).map(|key| key.key.clone()).context("the source has a key")?;
+    let listener = bind(&settings).await?;
+    let mut line = Line::start(&settings, listener, telemetry::start_metrics()?).await?;
+    let (url, engine) = {
+        let watch = line.watch();
+        (format!("http://{}", watch.addr()), watch.engine().context("every role runs here")?.clone())
+    };
+    let found = tokio::select! {
+        found = measure(&args, &url, &key, &engine) => found,
+        failure = line.failed() => Err(failure),
+    };
+    drop(engine);
+    let stopped = line.stop().await;
+    let Found { sent, mut waits, mut floors } = found?;
+    stopped?;
+    waits.sort_unstable();
+    floors.sort_unstable();
+    let at = |times: &[Duration], share: f64| times[((times.len() - 1) as f64 * share) as usize].as_millis();
+    println!(
+        "{} events sent ({}/s); {} probes: half within {} ms of the door's answer, 95 % within {} ms, the slowest {} ms",
+        grouped(sent as u64),
+        grouped(sent as u64 / args.seconds),
+        waits.len(),
+        at(&waits, 0.5),
+        at(&waits, 0.95),
+        at(&waits, 1.0),
+    );
+    println!(
+        "the same question of `events`, which does not look at the tail: half within {} ms, 95 % within {} ms; {:.1} times \
+         that in the middle",
+        at(&floors, 0.5),
+        at(&floors, 0.95),
+        waits[waits.len() / 2].as_secs_f64() / floors[floors.len() / 2].as_secs_f64().max(1e-6),
+    );
+    let fresh = waits.iter().filter(|wait| **wait < FRESH).count();
+    println!("within a second: {fresh} of {}", waits.len());
+    Ok(())
+}
+
+struct Found {
+    sent: usize,
+    waits: Vec<Duration>,
+    floors: Vec<Duration>,
+}
+
+async fn measure(args: &LiveArgs, url: &str, key: &str, engine: &Arc<Engine>) -> anyhow::Result<Found> {
+    let done = CancellationToken::new();
+    let load = tokio::spawn(load(args.rate, url.to_owned(), key.to_owned(), done.clone()));
+    let client = http::client_for(url, WAIT_MAX)?;
+    let (begun, mut found) = (Instant::now(), Found { sent: 0, waits: Vec::new(), floors: Vec::new() });
+    let mut tick = tokio::time::interval(PROBE_EVERY);
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    while begun.elapsed() < Duration::from_secs(args.seconds) {
+        tick.tick().await;
+        let id = format!("probe-{}", found.waits.len());
+        let body = serde_json::json!({"event": "Probe", "userId": "probe", "messageId": id}).to_string();
+        let sent = client.post(format!("{url}/v1/track")).basic_auth(key, Some("")).body(body).send().await;
+        let status = sent.context("the door does not answer")?.status();
+        ensure!(status.is_success(), "the door answers {status} to a probe");
+        let answered = Instant::now();
+        let question = |table: &str| format!("SELECT count(*) FROM {table} WHERE event_id = '{id}'");
+        let sql = question("events_live");
+        while number(engine, &sql).await? < 1.0 {
+            ensure!(answered.elapsed() < WAIT_MAX, "{id} is in no answer after {} s", WAIT_MAX.as_secs());
+        }
+        found.waits.push(answered.elapsed());
+        let asked = Instant::now();
+        number(engine, &question("events")).await?;
+        found.floors.push(asked.elapsed());
+    }
+    done.cancel();
+    found.sent = load.await.context("the load broke off")??;
+    ensure!(!found.waits.is_empty(), "no probe was sent");
+    Ok(found)
+}
+
+/// Sends batches at the rate until it is told to stop; returns how many events the door took.
+async fn load(rate: usize, url: String, key: String, done: CancellationToken) -> anyhow::Result<usize> {
+    let client = http::client_for(&url, WAIT_MAX)?;
+    let mut tick = tokio::time::interval(Duration::from_secs_f64(BATCH_EVENTS as f64 / rate as f64));
+    let (mut number, mut taken, mut requests) = (0, 0, JoinSet::new());
+    while done.run_until_cancelled(tick.tick()).await.is_some() {
+        let now_us = SystemClock.now_us();
+        let batch: Vec<_> = (number..number + BATCH_EVENTS)
+            .map(|number| {
+                let mut event = event(number);
+                event.event_time_us = now_us;
+                segment_json(&event)
+            })
+            .collect();
+        number += BATCH_EVENTS;
+        let body = serde_json::json!({"batch": batch}).to_string();
+        let request = client.post(format!("{url}/v1/batch")).basic_auth(&key, Some("")).body(body);
+        requests.spawn(async move {
+            let answer = request.send().await?;
+            ensure!(answer.status().is_success(), "the door answers {}", answer.status());
+            Ok(BATCH_EVENTS)
+        });
+        while requests.len() >= IN_FLIGHT_MAX {
+            taken += requests.join_next().await.context("there are some")???;
+        }
+    }
+    while let Some(request) = requests.join_next().await {
+        taken += request??;
+    }
+    Ok(taken)
+}

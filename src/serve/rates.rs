@@ -34,13 +34,15 @@ pub(super) fn spawn(settings: &PipelineSettings, newer: NewerRates, stop: Cancel
                 let path = path.clone();
                 move || std::fs::read_to_string(path)
             });
-            let text = match reading.await {
-                Ok(Ok(text)) => text,
-                Ok(Err(error)) => {
+            // A file that does not answer must not hold up the stop.
+            let text = match stop.run_until_cancelled(reading).await {
+                Some(Ok(Ok(text))) => text,
+                Some(Ok(Err(error))) => {
                     tracing::warn!(path, %error, "the table of currency rates cannot be read; the last one stays");
                     continue;
                 }
-                Err(_) => continue,
+                Some(Err(_)) => continue,
+                None => return,
             };
             if !watched.is_another(&text) {
                 continue;
@@ -73,7 +75,7 @@ fn newer_of(settings: &PipelineSettings, text: String, in_use: &Rates) -> Result
     match rates.lacks(in_use) {
         lacking if lacking.is_empty() => Ok(rates),
         lacking => Err(format!(
-            "it lacks rates of {} that are in use: write it whole, or start the server again to go on without them",
+            "it lacks days of {} that are in use: write it whole, or start the server again to go on without them",
             lacking.join(", ")
         )),
     }
@@ -135,14 +137,20 @@ mod tests {
             ..PipelineSettings::default()
         };
         let table = |lines: &str| format!("date,currency,rate\n{lines}");
-        let in_use = Rates::parse(&table("2026-03-02,USD,0.92\n2026-03-02,GBP,1.15\n"), "EUR", 7).unwrap();
+        let in_use = "2026-03-02,USD,0.92\n2026-03-02,GBP,1.15\n2022-12-30,HRK,0.13\n2026-01-02,USD,0.91\n";
+        let in_use = Rates::parse(&table(in_use), "EUR", 7).unwrap();
         let newer =
             |lines: &str| newer_of(&settings, table(lines), &in_use).map(|rates| rates.newest_day().map(date_text));
-        let whole = "2026-03-02,GBP,1.15\n2026-03-03,GBP,1.16\n2026-03-03,USD,0.93\n";
+        let whole = "2026-03-03,GBP,1.16\n2026-03-03,USD,0.93\n2026-03-02,GBP,1.15\n2026-03-02,USD,0.92\n";
         assert_eq!(newer(whole), Ok(Some("2026-03-03".to_owned())));
+        // Newest first, and broken off at the end of a line.
+        assert!(newer(&whole[..whole.len() - 3]).unwrap_err().contains("no end"));
+        let cut = whole.trim_end().rfind('\n').unwrap() + 1;
+        assert!(newer(&whole[..cut]).unwrap_err().contains("lacks days of USD"));
+        assert!(newer("2026-03-03,GBP,1.16\n2026-03-03,USD,0.93\n").unwrap_err().contains("lacks days of GBP, USD"));
         assert!(newer("2026-03-03,GBP,1.16\n2026-03-03,USD,0.9").unwrap_err().contains("no end"));
-        assert!(newer("2026-03-03,GBP,1.16\n").unwrap_err().contains("lacks rates of USD"));
-        assert!(newer("2026-03-03,USD,0.9\n2026-03-01,GBP,1.16\n").unwrap_err().contains("lacks rates of GBP"));
+        assert!(newer("2026-03-03,GBP,1.16\n").unwrap_err().contains("lacks days of GBP, USD"));
+        assert!(newer("2026-03-03,USD,0.9\n2026-03-01,GBP,1.16\n").unwrap_err().contains("lacks days of GBP, USD"));
         assert!(newer("2026-03-03,USD,x\n").unwrap_err().contains("line 2"));
     }
 }

@@ -139,6 +139,8 @@ pub(super) async fn port(settings: &Settings, server: Option<&str>, findings: &m
 
 /// Central banks are closed for days in a row, so a table is to end well before its rates do.
 const RATE_DAYS_LEFT_MIN: i64 = 1;
+/// A currency whose rates end so long before those of others is no more (the kuna), and is not missed.
+const RATE_DAYS_GONE: i32 = 60;
 
 pub(super) fn currency_rates(settings: &Settings, clock: &dyn Clock, findings: &mut Findings) {
     let pipeline = &settings.pipeline;
@@ -146,6 +148,8 @@ pub(super) fn currency_rates(settings: &Settings, clock: &dyn Clock, findings: &
     let Ok(Some(rates)) = pipeline.currency_rates() else { return };
     let today = clock.now_us().div_euclid(86_400_000_000);
     let days_left = |day: i32| i64::from(day) + i64::from(rates.age_days_max()) - today;
+    // Where a rate is good for a day, that of yesterday is all there may be.
+    let days_left_min = RATE_DAYS_LEFT_MIN.min(i64::from(rates.age_days_max()) - 2);
     let path = &pipeline.currency_rates_file;
     let Some(newest) = rates.newest_day() else {
         let told = format!("pipeline.currency_rates_file has none: only amounts in {} have a value", rates.reporting());
@@ -153,7 +157,7 @@ pub(super) fn currency_rates(settings: &Settings, clock: &dyn Clock, findings: &
     };
     let mut ending: Vec<String> = rates
         .newest_days()
-        .filter(|(_, day)| days_left(*day) <= RATE_DAYS_LEFT_MIN)
+        .filter(|(_, day)| days_left(*day) <= days_left_min && newest - day <= RATE_DAYS_GONE)
         .map(|(currency, day)| format!("{currency} ends on {}", date_text(day)))
         .collect();
     ending.sort_unstable();

@@ -16,6 +16,9 @@ const RATE_UNITS_MAX: i128 = 10_000_000;
 /// What `DECIMAL(18, 6)` holds.
 const MICROS_MAX: i128 = 999_999_999_999_999_999;
 
+/// How far back a table that follows another must have all its days.
+const DAYS_KEPT: i32 = 30;
+
 /// How many faults of a file are told; one slip often makes all lines wrong.
 const FAULTS_MAX: usize = 5;
 
@@ -103,12 +106,20 @@ impl Rates {
         self.newest_days().map(|(_, day)| day).max()
     }
 
-    /// The currencies of `before` that end earlier here or are not there at all, sorted: a table that goes on has none.
+    /// The currencies of `before` of which one of its last `DAYS_KEPT` days is missing here, sorted: a table that goes on has
+    /// none. What is older may go: some tables hold the last months alone.
     pub fn lacks(&self, before: &Self) -> Vec<String> {
-        let newest = |currency: &str| self.by_currency.get(currency).and_then(|of_currency| of_currency.last());
-        let is_shorter = |(currency, day): &(&str, i32)| newest(currency).is_none_or(|(newest, _)| newest < day);
-        let mut lacking: Vec<_> =
-            before.newest_days().filter(is_shorter).map(|(currency, _)| currency.to_owned()).collect();
+        let kept_from = before.newest_day().map_or(i32::MAX, |newest| newest - DAYS_KEPT);
+        let has = |currency: &str, day: i32| {
+            let here = self.by_currency.get(currency);
+            here.is_some_and(|here| here.binary_search_by_key(&day, |(of, _)| *of).is_ok())
+        };
+        let mut lacking: Vec<String> = before
+            .by_currency
+            .iter()
+            .filter(|(currency, days)| days.iter().any(|(day, _)| kept_from < *day && !has(currency, *day)))
+            .map(|(currency, _)| currency.clone())
+            .collect();
         lacking.sort_unstable();
         lacking
     }

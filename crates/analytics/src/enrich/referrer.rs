@@ -27,7 +27,7 @@ pub const MEDIUMS: &[&str] = &[SEARCH, SOCIAL, EMAIL, AI_ASSISTANT, PAID, INTERN
 /// Hosts a visitor only passes through, such as a payment page: who comes back from one was here before.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct IgnoredReferrers {
-    /// Lower case, without `www.`, sorted.
+    /// Lower case, sorted.
     hosts: Vec<String>,
 }
 
@@ -42,7 +42,7 @@ impl IgnoredReferrers {
         if !faults.is_empty() {
             return Err(faults);
         }
-        let mut hosts: Vec<_> = hosts.iter().map(|host| without_www(&host.to_ascii_lowercase()).to_owned()).collect();
+        let mut hosts: Vec<_> = hosts.iter().map(|host| host.to_ascii_lowercase()).collect();
         hosts.sort_unstable();
         hosts.dedup();
         Ok(Self { hosts })
@@ -362,11 +362,20 @@ mod tests {
     fn an_ignored_host_stands_for_all_below_it_and_no_other() {
         let hosts =
             |hosts: &[&str]| IgnoredReferrers::new(&hosts.iter().map(|host| (*host).to_owned()).collect::<Vec<_>>());
-        let ignored = hosts(&["paypal.com", "WWW.Klarna.com", "accounts.google.com"]).unwrap();
-        for host in ["paypal.com", "www.paypal.com", "checkout.PayPal.com.", "klarna.com", "pay.klarna.com"] {
+        let ignored = hosts(&["paypal.com", "WWW.Gov.uk", "accounts.google.com"]).unwrap();
+        for host in ["paypal.com", "www.paypal.com", "checkout.PayPal.com.", "www.gov.uk", "a.www.gov.uk"] {
             assert!(ignored.has(host), "{host}");
         }
-        for host in ["notpaypal.com", "paypal.com.evil.example", "com", "", "google.com", "www.google.com"] {
+        for host in [
+            "notpaypal.com",
+            "paypal.com.evil.example",
+            "com",
+            "",
+            "google.com",
+            "www.google.com",
+            "gov.uk",
+            "hmrc.gov.uk",
+        ] {
             assert!(!ignored.has(host), "{host}");
         }
         assert!(!IgnoredReferrers::default().has("paypal.com"));

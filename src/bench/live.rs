@@ -79,7 +79,7 @@ pub(crate) async fn command(args: LiveArgs) -> anyhow::Result<()> {
     };
     drop(engine);
     let stopped = line.stop().await;
-    let Found { sent, mut waits, mut floors } = found?;
+    let Found { sent, lasted, mut waits, mut floors } = found?;
     stopped?;
     waits.sort_unstable();
     floors.sort_unstable();
@@ -87,7 +87,7 @@ pub(crate) async fn command(args: LiveArgs) -> anyhow::Result<()> {
     println!(
         "{} events sent ({}/s); {} probes: half within {} ms of the door's answer, 95 % within {} ms, the slowest {} ms",
         grouped(sent as u64),
-        grouped(sent as u64 / args.seconds),
+        grouped((sent as f64 / lasted.as_secs_f64()) as u64),
         waits.len(),
         at(&waits, 0.5),
         at(&waits, 0.95),
@@ -107,6 +107,8 @@ pub(crate) async fn command(args: LiveArgs) -> anyhow::Result<()> {
 
 struct Found {
     sent: usize,
+    /// How long the load lasted.
+    lasted: Duration,
     waits: Vec<Duration>,
     floors: Vec<Duration>,
 }
@@ -115,7 +117,8 @@ async fn measure(args: &LiveArgs, url: &str, key: &str, engine: &Arc<Engine>) ->
     let done = CancellationToken::new();
     let load = tokio::spawn(load(args.rate, url.to_owned(), key.to_owned(), done.clone()));
     let client = http::client_for(url, WAIT_MAX)?;
-    let (begun, mut found) = (Instant::now(), Found { sent: 0, waits: Vec::new(), floors: Vec::new() });
+    let begun = Instant::now();
+    let mut found = Found { sent: 0, lasted: Duration::ZERO, waits: Vec::new(), floors: Vec::new() };
     let mut tick = tokio::time::interval(PROBE_EVERY);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     while begun.elapsed() < Duration::from_secs(args.seconds) {
@@ -138,6 +141,7 @@ async fn measure(args: &LiveArgs, url: &str, key: &str, engine: &Arc<Engine>) ->
     }
     done.cancel();
     found.sent = load.await.context("the load broke off")??;
+    found.lasted = begun.elapsed();
     ensure!(!found.waits.is_empty(), "no probe was sent");
     Ok(found)
 }

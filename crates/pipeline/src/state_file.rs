@@ -102,7 +102,10 @@ pub(crate) async fn upload(
         // next one.
         Ok(()) => match tokio::time::timeout_at(ends_by, upload.finish()).await {
             Ok(done) => done.map(drop).map_err(UploadError::Store),
-            Err(_) => Err(UploadError::TookLong),
+            Err(_) => {
+                tracing::debug!(%path, "parts of an upload may stay behind");
+                Err(UploadError::TookLong)
+            }
         },
         Err(error) => {
             // A bucket keeps, and bills, parts of what was never ended.

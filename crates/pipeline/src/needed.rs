@@ -10,13 +10,13 @@
 use std::collections::{BTreeSet, HashMap};
 
 use futures::TryStreamExt;
-use tributary_lake::{DataFile, Lake, LakeError, Needed, RowTest, Snapshot};
+use tributary_lake::{DataFile, Lake, LakeError, Needed, Snapshot};
 use tributary_schemas::Table;
 
 use crate::columns::{day_of, int, small_int, text, text_at};
 use crate::commit::AppIds;
 use crate::job::rule_of;
-use crate::recover::{holds_partition, reaches};
+use crate::recover::{holds_partition, reaches, rows_of_partition};
 use crate::session_rows::EventReader;
 use crate::settings::PipelineSettings;
 
@@ -60,11 +60,7 @@ fn partitions(events: &Snapshot) -> Vec<(String, u32)> {
 /// position in `sessions` stood still.
 async fn untold_days(events: &Snapshot, partition: u32, told: i64) -> Result<BTreeSet<i64>, LakeError> {
     let holds = |file: &DataFile| holds_partition(file, partition) && reaches(file, "log_offset", told, i64::MAX);
-    let is_untold = RowTest::new(["log_partition", "log_offset"], move |batch| {
-        let (partitions, offsets) = (small_int(batch, "log_partition"), int(batch, "log_offset"));
-        let passes = |row| partitions.value(row).cast_unsigned() == partition && told <= offsets.value(row);
-        (0..batch.num_rows()).map(|row| Some(passes(row))).collect()
-    });
+    let is_untold = rows_of_partition(partition, "log_offset", move |offset| told <= offset);
     let mut days = BTreeSet::new();
     let mut stream = events.read_where(&EventReader::columns(), holds, &[is_untold]);
     while let Some(batch) = stream.try_next().await? {

@@ -15,7 +15,7 @@ use object_store::{ObjectStore, ObjectStoreExt};
 use std::collections::{BTreeMap, HashMap};
 use tributary_analytics::session::{SessionId, SessionKey, SessionRule, Sessionizer, belongs_to_session};
 use tributary_eventlog::{Bounds, EventLog, TopicInfo};
-use tributary_lake::{DataFile, Snapshot};
+use tributary_lake::{DataFile, RowTest, Snapshot};
 use tributary_schemas::{EventFlags, EventKind, Table};
 
 use crate::columns::{int, small_int, text, text_at};
@@ -205,6 +205,19 @@ pub(crate) fn reaches(file: &DataFile, column: &str, low: i64, high: i64) -> boo
 
 pub(crate) fn holds_partition(file: &DataFile, partition: u32) -> bool {
     reaches(file, "log_partition", partition.into(), partition.into())
+}
+
+/// Rows of the partition whose value of `column` passes.
+pub(crate) fn rows_of_partition(
+    partition: u32,
+    column: &'static str,
+    passes: impl Fn(i64) -> bool + Send + Sync + 'static,
+) -> RowTest {
+    RowTest::new(["log_partition", column], move |batch| {
+        let (partitions, values) = (small_int(batch, "log_partition"), int(batch, column));
+        let is_one = |row| partitions.value(row).cast_unsigned() == partition && passes(values.value(row));
+        (0..batch.num_rows()).map(|row| Some(is_one(row))).collect()
+    })
 }
 
 /// The event ids within the deduplication window, by partition.

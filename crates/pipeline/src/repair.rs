@@ -26,7 +26,7 @@ use crate::columns::{int, int_at, keep_rows, small_int, text, text_at};
 use crate::commit::{AppIds, CommitError, Owned, Round, Writers, commit_repair, lake_error};
 use crate::dedup::id_hash;
 use crate::error::PipelineError;
-use crate::recover::{holds_partition, reaches};
+use crate::recover::{holds_partition, reaches, rows_of_partition};
 use crate::session_rows::{self, EventReader};
 
 /// Late events taken into one step of a repair, whose sessions' events all lie in memory; the next step follows at once.
@@ -245,11 +245,7 @@ async fn standing(
         "first_offset",
         "last_offset",
     ];
-    let in_time = RowTest::new(["log_partition", "start_time_us"], move |batch| {
-        let (partitions, starts) = (small_int(batch, "log_partition"), int(batch, "start_time_us"));
-        let passes = |row| partitions.value(row).cast_unsigned() == partition && from_us <= starts.value(row);
-        (0..batch.num_rows()).map(|row| Some(passes(row))).collect()
-    });
+    let in_time = rows_of_partition(partition, "start_time_us", move |start_us| from_us <= start_us);
     let mut stream = sessions.read_where(
         &columns,
         |file| holds_partition(file, partition) && reaches(file, "start_time_us", from_us, i64::MAX),
@@ -299,24 +295,15 @@ async fn events_of(
     let holds = |file: &DataFile| {
         holds_partition(file, partition) && spans.iter().any(|span| reaches(file, "event_time_us", span.0, span.1))
     };
-    let in_spans = RowTest::new(["log_partition", "log_offset", "event_time_us"], {
+    let before_end = rows_of_partition(partition, "log_offset", move |offset| offset < end);
+    let in_spans = rows_of_partition(partition, "event_time_us", {
         let spans = spans.clone();
-        move |batch| {
-            let (partitions, offsets) = (small_int(batch, "log_partition"), int(batch, "log_offset"));
-            let times = int(batch, "event_time_us");
-            let is_in_one = |time_us: i64| {
-                let began = spans.partition_point(|span| span.0 <= time_us);
-                began.checked_sub(1).is_some_and(|last| time_us <= spans[last].1)
-            };
-            let passes = |row| {
-                partitions.value(row).cast_unsigned() == partition
-                    && offsets.value(row) < end
-                    && is_in_one(times.value(row))
-            };
-            (0..batch.num_rows()).map(|row| Some(passes(row))).collect()
+        move |time_us| {
+            let began = spans.partition_point(|span| span.0 <= time_us);
+            began.checked_sub(1).is_some_and(|last| time_us <= spans[last].1)
         }
     });
-    let mut stream = events.read_where(&columns, holds, &[in_spans, of_keys(keys)]);
+    let mut stream = events.read_where(&columns, holds, &[in_spans, before_end, of_keys(keys)]);
     let mut rows = Vec::new();
     while let Some(batch) = stream.try_next().await.map_err(events_failed)? {
         let times = int(&batch, "event_time_us");

@@ -10,6 +10,8 @@ use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 
+use crate::sdks::made_once;
+
 /// Group, artifact, version.
 pub(crate) type Dependency<'a> = (&'a str, &'a str, &'a str);
 
@@ -24,29 +26,20 @@ pub(crate) fn jars(
     add: impl FnOnce(&Path) -> Result<()>,
 ) -> Result<PathBuf> {
     let home = cache_dir.join(name);
-    let jars = home.join("jars");
-    if jars.is_dir() {
-        return Ok(jars);
-    }
-    let aside = cache_dir.join(format!("{name}.unfinished-{}", std::process::id()));
-    fs::create_dir_all(&aside)?;
-    fs::write(aside.join("pom.xml"), pom(dependencies))?;
-    eprintln!("xtask: fetching {name}");
-    let output = Command::new("mvn")
-        .args(["-q", "-B", "dependency:copy-dependencies", "-DincludeScope=runtime"])
-        .arg("-DoutputDirectory=jars")
-        .current_dir(&aside)
-        .output()
-        .with_context(|| format!("Maven (mvn) is needed to fetch {name} for the tests"))?;
-    let told = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.success(), "Maven could not fetch {name}:\n{told}");
-    add(&aside.join("jars"))?;
-    if let Err(error) = fs::rename(&aside, &home) {
-        fs::remove_dir_all(&aside)?;
-        // Another process may have been faster.
-        ensure!(jars.is_dir(), "{} could not be put in place: {error}", home.display());
-    }
-    Ok(jars)
+    made_once(&home, |aside| {
+        fs::create_dir_all(aside)?;
+        fs::write(aside.join("pom.xml"), pom(dependencies))?;
+        let output = Command::new("mvn")
+            .args(["-q", "-B", "dependency:copy-dependencies", "-DincludeScope=runtime"])
+            .arg("-DoutputDirectory=jars")
+            .current_dir(aside)
+            .output()
+            .with_context(|| format!("Maven (mvn) is needed to fetch {name} for the tests"))?;
+        let told = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.success(), "Maven could not fetch {name}:\n{told}");
+        add(&aside.join("jars"))
+    })?;
+    Ok(home.join("jars"))
 }
 
 fn pom(dependencies: &[Dependency<'_>]) -> String {

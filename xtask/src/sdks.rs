@@ -54,7 +54,7 @@ pub(crate) fn node_modules(cache_dir: &Path) -> Result<PathBuf> {
 }
 
 /// Fills `home` through `make`, which works on a directory beside it that is renamed when it is whole.
-fn made_once(home: &Path, make: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
+pub(crate) fn made_once(home: &Path, make: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
     if home.is_dir() {
         return Ok(());
     }

@@ -14,7 +14,7 @@ use tributary_schemas::{EventFlags, EventKind};
 use tributary_testkit::oracle::session::{Event, Rule, Session, late_flags, sessions_of};
 
 use crate::load::Ledger;
-use crate::server::{Server, TRUSTED_SOURCE};
+use crate::server::{Home, Server, TRUSTED_SOURCE};
 
 /// One row of `events`, as far as the books go.
 struct Row {
@@ -51,6 +51,17 @@ pub(crate) async fn all_is_well(server: &Server<'_>, ledger: &Ledger) {
         }
         Err(fault) => panic!("{fault:#}"),
     }
+}
+
+/// Brings all the log holds into the tables and audits them; returns the server that was started for it.
+pub(crate) async fn made_whole<'h>(home: &'h Home, server: Server<'h>, ledger: &Ledger) -> Server<'h> {
+    let acknowledged = i64::try_from(ledger.acknowledged.len()).unwrap();
+    server.wait_until_at_least("SELECT count(*) FROM events", acknowledged).await;
+    // Events that were written but never acknowledged come after: a stop takes in all the log holds.
+    assert!(server.stop().await.success());
+    let server = home.start().await;
+    all_is_well(&server, ledger).await;
+    server
 }
 
 /// Looks again and again until the books balance: where nobody says that the last record is in the tables. A row too many

@@ -65,10 +65,7 @@ async fn no_kill_loses_or_doubles_an_event_of_a_lake_in_a_bucket() {
     let server = home.start().await;
     let acknowledged = i64::try_from(ledger.acknowledged.len()).unwrap();
     server.wait_until_at_least("SELECT count(*) FROM events_live", acknowledged).await;
-    server.wait_until_at_least("SELECT count(*) FROM events", acknowledged).await;
-    assert!(server.stop().await.success());
-    let server = home.start().await;
-    audit::all_is_well(&server, &ledger).await;
+    let server = audit::made_whole(&home, server, &ledger).await;
     let rows = replay::all_rows(&server).await;
     assert!(server.stop().await.success());
 

@@ -20,6 +20,7 @@ use super::events::{event, segment_json};
 use super::folder::BenchFolder;
 use crate::cli::UserError;
 use crate::demo::answers::number;
+use crate::demo::probe;
 use crate::http;
 use crate::import::grouped;
 use crate::serve::{Line, bind};
@@ -124,10 +125,7 @@ async fn measure(args: &LiveArgs, url: &str, key: &str, engine: &Arc<Engine>) ->
     while begun.elapsed() < Duration::from_secs(args.seconds) {
         tick.tick().await;
         let id = format!("probe-{}", found.waits.len());
-        let body = serde_json::json!({"event": "Probe", "userId": "probe", "messageId": id}).to_string();
-        let sent = client.post(format!("{url}/v1/track")).basic_auth(key, Some("")).body(body).send().await;
-        let status = sent.context("the door does not answer")?.status();
-        ensure!(status.is_success(), "the door answers {status} to a probe");
+        probe::send(&client, url, key, &id).await?;
         let answered = Instant::now();
         let question = |table: &str| format!("SELECT count(*) FROM {table} WHERE event_id = '{id}'");
         let sql = question("events_live");

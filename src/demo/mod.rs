@@ -9,7 +9,7 @@
 
 pub(crate) mod answers;
 mod folder;
-mod probe;
+pub(crate) mod probe;
 mod report;
 mod shop;
 mod world;

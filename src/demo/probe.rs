@@ -23,16 +23,22 @@ const WAIT_MAX: Duration = Duration::from_secs(30);
 /// Between two questions. The time found is too long by up to this and one question's own time.
 const ASK_EVERY: Duration = Duration::from_millis(10);
 
+/// Sends one event of this id; returns once the door has said yes.
+pub(crate) async fn send(client: &reqwest::Client, url: &str, write_key: &str, event_id: &str) -> anyhow::Result<()> {
+    let body = serde_json::json!({"event": "Probe", "userId": "probe", "messageId": event_id}).to_string();
+    let sent = client.post(format!("{url}/v1/track")).basic_auth(write_key, Some("")).body(body).send().await;
+    let status = sent.context("the door does not answer")?.status();
+    ensure!(status.is_success(), "the door answers {status} to a probe");
+    Ok(())
+}
+
 pub(crate) async fn measure(url: &str, write_key: &str, engine: &Engine) -> anyhow::Result<Latency> {
     let client = http::client_for(url, WAIT_MAX)?;
     let mut took = Vec::with_capacity(TRIES);
     for try_number in 0..TRIES {
         let event_id = format!("probe-{try_number}");
-        let body = serde_json::json!({"event": "Probe", "userId": "probe", "messageId": event_id}).to_string();
         let begun = Instant::now();
-        let sent = client.post(format!("{url}/v1/track")).basic_auth(write_key, Some("")).body(body).send().await;
-        let status = sent.context("the door does not answer")?.status();
-        ensure!(status.is_success(), "the door answers {status} to a probe");
+        send(&client, url, write_key, &event_id).await?;
         let sql = format!("SELECT count(*) FROM events WHERE source = 'web' AND event_id = '{event_id}'");
         while number(engine, &sql).await? < 1.0 {
             ensure!(

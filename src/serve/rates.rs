@@ -5,8 +5,6 @@
 //! Promise: only a table without a fault that goes on where the last one ended is taken, and only once two looks in a row
 //!          found the same text: a file that is just being written is half a table. Until then the last good one stays.
 
-use std::collections::hash_map::DefaultHasher;
-use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,7 +23,7 @@ pub(super) fn spawn(settings: &PipelineSettings, newer: NewerRates, stop: Cancel
     let text = settings.currency_rates_text.as_ref()?.as_ref().ok()?;
     metrics::describe_gauge!(NEWEST, "Day of the newest currency rate; seconds since 1970, UTC.");
     tell_newest(&begun_with);
-    let (mut watched, mut in_use) = (Watched::of(text), Arc::new(begun_with));
+    let (mut watched, mut in_use) = (Watched::judged(text), Arc::new(begun_with));
     let settings = settings.clone();
     Some(tokio::spawn(async move {
         let path = settings.currency_rates_file.clone();
@@ -89,34 +87,24 @@ fn tell_newest(rates: &Rates) {
 
 /// What was seen of a file.
 struct Watched {
-    /// Of the text that was last judged.
-    judged: u64,
-    /// Of the text at the last look.
-    seen: u64,
+    /// At the last look.
+    text: String,
+    is_judged: bool,
 }
 
 impl Watched {
-    fn of(text: &str) -> Self {
-        let hash = hash_of(text);
-        Self { judged: hash, seen: hash }
+    fn judged(text: &str) -> Self {
+        Self { text: text.to_owned(), is_judged: true }
     }
 
-    /// Whether the text is one nobody has judged yet, and was the same at the last look.
+    /// Whether the text was the same at the last look, and nobody has judged it since it came.
     fn is_another(&mut self, text: &str) -> bool {
-        let hash = hash_of(text);
-        let is_settled = std::mem::replace(&mut self.seen, hash) == hash;
-        let is_another = is_settled && hash != self.judged;
-        if is_another {
-            self.judged = hash;
+        if self.text != text {
+            (self.text, self.is_judged) = (text.to_owned(), false);
+            return false;
         }
-        is_another
+        !std::mem::replace(&mut self.is_judged, true)
     }
-}
-
-fn hash_of(text: &str) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    text.hash(&mut hasher);
-    hasher.finish()
 }
 
 #[cfg(test)]
@@ -125,10 +113,11 @@ mod tests {
 
     #[test]
     fn a_text_is_judged_once_and_only_when_it_stands_still() {
-        let mut watched = Watched::of("a");
+        let mut watched = Watched::judged("a");
         let looks = ["a", "ab", "abc", "abc", "abc", "a", "abc", "d", "d"].map(|text| watched.is_another(text));
         assert_eq!(looks, [false, false, false, true, false, false, false, false, true]);
     }
+
     #[test]
     fn a_table_that_was_cut_short_does_not_follow() {
         let settings = PipelineSettings {

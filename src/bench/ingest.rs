@@ -54,7 +54,8 @@ async fn open(dir: &Path) -> anyhow::Result<(Arc<EmbeddedLog>, TopicInfo, TopicI
 async fn door(bodies: &[Bytes], events: usize, dir: &Path) -> anyhow::Result<f64> {
     let (log, topic, dead_letters) = open(dir).await?;
     let stop = CancellationToken::new();
-    let key = WriteKey { key: "bench".to_owned(), source: "bench".to_owned(), trusted_clock: true };
+    let key =
+        WriteKey { key: "bench".to_owned(), source: "bench".to_owned(), trusted_clock: true, ..WriteKey::default() };
     let settings = IngestSettings { write_keys: vec![key], ..IngestSettings::default() };
     let parts = Parts {
         log: log.clone(),

@@ -246,7 +246,7 @@ impl Settings {
         // The door's keys are made on the first start if nobody gave any; only the other faults count here.
         let with_a_key = IngestSettings {
             write_keys: if self.ingest.write_keys.is_empty() {
-                vec![tributary_ingest::WriteKey { key: "x".into(), source: "x".into(), trusted_clock: false }]
+                vec![tributary_ingest::WriteKey { key: "x".into(), source: "x".into(), ..Default::default() }]
             } else {
                 self.ingest.write_keys.clone()
             },

@@ -23,22 +23,69 @@ use crate::text::cut;
 pub(crate) struct Accepted {
     pub events: Vec<Event>,
     pub dead_letters: Vec<DeadLetter>,
+    /// One for each event as it was sent, where the dialect answers for each; else empty.
+    pub told: Vec<Told>,
+}
+
+/// What is said of one event.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Told {
+    pub event_id: Option<String>,
+    pub outcome: Outcome,
+    /// What is wrong and what to do, unless all is well.
+    pub details: Option<String>,
+    /// Its index among the events, if it is one.
+    pub event: Option<usize>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    Ok,
+    /// Taken, but not all of it is as it was sent.
+    Warning,
+    /// Not taken and kept as a dead letter: sending it again would change nothing.
+    Drop,
+    /// Not taken: to be sent again with the same id.
+    Retry,
+}
+
+impl Outcome {
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Warning => "warning",
+            Self::Drop => "drop",
+            Self::Retry => "retry",
+        }
+    }
 }
 
 /// How much of a request is now durable, and as what.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Durable {
     pub event_count: usize,
     pub dead_letter_count: usize,
+    pub told: Vec<Told>,
 }
 
 /// What is kept of the payload of a dead letter that is itself too large for the log.
 const LAST_PAYLOAD_BYTES: usize = 1_024;
 
+/// All of it or a refusal.
 pub(crate) async fn append(door: &Door, accepted: Accepted) -> Result<Durable, Refusal> {
+    append_in_time(door, accepted, false).await
+}
+
+/// As [`append`], for a dialect that answers for each event: those that the log did not take are told so, and only if it
+/// took none is the request refused.
+pub(crate) async fn append_each(door: &Door, accepted: Accepted) -> Result<Durable, Refusal> {
+    append_in_time(door, accepted, true).await
+}
+
+async fn append_in_time(door: &Door, accepted: Accepted, each: bool) -> Result<Durable, Refusal> {
     let begin = tokio::time::Instant::now();
     let time_max = door.settings.append_time_max();
-    let appended = tokio::time::timeout(time_max, append_all(door, accepted)).await;
+    let appended = tokio::time::timeout(time_max, append_all(door, accepted, each)).await;
     telling::appended(begin.elapsed());
     match appended {
         Ok(Err(Refusal::Log(error))) => {
@@ -54,18 +101,35 @@ pub(crate) async fn append(door: &Door, accepted: Accepted) -> Result<Durable, R
     }
 }
 
-async fn append_all(door: &Door, accepted: Accepted) -> Result<Durable, Refusal> {
-    let Accepted { events, dead_letters } = accepted;
+async fn append_all(door: &Door, accepted: Accepted, each: bool) -> Result<Durable, Refusal> {
+    let Accepted { events, dead_letters, mut told } = accepted;
     // The letters wait until the events stand: nothing drops a letter that comes twice, so a request that is
     // refused and comes again must not have left its letters behind each time.
-    let too_large = append_events(door, &events).await?;
+    let refused = append_events(door, &events).await;
+    let (too_large, away): (Vec<_>, Vec<_>) =
+        refused.into_iter().partition(|(_, error)| matches!(error, LogError::TooLarge { .. }));
+    if (!each || away.len() == events.len())
+        && let Some((_, error)) = away.first()
+    {
+        return Err(Refusal::Log(error.clone()));
+    }
     let letters: Vec<DeadLetter> = dead_letters
         .into_iter()
         .chain(too_large.iter().map(|(index, error)| too_large_letter(door, &events[*index], error)))
         .collect();
     append_dead_letters(door, &letters).await?;
 
-    let event_count = events.len() - too_large.len();
+    for (index, outcome, details) in too_large
+        .iter()
+        .map(|(index, error)| (*index, Outcome::Drop, error.to_string()))
+        .chain(away.iter().map(|(index, _)| (*index, Outcome::Retry, "the log did not take it for now".to_owned())))
+    {
+        if let Some(told) = told.iter_mut().find(|told| told.event == Some(index)) {
+            told.outcome = outcome;
+            told.details = Some(details);
+        }
+    }
+    let event_count = events.len() - too_large.len() - away.len();
     if let Some(first) = events.first() {
         telling::accepted(&first.source, &first.dialect, event_count as u64);
     }
@@ -80,11 +144,11 @@ async fn append_all(door: &Door, accepted: Accepted) -> Result<Durable, Refusal>
     for letter in &letters {
         telling::dead_lettered(letter.source.as_deref(), letter.reason);
     }
-    Ok(Durable { event_count, dead_letter_count: letters.len() })
+    Ok(Durable { event_count, dead_letter_count: letters.len(), told })
 }
 
-/// Appends events; returns which the log finds too large (by index) and why.
-async fn append_events(door: &Door, events: &[Event]) -> Result<Vec<(usize, LogError)>, Refusal> {
+/// Appends events; returns which the log did not take (by index) and why.
+async fn append_events(door: &Door, events: &[Event]) -> Vec<(usize, LogError)> {
     let topic = &door.parts.events;
     let records = events.iter().map(|event| {
         let key = event.partition_key();
@@ -92,7 +156,7 @@ async fn append_events(door: &Door, events: &[Event]) -> Result<Vec<(usize, LogE
         let value = Bytes::from(encode_event(event));
         (partition, Record { key: Some(Bytes::from(key)), value, time_ms: event.ingest_time_us.div_euclid(1_000) })
     });
-    settle(append_records(door, &topic.topic, records.collect()).await)
+    refused(append_records(door, &topic.topic, records.collect()).await)
 }
 
 async fn append_dead_letters(door: &Door, letters: &[DeadLetter]) -> Result<(), Refusal> {
@@ -136,17 +200,18 @@ async fn append_records(door: &Door, topic: &str, records: Vec<(u32, Record)>) -
     if records.is_empty() { Vec::new() } else { door.parts.log.append(topic, records).await }
 }
 
+fn refused(results: Vec<Result<Ack, LogError>>) -> Vec<(usize, LogError)> {
+    results.into_iter().enumerate().filter_map(|(index, result)| Some((index, result.err()?))).collect()
+}
+
 /// Parts "too large" from everything else that can go wrong, which fails the whole request.
 fn settle(results: Vec<Result<Ack, LogError>>) -> Result<Vec<(usize, LogError)>, Refusal> {
-    let mut too_large = Vec::new();
-    for (index, result) in results.into_iter().enumerate() {
-        match result {
-            Ok(_) => {}
-            Err(error @ LogError::TooLarge { .. }) => too_large.push((index, error)),
-            Err(error) => return Err(Refusal::Log(error)),
-        }
+    let (too_large, away): (Vec<_>, Vec<_>) =
+        refused(results).into_iter().partition(|(_, error)| matches!(error, LogError::TooLarge { .. }));
+    match away.into_iter().next() {
+        None => Ok(too_large),
+        Some((_, error)) => Err(Refusal::Log(error)),
     }
-    Ok(too_large)
 }
 
 fn too_large_letter(door: &Door, event: &Event, error: &LogError) -> DeadLetter {

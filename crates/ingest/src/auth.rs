@@ -26,12 +26,18 @@ pub(crate) fn keys_outside_body(headers: &HeaderMap, uri: &Uri) -> Vec<String> {
         }
     }
     if let Some(key) = headers.get("x-write-key").and_then(|value| value.to_str().ok()) {
-        keys.push(key.to_owned());
+        // Jitsu writes `key:secret` here.
+        keys.push(key.split(':').next().unwrap_or_default().to_owned());
     }
     let query = url::form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes());
     keys.extend(query.filter(|(name, _)| name == "writeKey").map(|(_, key)| key.into_owned()).take(1));
     keys.retain(|key| !key.is_empty());
     keys
+}
+
+/// The source that `names` stand for, in dialects that know sites and apps by a name and have no keys.
+pub(crate) fn find_by_name<'k>(known: &'k [WriteKey], names: &[String]) -> Option<&'k WriteKey> {
+    names.iter().find_map(|name| known.iter().find(|key| key.known_as.contains(name)))
 }
 
 /// The first of `given` that is known.
@@ -67,7 +73,7 @@ mod tests {
 
     #[test]
     fn only_a_known_key_opens() {
-        let known = [WriteKey { key: "k1".into(), source: "s1".into(), trusted_clock: false }];
+        let known = [WriteKey { key: "k1".into(), source: "s1".into(), ..WriteKey::default() }];
         assert_eq!(find(&known, &["x".into(), "k1".into()]).unwrap().source, "s1");
         assert!(matches!(find(&known, &["k".into()]), Err(Refusal::UnknownKey)));
         assert!(matches!(find(&known, &[]), Err(Refusal::NoKey)));

@@ -8,6 +8,7 @@
 use tributary_schemas::ids::ID_BYTES_MAX;
 use uuid::Uuid;
 
+use crate::dialect::pairs::Pairs;
 use crate::json::{self, JsonError};
 use crate::text::cut;
 
@@ -54,6 +55,16 @@ pub(crate) fn from_content(source: &str, call: &str, event_json: &str) -> Result
         parts.extend([&**name, *value]);
     }
     Ok(EventId { event_id: derived(source, &parts), client_event_id: None })
+}
+
+/// An id from names and values; `sending` are those that differ between two attempts.
+pub(crate) fn of_pairs(source: &str, dialect: &str, pairs: &Pairs, sending: &[&str]) -> String {
+    let members = pairs.sorted();
+    let mut parts = vec!["pairs", dialect];
+    for (name, value) in members.into_iter().filter(|(name, _)| !sending.contains(name)) {
+        parts.extend([name, value]);
+    }
+    derived(source, &parts)
 }
 
 #[cfg(test)]

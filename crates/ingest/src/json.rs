@@ -237,9 +237,8 @@ pub(crate) fn with_members(json: Option<&str>, extra: &[(&str, &str)]) -> Option
         if out.len() > 1 {
             out.push(',');
         }
-        out.push('"');
-        out.push_str(name);
-        out.push_str("\":");
+        out.push_str(&serde_json::to_string(name).expect("text is always JSON"));
+        out.push(':');
         out.push_str(value);
     }
     if !own.starts_with('}') {

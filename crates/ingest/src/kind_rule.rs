@@ -63,6 +63,17 @@ pub(crate) fn kind_of_name(name: &str) -> EventKind {
     NAMES.iter().find(|(known, _)| *known == plain).map_or(EventKind::Custom, |(_, kind)| *kind)
 }
 
+/// As [`kind_of_name`], where a name may also be that of a call: `page`, `identify` ...
+pub(crate) fn kind_of_call_or_name(name: &str) -> EventKind {
+    match name {
+        "page" | "screen" => EventKind::Page,
+        "identify" => EventKind::Identify,
+        "group" => EventKind::Group,
+        "alias" => EventKind::Alias,
+        name => kind_of_name(name),
+    }
+}
+
 /// Lower case, words parted by one blank.
 pub(crate) fn plain_name(name: &str) -> String {
     let words = name.split(|c: char| c.is_whitespace() || c == '_' || c == '-').filter(|word| !word.is_empty());

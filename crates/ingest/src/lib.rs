@@ -19,6 +19,7 @@ mod intake;
 mod dialect;
 
 mod clock_rule;
+mod consent;
 mod engagement;
 mod event_id;
 mod json;

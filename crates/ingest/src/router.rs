@@ -20,7 +20,7 @@ use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 use tributary_eventlog::{EventLog, TopicInfo};
 use tributary_schemas::Clock;
 
-use crate::dialect::{pixel, redirect, segment};
+use crate::dialect::{cloudevents, ga4, matomo, native, pixel, posthog, redirect, segment, snowplow};
 use crate::intake::Room;
 use crate::ledger::Ledger;
 use crate::refusal::json_answer;
@@ -67,19 +67,48 @@ pub fn router(settings: IngestSettings, parts: Parts) -> Result<Router, SetupErr
     let room = Room::new(&settings);
     let door = Arc::new(Door { settings, parts, room });
 
-    let mut router = Router::new();
-    for (path, call) in segment::PATHS {
-        router = router.route(path, post(move |door, request| segment::receive(*call, door, request)));
-    }
-    let router = router
-        .route(segment::METRICS_PATH, post(segment::discard))
-        .route("/p.gif", get(pixel::receive))
-        .route("/r/{ticket}", get(redirect::receive))
+    let router = dialects()
         .layer(cors)
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
         .layer(middleware::from_fn(count));
     Ok(router.with_state(door))
+}
+
+/// Every path a tracker, a mail reader or a webhook may call.
+fn dialects() -> Router<Arc<Door>> {
+    let mut router = Router::new();
+    for (path, call) in segment::PATHS {
+        router = router.route(path, post(move |door, request| segment::receive(*call, door, request)));
+    }
+    // PostHog's SDKs write these with and without the slash at the end.
+    let both = |path: &str| [path.to_owned(), format!("{path}/")];
+    for path in posthog::PATHS.iter().flat_map(|path| both(path)) {
+        router = router.route(&path, get(posthog::receive).post(posthog::receive));
+    }
+    for path in posthog::FLAGS_PATHS.iter().flat_map(|path| both(path)) {
+        router = router.route(&path, get(posthog::flags).post(posthog::flags));
+    }
+    for path in snowplow::GET_PATHS {
+        router = router.route(path, get(snowplow::receive));
+    }
+    for path in matomo::PATHS {
+        router = router.route(path, get(matomo::receive).post(matomo::receive));
+    }
+    router
+        .route(native::PATH, post(native::receive))
+        .route(segment::METRICS_PATH, post(segment::discard))
+        .route(segment::SETTINGS_PATH, get(segment::settings))
+        .route(segment::RUDDER_CONFIG_PATH, get(segment::rudder_config))
+        .route("/pixel/v1/{call}", get(pixel::receive_rudder))
+        .route(posthog::V1_PATH, post(posthog::receive_v1))
+        .route("/array/{key}/{file}", get(posthog::config))
+        .route(snowplow::POST_PATH, get(snowplow::receive).post(snowplow::receive))
+        .route(ga4::PATH, post(ga4::receive))
+        .route(ga4::DEBUG_PATH, post(ga4::debug))
+        .route(cloudevents::PATH, post(cloudevents::receive))
+        .route("/p.gif", get(pixel::receive))
+        .route("/r/{ticket}", get(redirect::receive))
 }
 
 /// Mirrors the origin and the headers asked for. `analytics-next` sends `Authorization`, so it always asks

@@ -13,7 +13,7 @@ use serde::Deserialize;
 use tributary_schemas::SourceId;
 
 /// A key that clients write with, and the source it stands for.
-#[derive(Clone, Deserialize)]
+#[derive(Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct WriteKey {
     /// 1 to 200 bytes of visible ASCII without ':', which ends the user name in HTTP Basic.
@@ -23,6 +23,10 @@ pub struct WriteKey {
     /// Take its clients' times as they are: for servers and imports. Browsers and phones are checked instead.
     #[serde(default)]
     pub trusted_clock: bool,
+    /// Names under which trackers that send no key know this source: Snowplow's app id, Matomo's site id, GA4's
+    /// measurement id. Whoever knows such a name can write, as those protocols have it.
+    #[serde(default)]
+    pub known_as: Vec<String>,
 }
 
 impl WriteKey {
@@ -148,6 +152,17 @@ impl IngestSettings {
             );
         }
         let mut seen = HashSet::new();
+        let mut names = HashSet::new();
+        for (index, name) in
+            self.write_keys.iter().enumerate().flat_map(|(index, key)| key.known_as.iter().map(move |n| (index, n)))
+        {
+            if name.is_empty() || !names.insert(name) {
+                faults.push(format!(
+                    "ingest.write_keys[{index}].known_as has {name:?}, which is empty or stands for another source too: \
+                     give each name once"
+                ));
+            }
+        }
         for (index, WriteKey { key, source, .. }) in self.write_keys.iter().enumerate() {
             let plain = key.bytes().all(|byte| byte.is_ascii_graphic() && byte != b':');
             if key.is_empty() || WriteKey::LENGTH_BYTES_MAX < key.len() || !plain {
@@ -246,7 +261,7 @@ mod tests {
     use super::*;
 
     fn key(key: &str, source: &str) -> WriteKey {
-        WriteKey { key: key.to_owned(), source: source.to_owned(), trusted_clock: false }
+        WriteKey { key: key.to_owned(), source: source.to_owned(), ..WriteKey::default() }
     }
 
     #[test]

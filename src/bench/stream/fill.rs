@@ -40,7 +40,8 @@ const BATCH_BYTES: usize = 3 << 20;
 pub(super) async fn fill(lines: Lines, folder: &Path, partitions: u32) -> anyhow::Result<Filled> {
     let (log, events, dead_letters) = open_log(folder, partitions).await?;
     let clock = Arc::new(ManualClock::at_us(0));
-    let key = WriteKey { key: "bench".to_owned(), source: "bench".to_owned(), trusted_clock: true };
+    let key =
+        WriteKey { key: "bench".to_owned(), source: "bench".to_owned(), trusted_clock: true, ..WriteKey::default() };
     let parts = Parts {
         log: log.clone(),
         events,

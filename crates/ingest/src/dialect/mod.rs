@@ -6,20 +6,35 @@
 //!
 //! A new dialect is a file here and its paths in `router.rs`.
 
+pub(crate) mod columns;
+pub(crate) mod page;
+pub(crate) mod pairs;
+pub(crate) mod post;
+pub(crate) mod reading;
+pub(crate) mod visitor;
+
+pub(crate) mod cloudevents;
+pub(crate) mod ga4;
+pub(crate) mod matomo;
+pub(crate) mod native;
+pub(crate) mod posthog;
+pub(crate) mod segment;
+pub(crate) mod snowplow;
+
 pub(crate) mod pixel;
 pub(crate) mod redirect;
-pub(crate) mod segment;
 
 use std::net::IpAddr;
 
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
 use tributary_schemas::ids::ID_BYTES_MAX;
-use tributary_schemas::{Consent, DeadLetter, DeadReason, Event, EventFlags};
+use tributary_schemas::{Consent, DeadLetter, DeadReason, Event, EventFlags, Exposure};
 
-use crate::network;
+use self::reading::Reading;
 use crate::settings::{IngestSettings, WriteKey};
-use crate::text::{AGENT_BYTES_MAX, cut};
+use crate::text::{AGENT_BYTES_MAX, NAME_BYTES_MAX, cut};
+use crate::{json, network, telling};
 
 /// What is known of a request before its dialect reads it.
 pub(crate) struct Sender<'a> {
@@ -32,19 +47,25 @@ pub(crate) struct Sender<'a> {
     pub privacy_control: bool,
     /// The sender says that this is not its first attempt.
     pub retried: bool,
+    pub head: &'a Parts,
 }
 
 impl<'a> Sender<'a> {
-    pub(crate) fn of(settings: &'a IngestSettings, key: &'a WriteKey, request: &Parts, ingest_time_us: i64) -> Self {
-        let retry_count = request.headers.get("x-retry-count").and_then(|value| value.to_str().ok());
+    pub(crate) fn of(settings: &'a IngestSettings, key: &'a WriteKey, head: &'a Parts, ingest_time_us: i64) -> Self {
+        // Segment's SDKs count retries from 0, PostHog's count attempts from 1.
+        let count_of =
+            |name: &str| head.headers.get(name).and_then(|value| value.to_str().ok()?.trim().parse::<u32>().ok());
+        let retried = count_of("x-retry-count").is_some_and(|retries| 0 < retries)
+            || count_of("posthog-attempt").is_some_and(|attempt| 1 < attempt);
         Self {
             settings,
             key,
             ingest_time_us,
-            ip: network::visitor_ip(request, settings.forwarded_hops),
-            user_agent: user_agent(&request.headers),
-            privacy_control: request.headers.get("sec-gpc").is_some_and(|value| value == "1"),
-            retried: retry_count.is_some_and(|count| !matches!(count.trim(), "" | "0")),
+            ip: network::visitor_ip(head, settings.forwarded_hops),
+            user_agent: user_agent(&head.headers),
+            privacy_control: head.headers.get("sec-gpc").is_some_and(|value| value == "1"),
+            retried,
+            head,
         }
     }
 
@@ -105,6 +126,73 @@ pub(crate) fn settle_identity(event: &mut Event, has_own_id: bool) -> Result<(),
         event.flags = event.flags.with(EventFlags::UNORDERED);
     }
     Ok(())
+}
+
+/// The last step of every mapping: what the request itself says of privacy, and ids that are ids.
+///
+/// * `cookieless`: nothing may be stored on the visitor's device, so it brings no id of its own.
+pub(crate) fn finish(
+    event: &mut Event,
+    has_own_id: bool,
+    cookieless: bool,
+    sender: &Sender<'_>,
+) -> Result<(), Refused> {
+    if cookieless && event.anonymous_id.is_none() {
+        event.anonymous_id = visitor::id_of_the_day(event, sender);
+    }
+    if sender.privacy_control {
+        honour_privacy_control(event);
+    }
+    settle_identity(event, has_own_id)
+}
+
+/// How deep an event may nest. Trackers stay under 10; readers of the lake recurse, and so must be spared.
+const DEPTH_MAX: usize = 64;
+
+/// Whether an event, as it was written, is small and flat enough to be read.
+pub(crate) fn judge_size(event_json: &str, settings: &IngestSettings) -> Result<(), Refused> {
+    let bytes_max = settings.event_bytes_max;
+    if bytes_max < event_json.len() {
+        let detail = format!("the event is {} bytes, over the limit of {bytes_max}: send less in it", event_json.len());
+        return Err(Refused::new(DeadReason::TooLarge, detail));
+    }
+    if json::is_deeper_than(event_json, DEPTH_MAX) {
+        let detail = format!("the event nests deeper than {DEPTH_MAX} levels: send it flatter");
+        return Err(Refused::new(DeadReason::InvalidField, detail));
+    }
+    Ok(())
+}
+
+/// Most exposures read from one event; a page shows a handful.
+const EXPOSURES_MAX: usize = 50;
+
+/// A list of exposures: `{experiment, variant, decision_id?, probability?}` each.
+pub(crate) fn exposures(list: &str, reading: &mut Reading) -> Vec<Exposure> {
+    match json::elements(list, EXPOSURES_MAX) {
+        Ok(Some(elements)) => elements.into_iter().filter_map(|json| exposure(json, reading)).collect(),
+        Ok(None) | Err(_) => {
+            telling::not_read("exposures");
+            Vec::new()
+        }
+    }
+}
+
+fn exposure(json: &str, reading: &mut Reading) -> Option<Exposure> {
+    let Ok([experiment, variant, decision_id, probability]) =
+        json::pick(json, ["experiment", "variant", "decision_id", "probability"])
+    else {
+        telling::not_read("exposures");
+        return None;
+    };
+    let experiment = reading.text("exposures", experiment, NAME_BYTES_MAX);
+    let variant = reading.text("exposures", variant, NAME_BYTES_MAX);
+    let (Some(experiment), Some(variant)) = (experiment, variant) else {
+        telling::not_read("exposures");
+        return None;
+    };
+    let probability = probability.and_then(|json| json.parse::<f64>().ok()).filter(|p| 0.0 < *p && *p <= 1.0);
+    let decision_id = reading.short_id("exposures", decision_id);
+    Some(Exposure { experiment, variant, decision_id, probability })
 }
 
 /// Records a browser's objection and takes away what it objects to. When nobody asked the person, nothing becomes

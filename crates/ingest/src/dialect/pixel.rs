@@ -8,11 +8,12 @@
 
 use std::sync::Arc;
 
-use axum::extract::{Request, State};
-use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
+use axum::extract::{Path, Request, State};
+use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use tributary_schemas::{DeadReason, Event, EventFlags};
+use tributary_schemas::{DeadReason, Event, EventFlags, EventKind};
 
+use super::pairs::Pairs;
 use super::{Refused, Sender, honour_privacy_control, settle_identity, short_id};
 use crate::append::{Accepted, append_regardless};
 use crate::dialect::redirect;
@@ -38,6 +39,11 @@ pub(crate) async fn receive(State(door): State<Arc<Door>>, request: Request) -> 
         (Err(refusal), _) => telling::not_logged(DIALECT, refusal.word()),
         (_, Err(reason)) => telling::not_logged(DIALECT, reason),
     }
+    gif()
+}
+
+/// One dot that nobody may keep.
+pub(crate) fn gif() -> Response {
     let headers = [
         (header::CONTENT_TYPE, "image/gif"),
         (header::CACHE_CONTROL, "no-store, no-cache, must-revalidate, private, max-age=0"),
@@ -47,9 +53,20 @@ pub(crate) async fn receive(State(door): State<Arc<Door>>, request: Request) -> 
     (StatusCode::OK, headers, GIF.as_slice()).into_response()
 }
 
+/// `GET /pixel/v1/{track, page}` of RudderStack: the same parameters, and the path says what happened.
+pub(crate) async fn receive_rudder(state: State<Arc<Door>>, Path(call): Path<String>, request: Request) -> Response {
+    // A page has no name of its own there.
+    let (mut head, body) = request.into_parts();
+    let has_event = Pairs::of(head.uri.query().unwrap_or_default()).get("event").is_some();
+    if !has_event && let Ok(uri) = format!("{}&event={call}", head.uri).parse() {
+        head.uri = uri;
+    }
+    receive(state, Request::from_parts(head, body)).await
+}
+
 /// What the request says, or the word for why nothing is logged.
 fn accept(door: &Door, head: &axum::http::request::Parts) -> Result<Accepted, &'static str> {
-    let query = Query::of(&head.uri);
+    let query = Pairs::of(head.uri.query().unwrap_or_default());
     if let Some(text) = query.get("t") {
         let ingest_time_us = door.parts.clock.now_us();
         let ticket = redirect::verify(door, text, ingest_time_us).map_err(|_| "forged_ticket")?;
@@ -57,46 +74,22 @@ fn accept(door: &Door, head: &axum::http::request::Parts) -> Result<Accepted, &'
             return Err("forged_ticket");
         }
         let event = redirect::event_of(&ticket, text, DIALECT, head, door, ingest_time_us);
-        return Ok(Accepted { events: vec![event], dead_letters: Vec::new() });
+        return Ok(Accepted { events: vec![event], ..Accepted::default() });
     }
     let keys = auth::keys_outside_body(&head.headers, &head.uri);
     let key = auth::find(&door.settings.write_keys, &keys).map_err(|refusal| refusal.word())?;
     let sender = Sender::of(&door.settings, key, head, door.parts.clock.now_us());
     Ok(match event(&sender, &query, &head.method, &head.headers) {
-        Ok(event) => Accepted { events: vec![event], dead_letters: Vec::new() },
+        Ok(event) => Accepted { events: vec![event], ..Accepted::default() },
         Err(refused) => {
             let payload = head.uri.query().unwrap_or_default();
             let letter = sender.dead_letter(DIALECT, refused, payload.as_bytes());
-            Accepted { events: Vec::new(), dead_letters: vec![letter] }
+            Accepted { dead_letters: vec![letter], ..Accepted::default() }
         }
     })
 }
 
-struct Query {
-    pairs: Vec<(String, String)>,
-    /// The whole text.
-    text: String,
-}
-
-impl Query {
-    fn of(uri: &Uri) -> Self {
-        let text = uri.query().unwrap_or_default().to_owned();
-        let pairs = url::form_urlencoded::parse(text.as_bytes());
-        // NULs travel badly through what reads the lake.
-        let pairs = pairs.map(|(name, value)| (name.replace('\0', ""), value.replace('\0', ""))).collect();
-        Self { pairs, text }
-    }
-
-    fn get(&self, name: &str) -> Option<&str> {
-        self.pairs
-            .iter()
-            .find(|(known, _)| known == name)
-            .map(|(_, value)| value.as_str())
-            .filter(|value| !value.is_empty())
-    }
-}
-
-fn event(sender: &Sender<'_>, query: &Query, method: &Method, headers: &HeaderMap) -> Result<Event, Refused> {
+fn event(sender: &Sender<'_>, query: &Pairs, method: &Method, headers: &HeaderMap) -> Result<Event, Refused> {
     let name = query.get("event").unwrap_or("pixel");
     let source = &sender.key.source;
     let own_id = query.get("messageId").filter(|id| !tributary_schemas::is_junk_id(id));
@@ -106,8 +99,9 @@ fn event(sender: &Sender<'_>, query: &Query, method: &Method, headers: &HeaderMa
             let agent = sender.user_agent.as_deref().unwrap_or_default();
             let peer = sender.ip.map(|ip| ip.to_string()).unwrap_or_default();
             let time = sender.ingest_time_us.to_string();
+            let text = sender.head.uri.query().unwrap_or_default();
             event_id::EventId {
-                event_id: event_id::derived(source, &["pixel", &query.text, agent, &peer, &time]),
+                event_id: event_id::derived(source, &["pixel", text, agent, &peer, &time]),
                 client_event_id: None,
             }
         },
@@ -115,7 +109,7 @@ fn event(sender: &Sender<'_>, query: &Query, method: &Method, headers: &HeaderMa
     );
     let mut event = Event::new(source, DIALECT, &id.event_id, cut(name, NAME_BYTES_MAX), sender.ingest_time_us);
     event.client_event_id = id.client_event_id;
-    event.event_kind = kind_of_name(name);
+    event.event_kind = if name == "page" { EventKind::Page } else { kind_of_name(name) };
     for (field, column) in [
         ("anonymousId", &mut event.anonymous_id),
         ("userId", &mut event.user_id),
@@ -150,13 +144,8 @@ fn event(sender: &Sender<'_>, query: &Query, method: &Method, headers: &HeaderMa
     if trimmed {
         event.flags = event.flags.with(EventFlags::TRIMMED);
     }
-    let properties: serde_json::Map<String, serde_json::Value> = query
-        .pairs
-        .iter()
-        .filter(|(name, _)| !matches!(name.as_str(), "writeKey" | "event" | "anonymousId" | "userId" | "messageId"))
-        .map(|(name, value)| (name.clone(), value.clone().into()))
-        .collect();
-    event.properties = (!properties.is_empty()).then(|| serde_json::Value::from(properties).to_string());
+    let properties = query.rest(&["writeKey", "event", "anonymousId", "userId", "messageId"]);
+    event.properties = properties.map(|properties| serde_json::Value::from(properties).to_string());
     put_browser(&mut event, sender.user_agent.clone(), sender.ip, method, headers);
     if sender.privacy_control {
         honour_privacy_control(&mut event);

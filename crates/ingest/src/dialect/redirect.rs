@@ -46,7 +46,7 @@ pub(crate) async fn receive(
         Ok(place) => {
             let event = event_of(&ticket, &text, DIALECT, &head, &door, ingest_time_us);
             let wait = door.settings.redirect_wait_max();
-            let accepted = Accepted { events: vec![event], dead_letters: Vec::new() };
+            let accepted = Accepted { events: vec![event], ..Accepted::default() };
             append_regardless(door, place, DIALECT, accepted, wait).await;
         }
         Err(refusal) => telling::not_logged(DIALECT, refusal.word()),

@@ -4,27 +4,40 @@ use axum::body::Body;
 use axum::http::{Request, StatusCode};
 use serde_json::{Value, json};
 
-use crate::house::{House, NOW_US, assert_columns, gzip};
+use crate::house::{Answer, House, NOW_US, assert_columns, gzip};
 
-const CAPTURES: &str = include_str!("../data/segment_captures.jsonl");
+const CAPTURES: [&str; 2] =
+    [include_str!("../data/segment_captures.jsonl"), include_str!("../data/dialect_captures.jsonl")];
 
-async fn replayed(client: &str) -> Vec<Value> {
+/// Sends a captured request to a new house as it came.
+pub(crate) async fn sent(client: &str, key: Option<(&str, &str)>) -> (House, Answer) {
     let capture: Value = CAPTURES
-        .lines()
+        .iter()
+        .flat_map(|captures| captures.lines())
         .map(|line| serde_json::from_str::<Value>(line).unwrap())
         .find(|capture| capture["client"] == client)
         .unwrap_or_else(|| panic!("no capture of {client}"));
     let body = capture["body"].as_str().unwrap().as_bytes().to_vec();
     let headers = capture["headers"].as_object().unwrap();
     let packed = headers.get("content-encoding").is_some_and(|encoding| encoding == "gzip");
-    let mut request = Request::post(capture["path"].as_str().unwrap());
+    let mut request =
+        Request::builder().method(capture["method"].as_str().unwrap_or("POST")).uri(capture["path"].as_str().unwrap());
     for (name, value) in headers.iter().filter(|(name, _)| *name != "content-length") {
         request = request.header(name, value.as_str().unwrap());
     }
+    if let Some((name, value)) = key {
+        request = request.header(name, value);
+    }
     let house = House::new();
     let answer = house.ask(request.body(Body::from(if packed { gzip(&body) } else { body })).unwrap()).await;
-    assert_eq!(answer.status, StatusCode::OK, "{answer:?}");
+    assert!(answer.status.is_success(), "{answer:?}");
     assert_eq!(house.dead_letters(), Vec::<Value>::new());
+    (house, answer)
+}
+
+async fn replayed(client: &str) -> Vec<Value> {
+    let (house, answer) = sent(client, None).await;
+    assert_eq!(answer.status, StatusCode::OK);
     let events = house.events();
     assert_eq!(answer.json()["accepted"], events.len());
     events
@@ -165,4 +178,19 @@ async fn python_libraries_send_null_ids_and_offsets() {
     assert_columns(&events[1], json!({"event_kind": "identify", "properties": "{\"e\": 2}"}));
     let events = replayed("rudder-sdk-python 2.1.9: track").await;
     assert_columns(&events[0], json!({"source": "rud-py", "event_time_us": 1_795_352_718_976_761_i64}));
+}
+
+#[tokio::test]
+async fn jitsu_sends_what_segment_does_under_paths_of_its_own() {
+    let events = replayed("jitsu-js 1.11.0: page").await;
+    assert_columns(
+        &events[0],
+        json!({
+            "event_id": "159c0g8ogxm27oadhymrmi", "source": "jitsu", "dialect": "segment", "event_kind": "page", "title": "T",
+            "anonymous_id": "946cdce5-5203-4478-b12f-b730f73a0779", "utm_source": "news", "utm_campaign": "c1",
+            "url_host": "shop.test", "referrer_host": "google.com", "library": "@jitsu/js/1.11.0",
+        }),
+    );
+    assert_eq!(replayed("jitsu-js 1.11.0: track").await[0]["event_kind"], "custom");
+    assert_eq!(replayed("jitsu-js 1.11.0: identify").await[0]["event_kind"], "identify");
 }

@@ -49,8 +49,12 @@ impl Answer {
 }
 
 pub(crate) fn settings() -> IngestSettings {
-    let key =
-        |key: &str, source: &str, trusted_clock| WriteKey { key: key.into(), source: source.into(), trusted_clock };
+    let key = |key: &str, source: &str, trusted_clock| WriteKey {
+        key: key.into(),
+        source: source.into(),
+        trusted_clock,
+        known_as: Vec::new(),
+    };
     IngestSettings {
         write_keys: vec![
             key("WK", "shop", false),
@@ -60,6 +64,13 @@ pub(crate) fn settings() -> IngestSettings {
             key("WK_SEGPY", "seg-py", false),
             key("WK_RUD", "rud-node", false),
             key("WK_RUDPY", "rud-py", false),
+            key("phc_KEY", "ph-node", false),
+            key("phc_B", "ph-web", false),
+            key("phc_PY", "ph-py", false),
+            key("k", "jitsu", false),
+            key("SEC", "ga4", false),
+            WriteKey { known_as: vec!["app1".into(), "web".into(), "pyapp".into()], ..key("SP", "snow", false) },
+            WriteKey { known_as: vec!["1".into()], ..key("MATOMO", "matomo", false) },
         ],
         ticket_secret: SECRET.to_owned(),
         ..Default::default()

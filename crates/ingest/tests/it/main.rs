@@ -3,10 +3,12 @@
 #![allow(clippy::unwrap_used)]
 
 mod captures;
+mod dialects;
 mod durability;
 mod hostile;
 mod house;
 mod limits;
 mod messages;
+mod native;
 mod recorder;
 mod segment;

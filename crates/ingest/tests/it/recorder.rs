@@ -15,6 +15,8 @@ pub(crate) enum Mood {
     Gated(Arc<Semaphore>),
     /// Values above this many bytes are too large.
     Narrow(usize),
+    /// The second record of an append is refused, and every other after it.
+    EveryOther(LogError),
     /// Events are taken, dead letters are not.
     NoDeadLetters,
 }
@@ -49,10 +51,13 @@ impl EventLog for Recorder {
         if let Mood::Gated(gate) = &mood {
             gate.acquire().await.unwrap().forget();
         }
+        let mut index = 0;
         let take = |(partition, record): (u32, Record)| {
+            index += 1;
             let bytes = record.value.len();
             match &mood {
                 Mood::Refusing(error) => return Err(error.clone()),
+                Mood::EveryOther(error) if index % 2 == 0 => return Err(error.clone()),
                 Mood::NoDeadLetters if topic == super::house::DEAD_LETTERS => return Err(LogError::Unknown),
                 Mood::Narrow(bytes_max) if *bytes_max < bytes => {
                     return Err(LogError::TooLarge { bytes, bytes_max: *bytes_max });

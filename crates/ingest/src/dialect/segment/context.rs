@@ -8,17 +8,16 @@
 //! ours alone: `context.tributary.kind`, and the properties `channel`, `ad_id`, `creative_id`, `message_id`,
 //! `decision_id`, `exposures`, `country`, `region`.
 
-use tributary_schemas::{Consent, Event, EventKind, Exposure, Money, currency};
+use tributary_schemas::{Consent, Event, EventKind, Exposure};
 
-use super::map::Reading;
-use crate::dialect::{Refused, Sender};
+use crate::consent;
+use crate::dialect::page::Page;
+use crate::dialect::reading::Reading;
+use crate::dialect::{Refused, Sender, exposures};
 use crate::json::{self, Scalar};
 use crate::kind_rule::{EXPERIMENT_VIEWED, plain_name};
-use crate::text::{AGENT_BYTES_MAX, CODE_BYTES_MAX, NAME_BYTES_MAX, PATH_BYTES_MAX, QUERY_BYTES_MAX, TITLE_BYTES_MAX};
-use crate::{landing, network, telling};
-
-/// Most exposures read from one event; a page shows a handful.
-const EXPOSURES_MAX: usize = 50;
+use crate::text::{AGENT_BYTES_MAX, CODE_BYTES_MAX, NAME_BYTES_MAX};
+use crate::{network, telling};
 
 const PROPERTIES: [&str; 38] = [
     "revenue",
@@ -93,12 +92,8 @@ impl<'a> Properties<'a> {
 
     /// What the sender says in so many words.
     pub(super) fn fill(&self, event: &mut Event, reading: &mut Reading) {
-        event.value = ["revenue", "total", "value"].into_iter().find_map(|name| money(name, self.get(name)?, reading));
-        event.currency = reading.text("currency", self.get("currency"), CODE_BYTES_MAX).and_then(|code| {
-            let code = currency(&code);
-            reading.unread_value |= code.is_none();
-            code
-        });
+        event.value = ["revenue", "total", "value"].into_iter().find_map(|name| reading.money(name, self.get(name)?));
+        event.currency = reading.currency(self.get("currency"));
         for (name, column, bytes_max) in [
             ("channel", &mut event.channel, CODE_BYTES_MAX),
             ("utm_source", &mut event.utm_source, NAME_BYTES_MAX),
@@ -134,13 +129,7 @@ impl<'a> Properties<'a> {
     }
 
     fn exposures(&self, event_name: &str, reading: &mut Reading) -> Vec<Exposure> {
-        let mut exposures = Vec::new();
-        if let Some(list) = self.get("exposures") {
-            match json::elements(list, EXPOSURES_MAX) {
-                Ok(Some(elements)) => exposures.extend(elements.into_iter().filter_map(|json| exposure(json, reading))),
-                Ok(None) | Err(_) => telling::not_read("exposures"),
-            }
-        }
+        let mut exposures = self.get("exposures").map(|list| exposures(list, reading)).unwrap_or_default();
         if plain_name(event_name) == EXPERIMENT_VIEWED {
             let experiment = self.get("experiment_id").or(self.get("experiment_name"));
             let variant = self.get("variation_id").or(self.get("variation_name")).or(self.get("variant"));
@@ -166,78 +155,7 @@ impl<'a> Properties<'a> {
     }
 }
 
-fn money(name: &str, json: &str, reading: &mut Reading) -> Option<Money> {
-    let parsed = match json::scalar(json) {
-        Scalar::Number(digits) => Money::parse(digits).ok(),
-        // Nothing was said.
-        Scalar::Text(text) if text.text.trim().is_empty() => return None,
-        Scalar::Text(text) => Money::parse(&text.text).ok(),
-        _ => None,
-    };
-    if parsed.is_none() {
-        // "value" is money where it looks like it; many an event calls something else by that name.
-        reading.unread_value |= name != "value";
-        telling::not_read("value");
-    }
-    parsed
-}
-
-fn exposure(json: &str, reading: &mut Reading) -> Option<Exposure> {
-    let Ok([experiment, variant, decision_id, probability]) =
-        json::pick(json, ["experiment", "variant", "decision_id", "probability"])
-    else {
-        telling::not_read("exposures");
-        return None;
-    };
-    let experiment = reading.text("exposures", experiment, NAME_BYTES_MAX);
-    let variant = reading.text("exposures", variant, NAME_BYTES_MAX);
-    let (Some(experiment), Some(variant)) = (experiment, variant) else {
-        telling::not_read("exposures");
-        return None;
-    };
-    let probability = probability.and_then(|json| json.parse::<f64>().ok()).filter(|p| 0.0 < *p && *p <= 1.0);
-    let decision_id = reading.short_id("exposures", decision_id);
-    Some(Exposure { experiment, variant, decision_id, probability })
-}
-
-#[derive(Default)]
-struct Page<'a> {
-    url: Option<&'a str>,
-    path: Option<&'a str>,
-    title: Option<&'a str>,
-    referrer: Option<&'a str>,
-    search: Option<&'a str>,
-}
-
-impl Page<'_> {
-    fn fill(&self, event: &mut Event, reading: &mut Reading) {
-        // Addresses are read whole and cut column by column, so that a long query does not cost its path.
-        const WHOLE: usize = usize::MAX;
-        if let Some(url) = reading.text("url", self.url, WHOLE) {
-            landing::fill(event, &url, &mut |text, bytes_max| reading.fit(text, bytes_max));
-        }
-        if event.url_path.is_none() {
-            event.url_path = reading.text("path", self.path, PATH_BYTES_MAX);
-        }
-        if event.url_query.is_none()
-            && let Some(search) = reading.text("search", self.search, QUERY_BYTES_MAX)
-        {
-            landing::fill_from_query(event, &search, &mut |text, bytes_max| reading.fit(text, bytes_max));
-        }
-        if event.title.is_none() {
-            event.title = reading.text("title", self.title, TITLE_BYTES_MAX);
-        }
-        if event.referrer_host.is_none() {
-            let referrer = reading.text("referrer", self.referrer, WHOLE);
-            let host = referrer.as_deref().and_then(landing::host_of);
-            event.referrer_host = host.and_then(|host| reading.fit(&host, NAME_BYTES_MAX));
-            let term = referrer.as_deref().and_then(landing::term_of);
-            event.referrer_term = term.and_then(|term| reading.fit(&term, NAME_BYTES_MAX));
-        }
-    }
-}
-
-const CONTEXT: [&str; 14] = [
+const CONTEXT: [&str; 15] = [
     "library",
     "page",
     "campaign",
@@ -248,6 +166,7 @@ const CONTEXT: [&str; 14] = [
     "ip",
     "location",
     "consent",
+    "consentManagement",
     "tributary",
     "device",
     "os",
@@ -386,15 +305,13 @@ impl<'a> Context<'a> {
         })
     }
 
-    /// `consent.categoryPreferences`: an object of category names and true or false.
+    /// `consent.categoryPreferences` as Segment's wrappers write it; `consentManagement` as RudderStack's clients do.
     fn consent(&self) -> Option<Consent> {
-        let [preferences] = self.within("consent", ["categoryPreferences"]);
-        let Ok(members) = json::members(preferences?) else {
-            telling::not_read("consent");
-            return None;
-        };
-        let granted = members.iter().filter(|(_, value)| *value == "true");
-        Some(granted.filter_map(|(name, _)| purpose(name)).fold(Consent::default(), Consent::with))
+        if let [Some(preferences)] = self.within("consent", ["categoryPreferences"]) {
+            return consent::of_switches(preferences);
+        }
+        let [allowed, denied] = self.within("consentManagement", ["allowedConsentIds", "deniedConsentIds"]);
+        consent::of_lists(allowed, denied)
     }
 
     /// A browser is where it calls from; a server names the address of its visitor, and its own says nothing.
@@ -408,19 +325,5 @@ impl<'a> Context<'a> {
             sender.ip
         };
         event.ip_truncated = ip.map(network::truncated);
-    }
-}
-
-/// The purpose a consent category stands for; the codes are OneTrust's. What is strictly necessary asks nobody.
-fn purpose(category: &str) -> Option<Consent> {
-    match plain_name(category).as_str() {
-        "analytics" | "performance" | "statistics" | "measurement" | "c0002" => Some(Consent::ANALYTICS),
-        "marketing" | "email marketing" | "email" => Some(Consent::MARKETING),
-        "advertising" | "ads" | "targeting" | "c0004" => Some(Consent::ADS),
-        "personalization" | "personalisation" | "functional" | "preferences" | "c0003" => {
-            Some(Consent::PERSONALIZATION)
-        }
-        "sale" | "sale of data" | "data sharing" | "sharing" => Some(Consent::SALE),
-        _ => None,
     }
 }

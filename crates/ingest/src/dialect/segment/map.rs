@@ -6,84 +6,18 @@
 //!          outside the columns' rules never costs the event, but for ids and times: those decide whose event it
 //!          is and when, and a guess there would be worse than a dead letter.
 
-use tributary_schemas::ids::ID_BYTES_MAX;
-use tributary_schemas::{ClockQuality, Event, EventFlags, EventKind, is_junk_id};
+use tributary_schemas::{Event, EventFlags, EventKind, is_junk_id};
 
 use super::context::{Context, Properties};
 use super::read::Frame;
 use super::{Call, DIALECT};
-use crate::clock_rule::{ClientClock, Written, read_time, settle};
+use crate::clock_rule::{ClientClock, Written};
+use crate::dialect::reading::{Reading, put_time, time};
 use crate::dialect::{Refused, Sender, honour_privacy_control, settle_identity};
 use crate::json::{self, Scalar};
 use crate::kind_rule::kind_of_name;
 use crate::text::{NAME_BYTES_MAX, TITLE_BYTES_MAX, cut};
-use crate::{engagement, event_id, telling};
-
-/// What was noticed while reading one event.
-#[derive(Default)]
-pub(super) struct Reading {
-    /// Text was cut or cleaned.
-    pub trimmed: bool,
-    /// An amount or a currency was said that is none.
-    pub unread_value: bool,
-}
-
-impl Reading {
-    /// Text for a column: numbers by their digits, blank as absent, too long cut. Lists and objects stay in
-    /// the properties and are counted.
-    pub(super) fn text(&mut self, field: &'static str, json: Option<&str>, bytes_max: usize) -> Option<String> {
-        match json::scalar(json?) {
-            Scalar::Text(text) => {
-                self.trimmed |= text.cleaned;
-                self.fit(&text.text, bytes_max)
-            }
-            Scalar::Number(digits) => self.fit(digits, bytes_max),
-            Scalar::Bool(_) | Scalar::List | Scalar::Object => {
-                telling::not_read(field);
-                None
-            }
-        }
-    }
-
-    pub(super) fn fit(&mut self, text: &str, bytes_max: usize) -> Option<String> {
-        let text = text.trim();
-        let kept = cut(text, bytes_max);
-        self.trimmed |= kept.len() < text.len();
-        (!kept.is_empty()).then(|| kept.to_owned())
-    }
-
-    /// An id beside the point of the event: one too long stays in the properties and leaves its column empty, for two
-    /// cut ids could be one.
-    pub(super) fn short_id(&mut self, field: &'static str, json: Option<&str>) -> Option<String> {
-        let id = self.text(field, json, usize::MAX)?;
-        self.trimmed |= ID_BYTES_MAX < id.len();
-        (id.len() <= ID_BYTES_MAX).then_some(id)
-    }
-
-    /// An id: text or a number. Never cut.
-    fn id(&mut self, field: &str, json: Option<&str>) -> Result<Option<String>, Refused> {
-        let Some(id) = self.id_of_any_length(field, json)? else { return Ok(None) };
-        if ID_BYTES_MAX < id.len() {
-            let expected = format!("at most {ID_BYTES_MAX} bytes");
-            return Err(Refused::field(field, &expected, &format!("{} bytes", id.len())));
-        }
-        Ok(Some(id))
-    }
-
-    fn id_of_any_length(&mut self, field: &str, json: Option<&str>) -> Result<Option<String>, Refused> {
-        let Some(json) = json else { return Ok(None) };
-        match json::scalar(json) {
-            Scalar::Text(text) => {
-                self.trimmed |= text.cleaned;
-                Ok(Some(text.text.into_owned()).filter(|id| !id.is_empty()))
-            }
-            Scalar::Number(digits) => Ok(Some(digits.to_owned())),
-            // 'true' and 'false' are on the list of ids that are none; they pass to be flagged there.
-            Scalar::Bool(value) => Ok(Some(value.to_string())),
-            other => Err(Refused::field(field, "text or a number", other.kind())),
-        }
-    }
-}
+use crate::{engagement, event_id};
 
 /// The members of an event that are read, as they were written.
 struct Members<'a> {
@@ -179,12 +113,7 @@ pub(super) fn event(
             event.flags = event.flags.with(EventFlags::JUNK_ID);
         }
         fill(&mut event, call, &members, frame, sender, &mut reading)?;
-        if reading.unread_value {
-            event.flags = event.flags.with(EventFlags::UNREAD_VALUE);
-        }
-        if reading.trimmed {
-            event.flags = event.flags.with(EventFlags::TRIMMED);
-        }
+        reading.put_flags(&mut event);
         settle_identity(&mut event, has_own_id)?;
         required_ids(&event, call)?;
         Ok(event)
@@ -300,25 +229,4 @@ fn required_ids(event: &Event, call: Call) -> Result<(), Refused> {
         _ => return Ok(()),
     };
     if id.is_some() { Ok(()) } else { Err(Refused::field(field, "an id", "none, or one that is no id")) }
-}
-
-fn time(field: &str, json: Option<&str>) -> Result<Written, Refused> {
-    read_time(json.map(json::scalar).as_ref())
-        .map_err(|found| Refused::field(field, "ISO 8601 text or a number since 1970", found))
-}
-
-fn put_time(event: &mut Event, clock: ClientClock, sender: &Sender<'_>) {
-    let settled = settle(clock, sender.ingest_time_us, sender.settings.clock_bounds());
-    event.event_time_us = settled.event_time_us;
-    event.clock_quality = settled.quality;
-    event.clock_skew_us = settled.skew_us;
-    if settled.quality == ClockQuality::Clamped {
-        event.flags = event.flags.with(EventFlags::CLAMPED);
-    }
-    let at = |written| match written {
-        Written::At(time_us) => Some(time_us),
-        Written::Absent | Written::Unreadable => None,
-    };
-    event.client_time_us = at(clock.client);
-    event.sent_time_us = at(clock.sent);
 }

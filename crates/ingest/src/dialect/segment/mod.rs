@@ -1,12 +1,11 @@
 //! Segment's HTTP tracking API, as Segment's and RudderStack's SDKs speak it.
 //!
-//! In:      `POST /v1/{track,page,screen,identify,group,alias}`, their one-letter forms, `/v1/batch` and `/v1/import`.
+//! In:      `POST /v1/{track,page,screen,identify,group,alias}`, their one-letter forms, `/v1/batch` and `/v1/import`;
+//!          Jitsu's `/api/s/..` and RudderStack's beacon, which are the same events; what browser SDKs ask for at their start.
 //! Out:     200 with counts once all is durable; else why not and what to do.
 //! Promise: a bad event becomes a dead letter behind a 200 (any 4xx ends the process around RudderStack's Node
 //!          client, and most SDKs throw the whole batch away); only a body that cannot be read is a 400, and
 //!          that body is a dead letter too.
-//!
-//! Content-Type is not looked at: SDKs send JSON as text and gzip as forms.
 
 mod context;
 mod map;
@@ -14,17 +13,16 @@ mod read;
 
 use std::sync::Arc;
 
-use axum::extract::{Request, State};
-use axum::http::StatusCode;
+use axum::extract::{Path, Request, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use tributary_schemas::DeadReason;
 
-use crate::append::{Accepted, append};
-use crate::dialect::{Refused, Sender};
-use crate::intake;
+use crate::append::Accepted;
+use crate::body::Text;
+use crate::dialect::{Sender, post};
 use crate::refusal::{Refusal, json_answer};
 use crate::router::Door;
-use crate::{auth, body, telling};
+use crate::{auth, telling};
 
 pub(crate) const DIALECT: &str = "segment";
 
@@ -75,10 +73,74 @@ pub(crate) const PATHS: &[(&str, Option<Call>)] = &[
     ("/v1/batch", None),
     ("/v1/b", None),
     ("/v1/import", None),
+    // RudderStack's browser SDK on leaving a page, with its key in the query.
+    ("/beacon/v1/batch", None),
+    // Jitsu's SDKs: Segment's events under paths of their own.
+    ("/api/s/track", Some(Call::Track)),
+    ("/api/s/page", Some(Call::Page)),
+    ("/api/s/screen", Some(Call::Screen)),
+    ("/api/s/identify", Some(Call::Identify)),
+    ("/api/s/group", Some(Call::Group)),
+    ("/api/s/alias", Some(Call::Alias)),
+    ("/api/s/s2s/track", Some(Call::Track)),
+    ("/api/s/s2s/page", Some(Call::Page)),
+    ("/api/s/s2s/screen", Some(Call::Screen)),
+    ("/api/s/s2s/identify", Some(Call::Identify)),
+    ("/api/s/s2s/group", Some(Call::Group)),
+    ("/api/s/s2s/alias", Some(Call::Alias)),
+    ("/api/s/s2s/batch", None),
 ];
 
 /// Where `analytics-next` reports how it is doing itself.
 pub(crate) const METRICS_PATH: &str = "/v1/m";
+
+/// What `analytics-next` asks for at its start, on its `cdnURL`.
+pub(crate) const SETTINGS_PATH: &str = "/v1/projects/{key}/settings";
+/// What RudderStack's browser SDK asks for at its start, on its `configUrl`.
+pub(crate) const RUDDER_CONFIG_PATH: &str = "/sourceConfig/";
+
+/// Tells the SDK to send its events here: the host it asked on, by the protocol it asked with.
+pub(crate) async fn settings(State(door): State<Arc<Door>>, Path(key): Path<String>, headers: HeaderMap) -> Response {
+    if let Err(refusal) = auth::find(&door.settings.write_keys, std::slice::from_ref(&key)) {
+        return refusal.into_response();
+    }
+    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+    // A page that was served by TLS may load nothing that was not: whoever ends it for us says so.
+    let by_tls = headers.get("x-forwarded-proto").is_some_and(|proto| proto == "https");
+    let settings = serde_json::json!({
+        "integrations": {"Segment.io": {
+            "apiKey": key, "apiHost": format!("{host}/v1"), "protocol": if by_tls { "https" } else { "http" },
+            "bundlingStatus": "bundled", "type": "server", "addBundledMetadata": true, "unbundledIntegrations": [],
+            "retryQueue": true,
+        }},
+        "plan": {"track": {"__default": {"enabled": true, "integrations": {}}},
+                 "identify": {"__default": {"enabled": true}}, "group": {"__default": {"enabled": true}}},
+        "edgeFunction": {}, "analyticsNextEnabled": true, "middlewareSettings": {}, "enabledMiddleware": {},
+        "metrics": {"sampleRate": 0}, "legacyVideoPluginsEnabled": false, "remotePlugins": [],
+    });
+    let mut response = json_answer(StatusCode::OK, &settings);
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("public, max-age=86400"));
+    response
+}
+
+/// A source without destinations, so that the SDK sends its events here and nowhere else.
+pub(crate) async fn rudder_config(State(door): State<Arc<Door>>, request: Request) -> Response {
+    let (head, _) = request.into_parts();
+    let keys = auth::keys_outside_body(&head.headers, &head.uri);
+    let key = match auth::find(&door.settings.write_keys, &keys) {
+        Ok(key) => key,
+        Err(refusal) => return refusal.into_response(),
+    };
+    let config = serde_json::json!({
+        "source": {
+            "id": key.source, "name": key.source, "writeKey": key.key, "enabled": true, "workspaceId": "tributary",
+            "config": {"statsCollection": {"errors": {"enabled": false}, "metrics": {"enabled": false}}},
+            "connections": [], "destinations": [], "dataplanes": {},
+        },
+        "updatedAt": "2026-01-01T00:00:00.000Z", "consentManagementMetadata": {"providers": []},
+    });
+    json_answer(StatusCode::OK, &config)
+}
 
 pub(crate) async fn discard() -> Response {
     json_answer(StatusCode::OK, &serde_json::json!({"success": true}))
@@ -95,45 +157,26 @@ pub(crate) async fn receive(call: Option<Call>, State(door): State<Arc<Door>>, r
 }
 
 async fn take(call: Option<Call>, door: &Door, request: Request) -> Result<Response, Refusal> {
-    let place = door.room.enter()?;
-    let (head, body) = request.into_parts();
-    let mut keys = auth::keys_outside_body(&head.headers, &head.uri);
-    let mut reserved = place.reserve();
-    let wire = intake::read(&head.headers, body, &door.settings, &mut reserved).await?;
-    let ingest_time_us = door.parts.clock.now_us();
-
-    let unpacked = body::unpack(&wire, &door.settings, &mut reserved);
-    if auth::find(&door.settings.write_keys, &keys).is_err()
-        && let Ok(unpacked) = &unpacked
-    {
-        keys.extend(read::key_in_body(&body::text(unpacked).text));
-    }
-    let key = auth::find(&door.settings.write_keys, &keys)?;
-    let sender = Sender::of(&door.settings, key, &head, ingest_time_us);
-
-    let unpacked = match unpacked {
-        Ok(unpacked) => unpacked,
-        Err(refusal) => return Err(keep_and_refuse(door, &sender, &wire, refusal).await),
-    };
-    let accepted = match read::read(call, &body::text(&unpacked), &sender) {
-        Ok(accepted) => accepted,
-        Err(refusal) => return Err(keep_and_refuse(door, &sender, &unpacked, refusal).await),
-    };
-    let durable = append(door, accepted).await?;
+    let durable = post::take(&Segment { call }, door, request).await?;
     let counts = serde_json::json!({
         "success": true, "accepted": durable.event_count, "dead_lettered": durable.dead_letter_count,
     });
     Ok(json_answer(StatusCode::OK, &counts))
 }
 
-/// A body that cannot be read is kept as a dead letter before its sender hears so: the sender throws it away.
-/// If even that cannot be made durable, the sender is told to come again instead.
-async fn keep_and_refuse(door: &Door, sender: &Sender<'_>, payload: &[u8], refusal: Refusal) -> Refusal {
-    let Refusal::Malformed { detail, .. } = &refusal else { return refusal };
-    let refused = Refused::new(DeadReason::Malformed, detail.clone());
-    let letter = sender.dead_letter(DIALECT, refused, payload);
-    match append(door, Accepted { events: Vec::new(), dead_letters: vec![letter] }).await {
-        Ok(_) => refusal,
-        Err(away) => away,
+struct Segment {
+    /// What the path says happened; `None`: each event says its own.
+    call: Option<Call>,
+}
+
+impl post::Dialect for Segment {
+    const NAME: &'static str = DIALECT;
+
+    fn key_in_body(&self, text: &str) -> Option<String> {
+        read::key_in_body(text)
+    }
+
+    fn read(&self, text: &Text<'_>, sender: &Sender<'_>) -> Result<Accepted, Refusal> {
+        read::read(self.call, text, sender)
     }
 }

@@ -4,17 +4,14 @@
 //! Out:     `Accepted`, or why the body as a whole cannot be read.
 //! Promise: each event is judged alone; the batch's own `context` and `sentAt` stand in where an event has none.
 
-use tributary_schemas::{DeadReason, EventFlags};
+use tributary_schemas::EventFlags;
 
 use super::{Call, DIALECT, map};
 use crate::append::Accepted;
 use crate::body::Text;
-use crate::dialect::{Refused, Sender};
+use crate::dialect::{Refused, Sender, judge_size};
 use crate::json::{self, Scalar};
 use crate::refusal::Refusal;
-
-/// How deep an event may nest. Trackers stay under 10; readers of the lake recurse, and so must be spared.
-const DEPTH_MAX: usize = 64;
 
 /// What a body says for all of its events.
 #[derive(Default, Clone, Copy)]
@@ -89,14 +86,6 @@ fn read_event(
     frame: Frame<'_>,
     sender: &Sender<'_>,
 ) -> Result<tributary_schemas::Event, Refused> {
-    let bytes_max = sender.settings.event_bytes_max;
-    if bytes_max < event_json.len() {
-        let detail = format!("the event is {} bytes, over the limit of {bytes_max}: send less in it", event_json.len());
-        return Err(Refused::new(DeadReason::TooLarge, detail));
-    }
-    if json::is_deeper_than(event_json, DEPTH_MAX) {
-        let detail = format!("the event nests deeper than {DEPTH_MAX} levels: send it flatter");
-        return Err(Refused::new(DeadReason::InvalidField, detail));
-    }
+    judge_size(event_json, sender.settings)?;
     map::event(call, event_json, frame, sender)
 }

@@ -1,0 +1,110 @@
+//! From the text of a body to its events: one, a list, or one a line.
+//!
+//! In:      a body.
+//! Out:     `Accepted` with one `Told` an event, or why the body as a whole cannot be read.
+//! Promise: each event is judged alone, and told in the order it was sent. Of lines, one that is no JSON is a dead letter
+//!          like any other: a file that breaks off costs its last line.
+
+use tributary_schemas::{DeadReason, EventFlags};
+
+use super::{DIALECT, map};
+use crate::append::{Accepted, Outcome, Told};
+use crate::body::Text;
+use crate::dialect::{Refused, Sender, judge_size};
+use crate::json::{self, Scalar};
+use crate::refusal::Refusal;
+
+/// What a body says for all of its events.
+#[derive(Default, Clone, Copy)]
+pub(super) struct Frame<'a> {
+    pub sent_time: Option<&'a str>,
+    /// The visitor wants nothing stored on the device: the door makes an id that lasts a day.
+    pub cookieless: bool,
+}
+
+pub(super) fn key_in_body(text: &str) -> Option<String> {
+    if !text.starts_with('{') {
+        return None;
+    }
+    let [snake, camel] = json::pick(text, ["write_key", "writeKey"]).ok()?;
+    match json::scalar(snake.or(camel)?) {
+        Scalar::Text(text) => Some(text.text.into_owned()),
+        _ => None,
+    }
+}
+
+pub(super) fn read(text: &Text<'_>, sender: &Sender<'_>) -> Result<Accepted, Refusal> {
+    let json = text.text.trim();
+    let (frame, events) = split(json, sender.settings.batch_events_max)?;
+    let mut accepted = Accepted::default();
+    for event_json in events {
+        let read = judge_size(event_json, sender.settings).and_then(|()| map::event(event_json, frame, sender));
+        let told = match read {
+            Ok(mapped) => {
+                let mut event = mapped.event;
+                if text.cleaned && event_json.contains(char::REPLACEMENT_CHARACTER) {
+                    event.flags = event.flags.with(EventFlags::TRIMMED);
+                }
+                accepted.events.push(event);
+                Told {
+                    event_id: accepted.events.last().map(|event| event.event_id.clone()),
+                    outcome: if mapped.warnings.is_empty() { Outcome::Ok } else { Outcome::Warning },
+                    details: (!mapped.warnings.is_empty()).then(|| mapped.warnings.join("; ")),
+                    event: Some(accepted.events.len() - 1),
+                }
+            }
+            Err(refused) => {
+                let told = Told {
+                    event_id: refused.event_id.clone(),
+                    outcome: Outcome::Drop,
+                    details: Some(refused.detail.clone()),
+                    event: None,
+                };
+                accepted.dead_letters.push(sender.dead_letter(DIALECT, refused, event_json.as_bytes()));
+                told
+            }
+        };
+        accepted.told.push(told);
+    }
+    Ok(accepted)
+}
+
+const ADVICE: &str = "send one event as a JSON object, a list of them, {\"events\": [..]}, or one event a line";
+
+/// The events of a body, as they were written, and what stands around them.
+fn split(json: &str, count_max: usize) -> Result<(Frame<'_>, Vec<&str>), Refusal> {
+    let malformed = |error: json::JsonError| Refusal::Malformed {
+        detail: format!("body: expected events: {error}"),
+        advice: ADVICE,
+    };
+    let many = |list| json::elements(list, count_max).map_err(malformed)?.ok_or(Refusal::TooMany { count_max });
+    if json.starts_with('[') {
+        return Ok((Frame::default(), many(json)?));
+    }
+    match json::pick(json, ["events", "sent_time", "cookieless"]) {
+        Ok([Some(list), sent_time, cookieless]) => {
+            Ok((Frame { sent_time, cookieless: cookieless == Some("true") }, many(list)?))
+        }
+        Ok([None, ..]) => Ok((Frame::default(), vec![json])),
+        // Not one object: lines, if there are several and the first of them is one.
+        Err(error) => {
+            let lines: Vec<&str> = json.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+            let is_lines = lines.len() > 1 && json::pick(lines[0], []).is_ok();
+            if !is_lines {
+                return Err(malformed(error));
+            }
+            if count_max < lines.len() {
+                return Err(Refusal::TooMany { count_max });
+            }
+            Ok((Frame::default(), lines))
+        }
+    }
+}
+
+/// A line that is no object, told as what it is.
+pub(super) fn no_object(json: &str, error: &json::JsonError) -> Refused {
+    match json::elements(json, 0) {
+        Ok(_) => Refused::field("event", "an object", "a list"),
+        Err(_) => Refused::new(DeadReason::Malformed, format!("event: expected an object: {error}")),
+    }
+}

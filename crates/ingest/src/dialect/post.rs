@@ -1,0 +1,122 @@
+//! How every dialect that is posted comes in: room, body, key, its own reading, the log.
+//!
+//! In:      a request, and the dialect that reads it.
+//! Out:     what is durable of it, for the dialect to answer with; or a refusal.
+//! Promise: a body that cannot be read is a dead letter before its sender hears of it, for the sender throws it away;
+//!          nothing here knows how a dialect writes its events.
+//!
+//! Content-Type is not looked at: SDKs send JSON as text and gzip as forms.
+
+use std::borrow::Cow;
+
+use axum::extract::Request;
+use axum::http::request::Parts;
+use tributary_schemas::DeadReason;
+
+use crate::append::{Accepted, Durable, append, append_each};
+use crate::auth;
+use crate::body::{self, Text};
+use crate::dialect::{Refused, Sender};
+use crate::intake::{self, Reserved};
+use crate::refusal::Refusal;
+use crate::router::Door;
+use crate::settings::{IngestSettings, WriteKey};
+
+/// A protocol whose events come in the body of a POST.
+pub(crate) trait Dialect: Sync {
+    const NAME: &'static str;
+    /// Whether its answer tells each event apart; then events the log did not take are told so one by one.
+    const TELLS_EACH: bool = false;
+
+    /// Takes off what lies between the packing and the text, such as a form around base64.
+    fn open<'b>(
+        &self,
+        unpacked: Cow<'b, [u8]>,
+        _settings: &IngestSettings,
+        _reserved: &mut Reserved,
+    ) -> Result<Cow<'b, [u8]>, Refusal> {
+        Ok(unpacked)
+    }
+
+    /// The write keys outside the body, best first.
+    fn keys(&self, head: &Parts) -> Vec<String> {
+        auth::keys_outside_body(&head.headers, &head.uri)
+    }
+
+    /// The write key the body names, if it can be read that far.
+    fn key_in_body(&self, _text: &str) -> Option<String> {
+        None
+    }
+
+    /// Names the source is known by where the dialect has no keys; looked at when no key is known.
+    fn names(&self, _head: &Parts, _text: &str) -> Vec<String> {
+        Vec::new()
+    }
+
+    fn read(&self, text: &Text<'_>, sender: &Sender<'_>) -> Result<Accepted, Refusal>;
+}
+
+/// Takes a request in. Once this returns `Ok`, all it names is durable.
+pub(crate) async fn take<D: Dialect>(dialect: &D, door: &Door, request: Request) -> Result<Durable, Refusal> {
+    let place = door.room.enter()?;
+    let (head, body) = request.into_parts();
+    let mut reserved = place.reserve();
+    let wire = intake::read(&head.headers, body, &door.settings, &mut reserved).await?;
+    let ingest_time_us = door.parts.clock.now_us();
+    let unpacked = body::unpack(&wire, &head.headers, &door.settings, &mut reserved)
+        .and_then(|unpacked| dialect.open(unpacked, &door.settings, &mut reserved));
+    let key = key_of(dialect, door, &head, unpacked.as_deref().ok())?;
+    let sender = Sender::of(&door.settings, key, &head, ingest_time_us);
+
+    let unpacked = match unpacked {
+        Ok(unpacked) => unpacked,
+        Err(refusal) => return Err(keep_and_refuse(D::NAME, door, &sender, &wire, refusal).await),
+    };
+    let accepted = match dialect.read(&body::text(&unpacked), &sender) {
+        Ok(accepted) => accepted,
+        Err(refusal) => return Err(keep_and_refuse(D::NAME, door, &sender, &unpacked, refusal).await),
+    };
+    if D::TELLS_EACH { append_each(door, accepted).await } else { append(door, accepted).await }
+}
+
+/// Reads a request as [`take`] does and keeps nothing of it.
+pub(crate) async fn look<D: Dialect>(dialect: &D, door: &Door, request: Request) -> Result<Accepted, Refusal> {
+    let place = door.room.enter()?;
+    let (head, body) = request.into_parts();
+    let mut reserved = place.reserve();
+    let wire = intake::read(&head.headers, body, &door.settings, &mut reserved).await?;
+    let unpacked = body::unpack(&wire, &head.headers, &door.settings, &mut reserved)?;
+    let unpacked = dialect.open(unpacked, &door.settings, &mut reserved)?;
+    let key = key_of(dialect, door, &head, Some(&unpacked))?;
+    let sender = Sender::of(&door.settings, key, &head, door.parts.clock.now_us());
+    dialect.read(&body::text(&unpacked), &sender)
+}
+
+/// Whose request it is: by a key outside the body, else by what the body says, where that can be read.
+fn key_of<'d, D: Dialect>(
+    dialect: &D,
+    door: &'d Door,
+    head: &Parts,
+    unpacked: Option<&[u8]>,
+) -> Result<&'d WriteKey, Refusal> {
+    let known = &door.settings.write_keys;
+    let mut keys = dialect.keys(head);
+    let found = auth::find(known, &keys);
+    let (Err(_), Some(unpacked)) = (&found, unpacked) else { return found };
+    let text = body::text(unpacked);
+    keys.extend(dialect.key_in_body(text.text.trim()));
+    let by_name = |refusal| auth::find_by_name(known, &dialect.names(head, text.text.trim())).ok_or(refusal);
+    auth::find(known, &keys).or_else(by_name)
+}
+
+/// A body that cannot be read is kept as a dead letter before its sender hears so: the sender throws it away.
+/// If even that cannot be made durable, the sender is told to come again instead.
+async fn keep_and_refuse(dialect: &str, door: &Door, sender: &Sender<'_>, payload: &[u8], refusal: Refusal) -> Refusal {
+    let Refusal::Malformed { detail, .. } = &refusal else { return refusal };
+    let refused = Refused::new(DeadReason::Malformed, detail.clone());
+    let letter = sender.dead_letter(dialect, refused, payload);
+    match append(door, Accepted { dead_letters: vec![letter], ..Accepted::default() }).await {
+        Ok(_) => refusal,
+        Err(away) => away,
+    }
+}

@@ -1,0 +1,96 @@
+//! From the text of a body to its events: one, a list, or a batch.
+//!
+//! In:      a body, and its sending time in the query where the body has none.
+//! Out:     `Accepted` with one `Told` an event, or why the body as a whole cannot be read.
+//! Promise: each event is judged alone.
+
+use tributary_schemas::EventFlags;
+
+use super::{DIALECT, map};
+use crate::append::{Accepted, Outcome, Told};
+use crate::body::Text;
+use crate::dialect::pairs::Pairs;
+use crate::dialect::{Sender, judge_size};
+use crate::json::{self, Scalar};
+use crate::refusal::Refusal;
+
+/// What a request says for all of its events.
+#[derive(Default, Clone)]
+pub(super) struct Frame<'a> {
+    pub sent_at: Option<&'a str>,
+    /// `?_=`: milliseconds since 1970 by the browser's clock, as the older SDKs write it.
+    pub sent_in_query: Option<String>,
+}
+
+/// The key of a batch, an event, or the first event of a list.
+pub(super) fn key_in_body(text: &str) -> Option<String> {
+    let object = match text.as_bytes().first()? {
+        b'[' => *json::elements(text, usize::MAX).ok()??.first()?,
+        _ => text,
+    };
+    let [api_key, token, properties] = json::pick(object, ["api_key", "token", "properties"]).ok()?;
+    let within = || json::pick(properties?, ["token"]).ok()?[0];
+    match json::scalar(api_key.or(token).or_else(within)?) {
+        Scalar::Text(text) => Some(text.text.into_owned()),
+        _ => None,
+    }
+}
+
+pub(super) fn read(text: &Text<'_>, sender: &Sender<'_>) -> Result<Accepted, Refusal> {
+    let json = text.text.trim();
+    let (frame, events) = split(json, sender)?;
+    let mut accepted = Accepted::default();
+    for event_json in events {
+        let read = judge_size(event_json, sender.settings).and_then(|()| map::event(event_json, &frame, sender));
+        let told = match read {
+            Ok(mut event) => {
+                if text.cleaned && event_json.contains(char::REPLACEMENT_CHARACTER) {
+                    event.flags = event.flags.with(EventFlags::TRIMMED);
+                }
+                let (outcome, details) = told_of(event.flags);
+                let event_id = Some(event.event_id.clone());
+                accepted.events.push(event);
+                Told { event_id, outcome, details, event: Some(accepted.events.len() - 1) }
+            }
+            Err(refused) => {
+                let (event_id, details) = (refused.event_id.clone(), Some(refused.detail.clone()));
+                accepted.dead_letters.push(sender.dead_letter(DIALECT, refused, event_json.as_bytes()));
+                Told { event_id, outcome: Outcome::Drop, details, event: None }
+            }
+        };
+        accepted.told.push(told);
+    }
+    Ok(accepted)
+}
+
+/// What a sender should hear of an event that was taken.
+fn told_of(flags: EventFlags) -> (Outcome, Option<String>) {
+    let noticed = [
+        (EventFlags::CLAMPED, "timestamp: outside the bounds; the time of receipt stands for it"),
+        (EventFlags::JUNK_ID, "an id that many share was taken for none"),
+        (EventFlags::TRIMMED, "text was cut or cleaned to fit its column"),
+        (EventFlags::UNREAD_VALUE, "an amount or a currency could not be read"),
+    ];
+    let words: Vec<&str> = noticed.iter().filter(|(flag, _)| flags.has(*flag)).map(|(_, words)| *words).collect();
+    if words.is_empty() { (Outcome::Ok, None) } else { (Outcome::Warning, Some(words.join("; "))) }
+}
+
+fn split<'a>(json: &'a str, sender: &Sender<'_>) -> Result<(Frame<'a>, Vec<&'a str>), Refusal> {
+    let count_max = sender.settings.batch_events_max;
+    let malformed = |error: json::JsonError| Refusal::Malformed {
+        detail: format!("body: expected an event, a list of events or an object with a batch: {error}"),
+        advice: "send JSON in UTF-8, plain or packed (gzip, deflate, br, zstd), or a form with data= and base64 of it",
+    };
+    let many = |list| json::elements(list, count_max).map_err(malformed)?.ok_or(Refusal::TooMany { count_max });
+    let query = Pairs::of(sender.head.uri.query().unwrap_or_default());
+    let frame = Frame { sent_at: None, sent_in_query: query.get("_").map(str::to_owned) };
+    if json.starts_with('[') {
+        return Ok((frame, many(json)?));
+    }
+    let [batch, sent_at, created_at] = json::pick(json, ["batch", "sent_at", "created_at"]).map_err(malformed)?;
+    match batch {
+        // v1 keeps `created_at` as it was at the first attempt; so does `sent_at` of some SDKs, and both are judged alike.
+        Some(list) => Ok((Frame { sent_at: sent_at.or(created_at), ..frame }, many(list)?)),
+        None => Ok((Frame { sent_at, ..frame }, vec![json])),
+    }
+}

@@ -1,0 +1,123 @@
+//! Snowplow's tracker protocol: `POST /com.snowplowanalytics.snowplow/tp2` and `GET /i`.
+//!
+//! In:      flat lists of parameters, with self-describing events and contexts inside, plain or in base64.
+//! Out:     `ok`, or one dot, once all is durable: trackers take a 200 as leave to forget.
+//! Promise: what is not taken now is answered 503, which trackers send again; a bad event is a dead letter behind a 200.
+//! Not here: `/r/tp2?u=`: it would go wherever a stranger says. Links have tickets (`redirect`).
+//!
+//! Trackers send no key. The source is the one known as their app id (`aid`), or that of `?writeKey=` or a header.
+
+mod map;
+
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use axum::http::request::Parts;
+use axum::http::{Method, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+
+use crate::append::{Accepted, append};
+use crate::body::Text;
+use crate::dialect::pairs::Pairs;
+use crate::dialect::{Sender, judge_size, pixel, post};
+use crate::json;
+use crate::refusal::Refusal;
+use crate::router::Door;
+use crate::{auth, telling};
+
+pub(crate) const DIALECT: &str = "snowplow";
+pub(crate) const POST_PATH: &str = "/com.snowplowanalytics.snowplow/tp2";
+pub(crate) const GET_PATHS: &[&str] = &["/i", "/ice.png"];
+
+pub(crate) async fn receive(State(door): State<Arc<Door>>, request: Request) -> Response {
+    if request.method() != Method::POST {
+        return receive_get(&door, request).await;
+    }
+    match post::take(&Snowplow, &door, request).await {
+        Ok(_) => (StatusCode::OK, [(header::CONTENT_TYPE, "text/plain; charset=utf-8")], "ok").into_response(),
+        Err(refusal) => refused(refusal),
+    }
+}
+
+fn refused(refusal: Refusal) -> Response {
+    telling::refusal(refusal.word());
+    refusal.into_response()
+}
+
+async fn receive_get(door: &Door, request: Request) -> Response {
+    let head = request.into_parts().0;
+    // No tracker asks so; whoever does looks whether there is something.
+    if head.method == Method::HEAD {
+        return pixel::gif();
+    }
+    match take_get(door, &head).await {
+        Ok(()) => pixel::gif(),
+        Err(refusal) => refused(refusal),
+    }
+}
+
+async fn take_get(door: &Door, head: &Parts) -> Result<(), Refusal> {
+    let _place = door.room.enter()?;
+    let query = head.uri.query().unwrap_or_default();
+    let pairs = Pairs::of(query);
+    let known = &door.settings.write_keys;
+    let mut keys = auth::keys_outside_body(&head.headers, &head.uri);
+    // An app may be called by its key.
+    let names: Vec<String> = pairs.get("aid").map(str::to_owned).into_iter().collect();
+    keys.extend(names.iter().cloned());
+    let key = auth::find(known, &keys).or_else(|refusal| auth::find_by_name(known, &names).ok_or(refusal))?;
+    let sender = Sender::of(&door.settings, key, head, door.parts.clock.now_us());
+    let mut accepted = Accepted::default();
+    match judge_size(query, sender.settings).and_then(|()| map::event(&pairs, &sender)) {
+        Ok(event) => accepted.events.push(event),
+        Err(refused) => accepted.dead_letters.push(sender.dead_letter(DIALECT, refused, query.as_bytes())),
+    }
+    append(door, accepted).await.map(|_| ())
+}
+
+struct Snowplow;
+
+const ADVICE: &str = "send {\"schema\": \"iglu:com.snowplowanalytics.snowplow/payload_data/..\", \"data\": [{..}]}";
+
+impl post::Dialect for Snowplow {
+    const NAME: &'static str = DIALECT;
+
+    fn key_in_body(&self, text: &str) -> Option<String> {
+        app_in_body(text)
+    }
+
+    fn names(&self, _head: &Parts, text: &str) -> Vec<String> {
+        app_in_body(text).into_iter().collect()
+    }
+
+    fn read(&self, text: &Text<'_>, sender: &Sender<'_>) -> Result<Accepted, Refusal> {
+        let malformed = |error: json::JsonError| Refusal::Malformed {
+            detail: format!("body: expected an object with a list named data: {error}"),
+            advice: ADVICE,
+        };
+        let count_max = sender.settings.batch_events_max;
+        let [list] = json::pick(text.text.trim(), ["data"]).map_err(malformed)?;
+        let Some(list) = list else {
+            return Err(Refusal::Malformed { detail: "data: expected a list, found none".to_owned(), advice: ADVICE });
+        };
+        let events = json::elements(list, count_max).map_err(malformed)?.ok_or(Refusal::TooMany { count_max })?;
+        let mut accepted = Accepted::default();
+        for event_json in events {
+            let read = judge_size(event_json, sender.settings)
+                .and_then(|()| map::pairs_of(event_json))
+                .and_then(|pairs| map::event(&pairs, sender));
+            match read {
+                Ok(event) => accepted.events.push(event),
+                Err(refused) => accepted.dead_letters.push(sender.dead_letter(DIALECT, refused, event_json.as_bytes())),
+            }
+        }
+        Ok(accepted)
+    }
+}
+
+/// The app id of the first event: it may be a key, or a name a source is known by.
+fn app_in_body(text: &str) -> Option<String> {
+    let list = json::pick(text, ["data"]).ok()?[0]?;
+    let aid = json::pick(json::elements(list, usize::MAX).ok()??.first()?, ["aid"]).ok()?[0]?;
+    map::plain(aid)
+}

@@ -65,6 +65,7 @@ async fn door(bodies: &[Bytes], events: usize, dir: &Path) -> anyhow::Result<f64
         stop: stop.clone(),
         tasks: TaskTracker::new(),
         ledger: Arc::default(),
+        web: Arc::new(tributary_ingest::HttpsWeb),
     };
     let router = tributary_ingest::router(settings, parts)?;
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;

@@ -114,6 +114,7 @@ impl Line {
                     stop: unready.clone(),
                     tasks: late_appends.clone(),
                     ledger: ledger.clone(),
+                    web: Arc::new(tributary_ingest::HttpsWeb),
                 };
                 let door = tributary_ingest::router(settings.ingest.clone(), parts);
                 router.merge(door.map_err(|error| UserError(error.to_string()))?)

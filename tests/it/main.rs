@@ -19,6 +19,7 @@ mod server;
 // The line as its users meet it.
 mod bad_input;
 mod bucket;
+mod dialects;
 mod door;
 mod graceful;
 mod live;

@@ -20,11 +20,11 @@ pub(crate) struct Verdict {
 }
 
 impl Verdict {
-    fn named(class: EngagementClass, reason: &'static str) -> Self {
+    pub(crate) fn named(class: EngagementClass, reason: &'static str) -> Self {
         Self { class, confidence: Some(1.0), reason: Some(reason) }
     }
 
-    fn plain(class: EngagementClass) -> Self {
+    pub(crate) fn plain(class: EngagementClass) -> Self {
         Self { class, confidence: None, reason: None }
     }
 

@@ -17,6 +17,7 @@ mod body;
 mod intake;
 
 mod dialect;
+mod webhook;
 
 mod clock_rule;
 mod consent;
@@ -37,5 +38,6 @@ pub mod ticket;
 
 pub use ledger::{Ledger, Taken};
 pub use router::{Parts, SetupError, router};
-pub use settings::{IngestSettings, WriteKey};
+pub use settings::{IngestSettings, Provider, WebhookSettings, WriteKey};
 pub use telling::describe_metrics;
+pub use webhook::{HttpsWeb, Web, WebError};

@@ -15,6 +15,14 @@ pub(crate) enum Refusal {
     NoKey,
     #[error("the write key is not known here")]
     UnknownKey,
+    #[error("no webhook has this name")]
+    NoWebhook,
+    /// A webhook's request is not what it claims to be.
+    #[error("{0}")]
+    Unbelieved(String),
+    /// What it takes to judge a webhook's request is away.
+    #[error("the request could not be judged for now")]
+    Elsewhere(String),
     /// `advice`: what to mend in what was sent.
     #[error("{detail}")]
     Malformed { detail: String, advice: &'static str },
@@ -42,11 +50,12 @@ const RETRY_AFTER: HeaderValue = HeaderValue::from_static("1");
 impl Refusal {
     pub(crate) fn status(&self) -> StatusCode {
         match self {
-            Self::NoKey | Self::UnknownKey => StatusCode::UNAUTHORIZED,
+            Self::NoKey | Self::UnknownKey | Self::Unbelieved(_) => StatusCode::UNAUTHORIZED,
+            Self::NoWebhook => StatusCode::NOT_FOUND,
             Self::Malformed { .. } | Self::BrokenBody(_) => StatusCode::BAD_REQUEST,
             Self::TooLarge { .. } | Self::TooDense { .. } | Self::TooMany { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Self::SlowBody { .. } => StatusCode::REQUEST_TIMEOUT,
-            Self::Full | Self::Log(_) | Self::SlowLog { .. } => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Full | Self::Elsewhere(_) | Self::Log(_) | Self::SlowLog { .. } => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
 
@@ -57,11 +66,13 @@ impl Refusal {
                  writeKey in the body"
             }
             Self::UnknownKey => "check the key against ingest.write_keys in the settings of this server",
+            Self::NoWebhook => "use /webhooks/ and a source of ingest.webhooks in the settings of this server",
+            Self::Unbelieved(_) => "check the webhook's secret and topics in the settings of this server",
             Self::Malformed { advice, .. } => advice,
             Self::TooLarge { .. } | Self::TooDense { .. } | Self::TooMany { .. } => "send fewer events in one request",
             Self::SlowBody { .. } => "send it again, in smaller pieces if the line is slow",
             Self::BrokenBody(_) => "send it again",
-            Self::Full | Self::Log(_) | Self::SlowLog { .. } => {
+            Self::Full | Self::Elsewhere(_) | Self::Log(_) | Self::SlowLog { .. } => {
                 "send the same request again with the same ids after the time in Retry-After; nothing is counted twice"
             }
         }
@@ -72,6 +83,9 @@ impl Refusal {
         match self {
             Self::NoKey => "no_key",
             Self::UnknownKey => "unknown_key",
+            Self::NoWebhook => "no_webhook",
+            Self::Unbelieved(_) => "unbelieved",
+            Self::Elsewhere(_) => "elsewhere",
             Self::Malformed { .. } => "malformed",
             Self::TooLarge { .. } => "too_large",
             Self::TooDense { .. } => "too_dense",

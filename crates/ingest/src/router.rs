@@ -26,6 +26,7 @@ use crate::ledger::Ledger;
 use crate::refusal::json_answer;
 use crate::settings::IngestSettings;
 use crate::telling;
+use crate::webhook::{self, Web, Webhook};
 
 /// What the door works with.
 #[derive(Clone)]
@@ -41,6 +42,8 @@ pub struct Parts {
     pub tasks: TaskTracker,
     /// Where what was taken is counted, for the books.
     pub ledger: Arc<Ledger>,
+    /// Fetches what it takes to believe a webhook.
+    pub web: Arc<dyn Web>,
 }
 
 /// The settings cannot stand: every fault, one a line.
@@ -55,6 +58,7 @@ pub(crate) struct Door {
     pub settings: IngestSettings,
     pub parts: Parts,
     pub room: Room,
+    pub webhooks: Vec<Webhook>,
 }
 
 /// The routes of the door. It sets no fallback, so it may be merged with other routers.
@@ -65,7 +69,8 @@ pub fn router(settings: IngestSettings, parts: Parts) -> Result<Router, SetupErr
     }
     let cors = cors(&settings);
     let room = Room::new(&settings);
-    let door = Arc::new(Door { settings, parts, room });
+    let webhooks = settings.webhooks.iter().cloned().map(Webhook::new).collect();
+    let door = Arc::new(Door { settings, parts, room, webhooks });
 
     let router = dialects()
         .layer(cors)
@@ -107,6 +112,7 @@ fn dialects() -> Router<Arc<Door>> {
         .route(ga4::PATH, post(ga4::receive))
         .route(ga4::DEBUG_PATH, post(ga4::debug))
         .route(cloudevents::PATH, post(cloudevents::receive))
+        .route("/webhooks/{source}", post(webhook::receive))
         .route("/p.gif", get(pixel::receive))
         .route("/r/{ticket}", get(redirect::receive))
 }

@@ -33,11 +33,79 @@ impl WriteKey {
     const LENGTH_BYTES_MAX: usize = 200;
 }
 
+/// Who sends mail for us and tells what became of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Provider {
+    Sendgrid,
+    /// Amazon SES, whose events come by way of SNS.
+    Ses,
+    Postmark,
+    Mailgun,
+}
+
+impl Provider {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Sendgrid => "sendgrid",
+            Self::Ses => "ses",
+            Self::Postmark => "postmark",
+            Self::Mailgun => "mailgun",
+        }
+    }
+}
+
+/// A webhook: `POST /webhooks/{source}`.
+#[derive(Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WebhookSettings {
+    pub provider: Provider,
+    /// The name its events carry, and its path: see `SourceId`.
+    pub source: String,
+    /// SendGrid: the verification key it shows; Mailgun: the webhook signing key; Postmark: `user:password`; SES: none.
+    #[serde(default)]
+    pub secret: String,
+    /// SES: the topics of SNS that are believed, by ARN.
+    #[serde(default)]
+    pub topics: Vec<String>,
+}
+
+impl WebhookSettings {
+    fn faults(&self) -> Option<&'static str> {
+        match self.provider {
+            Provider::Sendgrid if crate::webhook::sendgrid_key(&self.secret).is_none() => {
+                Some("secret: give the verification key of SendGrid's signed event webhook, as it is shown there")
+            }
+            Provider::Mailgun if self.secret.is_empty() => Some("secret: give Mailgun's HTTP webhook signing key"),
+            Provider::Postmark if !self.secret.contains(':') || self.secret.len() < 16 => Some(
+                "secret: give user:password, together at least 16 characters, and write them into the address at Postmark",
+            ),
+            Provider::Ses if self.topics.is_empty() => Some("topics: name the topic of SNS by its ARN"),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Debug for WebhookSettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WebhookSettings")
+            .field("provider", &self.provider)
+            .field("source", &self.source)
+            .field("topics", &self.topics)
+            .finish_non_exhaustive()
+    }
+}
+
 /// Every knob of the door.
 #[derive(Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct IngestSettings {
     pub write_keys: Vec<WriteKey>,
+    /// Mail providers that tell what became of messages.
+    pub webhooks: Vec<WebhookSettings>,
+    /// How long ago a webhook's request may have been signed. Default 3 days: providers come again for up to a day; it must
+    /// stay below the window in which copies are found, or an old request sent again would count again.
+    pub webhook_age_ms_max: u64,
     /// Largest request as it comes over the wire. Default 4 MiB: eight times what the SDKs pack.
     pub request_bytes_max: usize,
     /// Largest request after decompression. Default 20 MiB.
@@ -84,6 +152,8 @@ impl Default for IngestSettings {
     fn default() -> Self {
         Self {
             write_keys: Vec::new(),
+            webhooks: Vec::new(),
+            webhook_age_ms_max: 3 * 24 * 3_600_000,
             request_bytes_max: 4 << 20,
             body_bytes_max: 20 << 20,
             expansion_ratio_max: 100,
@@ -118,6 +188,7 @@ impl IngestSettings {
         self.check_keys(&mut faults);
         self.check_sizes(&mut faults);
         for (name, time_ms) in [
+            ("webhook_age_ms_max", self.webhook_age_ms_max),
             ("body_time_ms_max", self.body_time_ms_max),
             ("append_time_ms_max", self.append_time_ms_max),
             ("redirect_wait_ms_max", self.redirect_wait_ms_max),
@@ -134,6 +205,16 @@ impl IngestSettings {
                 "ingest.ticket_secret or one of former_ticket_secrets is shorter than {SECRET_BYTES_MIN} bytes: make one \
                  with `openssl rand -base64 48`, or leave ticket_secret empty to refuse all tickets"
             ));
+        }
+        let mut hooks = HashSet::new();
+        for (index, webhook) in self.webhooks.iter().enumerate() {
+            if let Err(error) = SourceId::parse(&webhook.source) {
+                faults.push(format!("ingest.webhooks[{index}].source: {error}"));
+            }
+            if !hooks.insert(&webhook.source) {
+                faults.push(format!("ingest.webhooks[{index}].source is there twice: give each webhook its own"));
+            }
+            faults.extend(webhook.faults().map(|fault| format!("ingest.webhooks[{index}].{fault}")));
         }
         for origin in &self.cors_origins {
             if origin != "*" && !is_origin(origin) {
@@ -246,6 +327,7 @@ impl fmt::Debug for IngestSettings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("IngestSettings")
             .field("write_keys", &self.write_keys)
+            .field("webhooks", &self.webhooks)
             .field("request_bytes_max", &self.request_bytes_max)
             .field("body_bytes_max", &self.body_bytes_max)
             .field("event_bytes_max", &self.event_bytes_max)

@@ -50,6 +50,7 @@ pub(super) async fn fill(lines: Lines, folder: &Path, partitions: u32) -> anyhow
         stop: CancellationToken::new(),
         tasks: TaskTracker::new(),
         ledger: Arc::default(),
+        web: Arc::new(tributary_ingest::HttpsWeb),
     };
     let settings = IngestSettings { write_keys: vec![key], ..IngestSettings::default() };
     let router = tributary_ingest::router(settings, parts)?;

@@ -103,6 +103,11 @@ impl post::Dialect for Ga4 {
                 advice: ADVICE,
             });
         };
+        // `ga4mp` knows a user by a property of that name.
+        let among_properties = user_properties
+            .and_then(|json| json::pick(json, ["user_id"]).ok()?[0])
+            .and_then(|json| json::pick(json, ["value"]).ok()?[0]);
+        let user_id = user_id.or(among_properties);
         let frame = Frame {
             device: client_id.or(app_instance_id),
             user_id,

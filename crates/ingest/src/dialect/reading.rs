@@ -143,3 +143,13 @@ pub(crate) fn put_time(event: &mut Event, clock: ClientClock, sender: &Sender<'_
     event.client_time_us = at(clock.client);
     event.sent_time_us = at(clock.sent);
 }
+
+/// A value as text, whatever it was written as; lists and objects are none.
+pub(crate) fn plain(json: &str) -> Option<String> {
+    match json::scalar(json) {
+        Scalar::Text(text) => Some(text.text.into_owned()),
+        Scalar::Number(digits) => Some(digits.to_owned()),
+        Scalar::Bool(value) => Some(value.to_string()),
+        Scalar::List | Scalar::Object => None,
+    }
+}

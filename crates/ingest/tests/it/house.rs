@@ -1,9 +1,11 @@
 //! A door on a recorder, and the words the tests ask it with.
 
+use std::collections::HashMap;
 use std::io::Write as _;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
+use async_trait::async_trait;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::ConnectInfo;
@@ -14,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt as _;
 use tributary_eventlog::TopicInfo;
-use tributary_ingest::{IngestSettings, Parts, WriteKey, router};
+use tributary_ingest::{IngestSettings, Parts, Web, WebError, WriteKey, router};
 use tributary_schemas::ManualClock;
 use tributary_schemas::wire::{Shape, WireDecoder};
 
@@ -33,6 +35,25 @@ pub(crate) struct House {
     pub stop: CancellationToken,
     pub tasks: TaskTracker,
     pub router: Router,
+    pub web: Arc<KnownWeb>,
+}
+
+/// A web of the pages that were put into it; `*` stands for all others.
+#[derive(Default)]
+pub(crate) struct KnownWeb {
+    pub pages: Mutex<HashMap<String, Vec<u8>>>,
+    /// What was asked for, in order.
+    pub asked: Mutex<Vec<String>>,
+}
+
+#[async_trait]
+impl Web for KnownWeb {
+    async fn get(&self, url: &str) -> Result<Vec<u8>, WebError> {
+        self.asked.lock().unwrap().push(url.to_owned());
+        let pages = self.pages.lock().unwrap();
+        let page = pages.get(url).or_else(|| pages.get("*")).cloned();
+        page.ok_or_else(|| WebError { url: url.to_owned(), reason: "not in this web".to_owned() })
+    }
 }
 
 #[derive(Debug)]
@@ -85,6 +106,7 @@ impl House {
     pub(crate) fn with(settings: IngestSettings) -> Self {
         let log = Recorder::new();
         let clock = Arc::new(ManualClock::at_us(NOW_US));
+        let web = Arc::<KnownWeb>::default();
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
         let topic = |name: &str| TopicInfo { topic: name.to_owned(), topic_id: "t".to_owned(), partitions: PARTITIONS };
         let parts = Parts {
@@ -95,9 +117,10 @@ impl House {
             stop: stop.clone(),
             tasks: tasks.clone(),
             ledger: Arc::default(),
+            web: web.clone(),
         };
         let router = router(settings, parts).unwrap();
-        Self { log, clock, stop, tasks, router }
+        Self { log, clock, stop, tasks, router, web }
     }
 
     pub(crate) async fn ask(&self, mut request: Request<Body>) -> Answer {

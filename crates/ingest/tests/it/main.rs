@@ -12,3 +12,4 @@ mod messages;
 mod native;
 mod recorder;
 mod segment;
+mod webhooks;

@@ -291,6 +291,8 @@ fn fill_people(
     let is_cookieless = parts.distinct_id == Some(COOKIELESS_ID);
     match event.event_kind {
         EventKind::Alias => {
+            // PostHog merges the alias into the distinct id, as it does the id before a login.
+            event.anonymous_id = device_id;
             event.previous_id = reading.id("alias", read.alias)?;
             event.user_id = distinct_id;
             if event.previous_id.is_none() {

@@ -18,7 +18,7 @@ use crate::clock_rule::{ClientClock, Written, read_time};
 use crate::consent;
 use crate::dialect::page::{put_address, put_referrer};
 use crate::dialect::pairs::Pairs;
-use crate::dialect::reading::{Reading, put_time};
+use crate::dialect::reading::{Reading, plain, put_time};
 use crate::dialect::{Refused, Sender, finish, judge_size};
 use crate::json::{self, CleanedText, Scalar};
 use crate::kind_rule::kind_of_name;
@@ -40,16 +40,6 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
     &URL_SAFE,
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
-
-/// A value as text, whatever it was written as; lists and objects are none.
-pub(super) fn plain(json: &str) -> Option<String> {
-    match json::scalar(json) {
-        Scalar::Text(text) => Some(text.text.into_owned()),
-        Scalar::Number(digits) => Some(digits.to_owned()),
-        Scalar::Bool(value) => Some(value.to_string()),
-        Scalar::List | Scalar::Object => None,
-    }
-}
 
 pub(super) fn pairs_of(event_json: &str) -> Result<Pairs, Refused> {
     let members = json::members(event_json)

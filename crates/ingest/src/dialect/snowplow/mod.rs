@@ -19,6 +19,7 @@ use axum::response::{IntoResponse, Response};
 use crate::append::{Accepted, append};
 use crate::body::Text;
 use crate::dialect::pairs::Pairs;
+use crate::dialect::reading::plain;
 use crate::dialect::{Sender, judge_size, pixel, post};
 use crate::json;
 use crate::refusal::Refusal;
@@ -119,5 +120,5 @@ impl post::Dialect for Snowplow {
 fn app_in_body(text: &str) -> Option<String> {
     let list = json::pick(text, ["data"]).ok()?[0]?;
     let aid = json::pick(json::elements(list, usize::MAX).ok()??.first()?, ["aid"]).ok()?[0]?;
-    map::plain(aid)
+    plain(aid)
 }

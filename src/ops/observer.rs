@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::sync::{Mutex, watch};
+use tributary_eventlog::SpoolState;
 use tributary_ingest::Ledger;
 use tributary_lake::Lake;
 use tributary_pipeline::Progress;
@@ -54,6 +55,8 @@ struct Seen {
     commits: u64,
     last_commit_us: Option<i64>,
     /// Everything that was in the log then is in the lake now.
+    /// When a look first found something in the spool, as long as there is.
+    spooling_since_us: Option<i64>,
     settled_us: i64,
 }
 
@@ -87,6 +90,10 @@ impl Observer {
         loop {
             tick.tick().await;
             self.parts.metrics.run_upkeep();
+            // Also while the log is away, which is when it matters.
+            if let Some(spool) = self.parts.log.as_ref().and_then(|log| log.log.spool_state()) {
+                publish_spool(&spool);
+            }
             match self.report(false).await {
                 Ok(report) => publish(&report),
                 Err(error) => {
@@ -117,7 +124,11 @@ impl Observer {
                 books.check(tables, standing, &log.events.topic, &log.dead_letters.topic).await?;
                 let interval_us = i64::try_from(self.books_interval.as_micros()).unwrap_or(i64::MAX);
                 seen.books_due_us = now_us.saturating_add(interval_us);
-                seen.settled_us = seen.settled_at(&look.topics, now_us);
+                let spools = log.log.spool_state().is_some_and(|spool| spool.partitions != 0);
+                seen.spooling_since_us = if spools { seen.spooling_since_us.or(Some(now_us)) } else { None };
+                let settled_us = seen.settled_at(&look.topics, now_us);
+                // What waits in the spool was taken and is in no log yet.
+                seen.settled_us = seen.spooling_since_us.map_or(settled_us, |since_us| settled_us.min(since_us));
             }
         }
         let mut report = Report {
@@ -168,6 +179,13 @@ impl Seen {
     }
 }
 
+fn publish_spool(spool: &SpoolState) {
+    metrics::gauge!("tributary_spool_bytes").set(spool.bytes as f64);
+    metrics::gauge!("tributary_spool_bytes_max").set(spool.bytes_max as f64);
+    metrics::gauge!("tributary_spool_records").set(spool.records as f64);
+    metrics::gauge!("tributary_spool_partitions").set(f64::from(spool.partitions));
+}
+
 fn describe() {
     for (name, help) in [
         ("tributary_log_earliest_offset", "The first offset the log still holds, by topic and partition."),
@@ -185,6 +203,10 @@ fn describe() {
         ("tributary_accounting_missing", "Offsets of the log that are in no table."),
         ("tributary_accounting_doubled", "Offsets of the log that are in the tables twice."),
         ("tributary_accounting_unaccounted", "Events the door took that the lake has not, by source."),
+        ("tributary_spool_bytes", "Bytes that wait on this disk because Kafka is or was away."),
+        ("tributary_spool_bytes_max", "Bytes that may wait there."),
+        ("tributary_spool_records", "Records that wait there."),
+        ("tributary_spool_partitions", "Partitions whose records go through the spool now: 0 when all is well."),
         ("tributary_problems", "Faults that `tributary status` would tell now."),
     ] {
         metrics::describe_gauge!(name, help);

@@ -84,7 +84,7 @@ impl Line {
         let has = |role| settings.serve.roles.contains(&role);
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let log = if has(Role::Ingest) || has(Role::Pipeline) {
-            Some(open_log(&settings.log, clock.clone()).await?)
+            Some(open_log(&settings.log, clock.clone(), has(Role::Ingest)).await?)
         } else {
             None
         };

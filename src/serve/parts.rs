@@ -10,6 +10,7 @@ use std::sync::Arc;
 use anyhow::Context;
 use tokio::net::TcpListener;
 use tributary_eventlog::embedded::EmbeddedLog;
+use tributary_eventlog::spooled::SpooledLog;
 use tributary_eventlog::{Advice, EventLog, LogError, TopicInfo, TopicSpec};
 use tributary_lake::{Lake, local_folder};
 use tributary_schemas::{Clock, Table};
@@ -47,8 +48,12 @@ pub(crate) async fn listen(settings: &Settings) -> anyhow::Result<TcpListener> {
     Err(UserError(format!("cannot listen on {listen} ({error}): {advice}")).into())
 }
 
-pub(crate) async fn open_log(settings: &LogSettings, clock: Arc<dyn Clock>) -> anyhow::Result<LogParts> {
-    let log = open_kind(settings, clock).await?;
+/// * `spooled`: this process takes events in, so that they must have somewhere to wait while Kafka is away.
+pub(crate) async fn open_log(settings: &LogSettings, clock: Arc<dyn Clock>, spooled: bool) -> anyhow::Result<LogParts> {
+    let mut log = open_kind(settings, clock).await?;
+    if spooled && settings.spool && settings.kind == LogKind::Kafka {
+        log = SpooledLog::open(log, settings.spool()).await.map_err(log_fault)?;
+    }
     let events = TopicSpec { name: settings.events_topic.clone(), partitions: settings.partitions };
     let dead_letters =
         TopicSpec { name: settings.dead_letters_topic.clone(), partitions: settings.dead_letters_partitions };

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use serde::Deserialize;
 use tributary_eventlog::TopicSpec;
 use tributary_eventlog::embedded::EmbeddedSettings;
+use tributary_eventlog::spooled::SpoolSettings;
 use tributary_schemas::{Clock, SystemClock};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, clap::ValueEnum)]
@@ -52,6 +53,10 @@ pub(crate) struct LogSettings {
     pub(crate) kafka_linger_ms: u32,
     pub(crate) kafka_properties: BTreeMap<String, String>,
     pub(crate) kafka_topic_config: BTreeMap<String, String>,
+    pub(crate) spool: bool,
+    pub(crate) spool_dir: PathBuf,
+    pub(crate) spool_bytes_max: u64,
+    pub(crate) spool_after_ms: u64,
 }
 
 impl LogSettings {
@@ -71,6 +76,11 @@ impl LogSettings {
         }
         if self.events_topic == self.dead_letters_topic {
             faults.push("log.events_topic and log.dead_letters_topic must differ".to_owned());
+        }
+        if self.spool && (self.spool_bytes_max == 0 || self.spool_after_ms == 0) {
+            faults.push(
+                "log.spool_bytes_max and log.spool_after_ms must be 1 or more; or set log.spool = false".to_owned(),
+            );
         }
         // Kafka's life has these limits too, where it has the knob.
         let of_the_log = self.embedded(Arc::new(SystemClock)).check();
@@ -104,6 +114,15 @@ impl LogSettings {
             round_bytes_max: self.round_bytes_max,
             now_ms: Arc::new(move || clock.now_us() / 1_000),
             ..EmbeddedSettings::in_dir(self.dir.clone())
+        }
+    }
+
+    pub(crate) fn spool(&self) -> SpoolSettings {
+        SpoolSettings {
+            dir: self.spool_dir.clone(),
+            bytes_max: self.spool_bytes_max,
+            after_ms: self.spool_after_ms,
+            record_bytes_max: self.record_bytes_max,
         }
     }
 

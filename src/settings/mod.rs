@@ -184,6 +184,9 @@ impl Settings {
         if log.dir.as_os_str().is_empty() {
             log.dir = serve.data_dir.join("log");
         }
+        if log.spool_dir.as_os_str().is_empty() {
+            log.spool_dir = serve.data_dir.join("spool");
+        }
         let url = match lake.url.is_empty() {
             true => serve.data_dir.join("lake").display().to_string(),
             false => lake.url.clone(),

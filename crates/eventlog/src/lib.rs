@@ -6,8 +6,8 @@
 //!           crash could take back; a start outside the bounds is an error, never silently moved.
 //! Not here: what the bytes mean (`schemas`), who writes (`ingest`), exactly-once (`pipeline`, `lake`).
 //!
-//! Two lives behind one trait: [`embedded`] (segment files on a local disk) and [`kafka`] (feature `kafka`).
-//! One conformance suite, `tests/it/conformance.rs`, holds both to the same promise.
+//! Two lives behind one trait: [`embedded`] (segment files on a local disk) and [`kafka`] (feature `kafka`); [`spooled`] puts
+//! the first before the second. One conformance suite, `tests/it/conformance.rs`, holds all to the same promise.
 
 mod error;
 mod log;
@@ -16,7 +16,8 @@ mod partition;
 pub mod embedded;
 #[cfg(feature = "kafka")]
 pub mod kafka;
+pub mod spooled;
 
 pub use error::{Advice, LogError};
-pub use log::{Ack, Bounds, Change, Delivered, EventLog, LogReader, Polled, Record, TopicInfo, TopicSpec};
+pub use log::{Ack, Bounds, Change, Delivered, EventLog, LogReader, Polled, Record, SpoolState, TopicInfo, TopicSpec};
 pub use partition::partition_for;

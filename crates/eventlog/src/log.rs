@@ -46,6 +46,25 @@ pub struct TopicInfo {
 pub struct Ack {
     pub partition: u32,
     pub offset: u64,
+    /// It waits in the spool and is not in the log yet; `offset` is the spool's.
+    pub spooled: bool,
+}
+
+/// What waits in a spool.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct SpoolState {
+    pub bytes: u64,
+    pub bytes_max: u64,
+    /// Partitions whose records go through the spool now.
+    pub partitions: u32,
+    pub records: u64,
+}
+
+impl SpoolState {
+    /// From 0 (empty) to 1 (full).
+    pub fn fill(&self) -> f64 {
+        if self.bytes_max == 0 { 1.0 } else { self.bytes as f64 / self.bytes_max as f64 }
+    }
 }
 
 /// What a partition holds: offsets `earliest..next`, counting durable records only.
@@ -160,6 +179,11 @@ pub trait EventLog: Send + Sync + 'static {
 
     /// Would an append be taken now? For readiness.
     async fn check(&self) -> Result<(), LogError>;
+
+    /// What waits in the spool before this log, if there is one.
+    fn spool_state(&self) -> Option<SpoolState> {
+        None
+    }
 
     /// Makes what was taken durable and lets go. Later calls fail.
     async fn close(&self) -> Result<(), LogError>;

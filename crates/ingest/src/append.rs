@@ -7,11 +7,14 @@
 
 use std::time::Duration;
 
+use axum::http::{HeaderName, HeaderValue};
+use axum::response::Response;
 use bytes::Bytes;
 use tributary_eventlog::{Ack, LogError, Record, partition_for};
 use tributary_schemas::wire::{encode_dead_letter, encode_event};
 use tributary_schemas::{DeadLetter, DeadReason, Event};
 
+use crate::importance::{self, Importance};
 use crate::ledger::Taken;
 use crate::refusal::Refusal;
 use crate::router::Door;
@@ -66,7 +69,21 @@ pub(crate) struct Durable {
     pub event_count: usize,
     pub dead_letter_count: usize,
     pub told: Vec<Told>,
+    /// Some of it waits in the spool and is not in the log yet.
+    pub spooled: bool,
 }
+
+impl Durable {
+    /// Says on the answer where what was taken is now.
+    pub(crate) fn mark(&self, mut response: Response) -> Response {
+        let place = if self.spooled { "spool" } else { "log" };
+        response.headers_mut().insert(DURABILITY, HeaderValue::from_static(place));
+        response
+    }
+}
+
+/// On every answer that says something was taken: `log`, or `spool` while the log is away.
+const DURABILITY: HeaderName = HeaderName::from_static("x-ingest-durability");
 
 /// What is kept of the payload of a dead letter that is itself too large for the log.
 const LAST_PAYLOAD_BYTES: usize = 1_024;
@@ -105,7 +122,8 @@ async fn append_all(door: &Door, accepted: Accepted, each: bool) -> Result<Durab
     let Accepted { events, dead_letters, mut told } = accepted;
     // The letters wait until the events stand: nothing drops a letter that comes twice, so a request that is
     // refused and comes again must not have left its letters behind each time.
-    let refused = append_events(door, &events).await;
+    shed(door, &events)?;
+    let (refused, events_spooled) = append_events(door, &events).await;
     let (too_large, away): (Vec<_>, Vec<_>) =
         refused.into_iter().partition(|(_, error)| matches!(error, LogError::TooLarge { .. }));
     if (!each || away.len() == events.len())
@@ -117,7 +135,7 @@ async fn append_all(door: &Door, accepted: Accepted, each: bool) -> Result<Durab
         .into_iter()
         .chain(too_large.iter().map(|(index, error)| too_large_letter(door, &events[*index], error)))
         .collect();
-    append_dead_letters(door, &letters).await?;
+    let letters_spooled = append_dead_letters(door, &letters).await?;
 
     for (index, outcome, details) in too_large
         .iter()
@@ -144,11 +162,22 @@ async fn append_all(door: &Door, accepted: Accepted, each: bool) -> Result<Durab
     for letter in &letters {
         telling::dead_lettered(letter.source.as_deref(), letter.reason);
     }
-    Ok(Durable { event_count, dead_letter_count: letters.len(), told })
+    Ok(Durable { event_count, dead_letter_count: letters.len(), told, spooled: events_spooled || letters_spooled })
 }
 
-/// Appends events; returns which the log did not take (by index) and why.
-async fn append_events(door: &Door, events: &[Event]) -> Vec<(usize, LogError)> {
+/// While the spool fills up, what matters least is told to come again first.
+fn shed(door: &Door, events: &[Event]) -> Result<(), Refusal> {
+    let Some(spool) = door.parts.log.spool_state() else { return Ok(()) };
+    let fill = spool.fill();
+    let weight = events.iter().map(importance::of).max().unwrap_or(Importance::Last);
+    if weight.is_shed_at(fill) {
+        return Err(Refusal::Shed);
+    }
+    Ok(())
+}
+
+/// Appends events; returns which the log did not take (by index) and why, and whether some went to the spool.
+async fn append_events(door: &Door, events: &[Event]) -> (Vec<(usize, LogError)>, bool) {
     let topic = &door.parts.events;
     let records = events.iter().map(|event| {
         let key = event.partition_key();
@@ -156,14 +185,21 @@ async fn append_events(door: &Door, events: &[Event]) -> Vec<(usize, LogError)> 
         let value = Bytes::from(encode_event(event));
         (partition, Record { key: Some(Bytes::from(key)), value, time_ms: event.ingest_time_us.div_euclid(1_000) })
     });
-    refused(append_records(door, &topic.topic, records.collect()).await)
+    let answers = append_records(door, &topic.topic, records.collect()).await;
+    let spooled = any_spooled(&answers);
+    (refused(answers), spooled)
 }
 
-async fn append_dead_letters(door: &Door, letters: &[DeadLetter]) -> Result<(), Refusal> {
+fn any_spooled(answers: &[Result<Ack, LogError>]) -> bool {
+    answers.iter().any(|answer| answer.as_ref().is_ok_and(|ack| ack.spooled))
+}
+
+/// Returns whether some went to the spool.
+async fn append_dead_letters(door: &Door, letters: &[DeadLetter]) -> Result<bool, Refusal> {
     let topic = &door.parts.dead_letters;
-    let refused = append_letters_once(door, letters).await?;
+    let (refused, spooled) = append_letters_once(door, letters).await?;
     if refused.is_empty() {
-        return Ok(());
+        return Ok(spooled);
     }
     // The payload was within our limit and not within the log's: what fits of it, with its true length, is
     // worth more than nothing.
@@ -175,8 +211,9 @@ async fn append_dead_letters(door: &Door, letters: &[DeadLetter]) -> Result<(), 
             DeadLetter { payload, ..letter.clone() }
         })
         .collect();
-    match append_letters_once(door, &shorter).await?.into_iter().next() {
-        None => Ok(()),
+    let (still_refused, shorter_spooled) = append_letters_once(door, &shorter).await?;
+    match still_refused.into_iter().next() {
+        None => Ok(spooled || shorter_spooled),
         Some((_, error)) => {
             tracing::error!(%error, topic = topic.topic, "the log refuses even a short dead letter: raise its record limit");
             Err(Refusal::Log(error))
@@ -184,7 +221,7 @@ async fn append_dead_letters(door: &Door, letters: &[DeadLetter]) -> Result<(), 
     }
 }
 
-async fn append_letters_once(door: &Door, letters: &[DeadLetter]) -> Result<Vec<(usize, LogError)>, Refusal> {
+async fn append_letters_once(door: &Door, letters: &[DeadLetter]) -> Result<(Vec<(usize, LogError)>, bool), Refusal> {
     let topic = &door.parts.dead_letters;
     let records = letters.iter().map(|letter| {
         let value = Bytes::from(encode_dead_letter(letter));
@@ -193,7 +230,9 @@ async fn append_letters_once(door: &Door, letters: &[DeadLetter]) -> Result<Vec<
         let key = letter.event_id.as_ref().map(|id| Bytes::from(id.clone().into_bytes()));
         (partition, Record { key, value, time_ms: letter.ingest_time_us.div_euclid(1_000) })
     });
-    settle(append_records(door, &topic.topic, records.collect()).await)
+    let answers = append_records(door, &topic.topic, records.collect()).await;
+    let spooled = any_spooled(&answers);
+    Ok((settle(answers)?, spooled))
 }
 
 async fn append_records(door: &Door, topic: &str, records: Vec<(u32, Record)>) -> Vec<Result<Ack, LogError>> {

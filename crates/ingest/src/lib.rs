@@ -30,6 +30,7 @@ mod network;
 mod text;
 
 mod append;
+mod importance;
 mod ledger;
 mod refusal;
 mod telling;

@@ -38,6 +38,8 @@ pub(crate) enum Refusal {
     BrokenBody(String),
     #[error("too many requests are in work")]
     Full,
+    #[error("room is running out; more important events go first")]
+    Shed,
     #[error("the log takes no writes for now: {0}")]
     Log(LogError),
     #[error("the log did not confirm within {time_ms_max} ms")]
@@ -55,7 +57,9 @@ impl Refusal {
             Self::Malformed { .. } | Self::BrokenBody(_) => StatusCode::BAD_REQUEST,
             Self::TooLarge { .. } | Self::TooDense { .. } | Self::TooMany { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Self::SlowBody { .. } => StatusCode::REQUEST_TIMEOUT,
-            Self::Full | Self::Elsewhere(_) | Self::Log(_) | Self::SlowLog { .. } => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Full | Self::Shed | Self::Elsewhere(_) | Self::Log(_) | Self::SlowLog { .. } => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
         }
     }
 
@@ -72,7 +76,7 @@ impl Refusal {
             Self::TooLarge { .. } | Self::TooDense { .. } | Self::TooMany { .. } => "send fewer events in one request",
             Self::SlowBody { .. } => "send it again, in smaller pieces if the line is slow",
             Self::BrokenBody(_) => "send it again",
-            Self::Full | Self::Elsewhere(_) | Self::Log(_) | Self::SlowLog { .. } => {
+            Self::Full | Self::Shed | Self::Elsewhere(_) | Self::Log(_) | Self::SlowLog { .. } => {
                 "send the same request again with the same ids after the time in Retry-After; nothing is counted twice"
             }
         }
@@ -93,6 +97,7 @@ impl Refusal {
             Self::SlowBody { .. } => "slow_body",
             Self::BrokenBody(_) => "broken_body",
             Self::Full => "full",
+            Self::Shed => "shed",
             Self::Log(_) => "log",
             Self::SlowLog { .. } => "slow_log",
         }

@@ -20,7 +20,7 @@ use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 use tributary_eventlog::{EventLog, TopicInfo};
 use tributary_schemas::Clock;
 
-use crate::dialect::{cloudevents, ga4, matomo, native, pixel, posthog, redirect, segment, snowplow};
+use crate::dialect::{cloudevents, ga4, matomo, native, pixel, posthog, redirect, segment, snowplow, unsubscribe};
 use crate::intake::Room;
 use crate::ledger::Ledger;
 use crate::refusal::json_answer;
@@ -115,6 +115,7 @@ fn dialects() -> Router<Arc<Door>> {
         .route("/webhooks/{source}", post(webhook::receive))
         .route("/p.gif", get(pixel::receive))
         .route("/r/{ticket}", get(redirect::receive))
+        .route("/u/{ticket}", get(unsubscribe::receive).post(unsubscribe::receive))
 }
 
 /// Mirrors the origin and the headers asked for. `analytics-next` sends `Authorization`, so it always asks

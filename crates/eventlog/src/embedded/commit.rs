@@ -132,7 +132,7 @@ impl Committer {
                         drafts.len() - 1
                     }
                 };
-                offsets.push(Ack { partition: *partition, offset: drafts[index].push(record) });
+                offsets.push(Ack { partition: *partition, offset: drafts[index].push(record), spooled: false });
                 *next_offset += 1;
             }
             acks.push(offsets);

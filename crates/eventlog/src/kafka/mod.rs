@@ -470,7 +470,7 @@ impl EventLog for KafkaLog {
 async fn acknowledged(delivery: DeliveryFuture, topic: &str, bytes: usize, bytes_max: usize) -> Result<Ack, LogError> {
     match delivery.await {
         Ok(Ok(done)) => match (u32::try_from(done.partition), u64::try_from(done.offset)) {
-            (Ok(partition), Ok(offset)) => Ok(Ack { partition, offset }),
+            (Ok(partition), Ok(offset)) => Ok(Ack { partition, offset, spooled: false }),
             // Delivered before, and the broker no longer knows where (a duplicate of an old retry).
             _ => Err(LogError::Unknown),
         },

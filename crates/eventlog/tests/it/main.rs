@@ -10,3 +10,4 @@ mod kafka;
 #[cfg(feature = "kafka")]
 mod kafka_group;
 mod kill;
+mod spooled;

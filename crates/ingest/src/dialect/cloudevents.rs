@@ -37,7 +37,7 @@ pub(crate) async fn receive(State(door): State<Arc<Door>>, request: Request) -> 
             let counts = serde_json::json!({
                 "accepted": durable.event_count, "dead_lettered": durable.dead_letter_count,
             });
-            json_answer(StatusCode::OK, &counts)
+            durable.mark(json_answer(StatusCode::OK, &counts))
         }
         Err(refusal) => {
             telling::refusal(refusal.word());

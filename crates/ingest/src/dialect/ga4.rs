@@ -37,7 +37,7 @@ pub(crate) const DEBUG_PATH: &str = "/debug/mp/collect";
 
 pub(crate) async fn receive(State(door): State<Arc<Door>>, request: Request) -> Response {
     match post::take(&Ga4, &door, request).await {
-        Ok(_) => StatusCode::NO_CONTENT.into_response(),
+        Ok(durable) => durable.mark(StatusCode::NO_CONTENT.into_response()),
         Err(refusal) => {
             telling::refusal(refusal.word());
             refusal.into_response()

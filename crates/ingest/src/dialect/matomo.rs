@@ -81,8 +81,9 @@ async fn take_get(door: &Door, request: Request) -> Result<Response, Refusal> {
     let sender = Sender::of(&door.settings, key, &head, door.parts.clock.now_us());
     let mut accepted = Accepted::default();
     read_one(query, &mut accepted, &sender);
-    append(door, accepted).await?;
-    Ok(if pairs.get("send_image") == Some("0") { StatusCode::NO_CONTENT.into_response() } else { pixel::gif() })
+    let durable = append(door, accepted).await?;
+    let empty = pairs.get("send_image") == Some("0");
+    Ok(durable.mark(if empty { StatusCode::NO_CONTENT.into_response() } else { pixel::gif() }))
 }
 
 async fn take_post(door: &Door, request: Request) -> Result<Response, Refusal> {
@@ -90,7 +91,7 @@ async fn take_post(door: &Door, request: Request) -> Result<Response, Refusal> {
     let counts = serde_json::json!({
         "status": "success", "tracked": durable.event_count, "invalid": durable.dead_letter_count,
     });
-    Ok(json_answer(StatusCode::OK, &counts))
+    Ok(durable.mark(json_answer(StatusCode::OK, &counts)))
 }
 
 struct Matomo;

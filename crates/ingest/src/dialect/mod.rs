@@ -23,6 +23,7 @@ pub(crate) mod snowplow;
 
 pub(crate) mod pixel;
 pub(crate) mod redirect;
+pub(crate) mod unsubscribe;
 
 use std::net::IpAddr;
 

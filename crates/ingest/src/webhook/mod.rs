@@ -25,7 +25,7 @@ use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
 use tributary_schemas::{DeadReason, Event};
 
-use crate::append::{Accepted, append};
+use crate::append::{Accepted, Durable, append};
 use crate::body;
 use crate::dialect::{Refused, Sender};
 use crate::intake;
@@ -71,7 +71,8 @@ pub(crate) enum Doubt {
 
 pub(crate) async fn receive(State(door): State<Arc<Door>>, Path(source): Path<String>, request: Request) -> Response {
     match take(&door, &source, request).await {
-        Ok(()) => StatusCode::OK.into_response(),
+        Ok(Some(durable)) => durable.mark(StatusCode::OK.into_response()),
+        Ok(None) => StatusCode::OK.into_response(),
         Err(refusal) => {
             telling::refusal(refusal.word());
             refusal.into_response()
@@ -79,7 +80,8 @@ pub(crate) async fn receive(State(door): State<Arc<Door>>, Path(source): Path<St
     }
 }
 
-async fn take(door: &Door, source: &str, request: Request) -> Result<(), Refusal> {
+/// `None`: there was nothing to keep, only a subscription to confirm.
+async fn take(door: &Door, source: &str, request: Request) -> Result<Option<Durable>, Refusal> {
     let webhook = door.webhooks.iter().find(|webhook| webhook.settings.source == source);
     let webhook = webhook.ok_or(Refusal::NoWebhook)?;
     let place = door.room.enter()?;
@@ -105,7 +107,7 @@ async fn take(door: &Door, source: &str, request: Request) -> Result<(), Refusal
         Provider::Postmark => vec![(&text.text, postmark::event(&text.text, &sender))],
         Provider::Mailgun => vec![(&text.text, mailgun::event(&text.text, &sender))],
         Provider::Ses => match sns::confirmation(&text.text) {
-            Some(confirmation) => return sns::confirm(&confirmation, door).await.map_err(refused),
+            Some(confirmation) => return sns::confirm(&confirmation, door).await.map(|()| None).map_err(refused),
             None => ses::events(&text.text, &sender).into_iter().map(|event| (&*text.text, event)).collect(),
         },
     };
@@ -115,7 +117,7 @@ async fn take(door: &Door, source: &str, request: Request) -> Result<(), Refusal
             Err(refused) => accepted.dead_letters.push(sender.dead_letter(dialect, refused, written.as_bytes())),
         }
     }
-    append(door, accepted).await.map(|_| ())
+    append(door, accepted).await.map(Some)
 }
 
 async fn verify(door: &Door, webhook: &Webhook, head: &Parts, wire: &[u8], ingest_time_us: i64) -> Result<(), Doubt> {

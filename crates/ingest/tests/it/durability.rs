@@ -167,3 +167,32 @@ async fn the_door_serves_a_real_socket() {
     house.stop.cancel();
     serving.await.unwrap();
 }
+
+#[tokio::test]
+async fn an_answer_says_where_what_it_took_is() {
+    let house = House::new();
+    assert_eq!(house.post("/v1/track", EVENT).await.headers["x-ingest-durability"], "log");
+    house.log.spool(0.0);
+    assert_eq!(house.post("/v1/track", EVENT).await.headers["x-ingest-durability"], "spool");
+    let body = json!({"batch": [{"type": "nonsense"}]}).to_string();
+    assert_eq!(house.post("/v1/batch", body).await.headers["x-ingest-durability"], "spool", "a dead letter waits too");
+}
+
+#[tokio::test]
+async fn a_spool_that_fills_up_turns_the_least_important_away_first() {
+    let house = House::new();
+    let page = json!({"type": "page", "userId": "u"});
+    let click = json!({"type": "track", "event": "Email Link Clicked", "userId": "u"});
+    let order = json!({"type": "track", "event": "Order Completed", "userId": "u"});
+    let mixed = json!({"batch": [page, order]});
+    for (fill, taken) in [(0.79, [true; 4]), (0.8, [false, true, true, true]), (0.95, [false, false, true, true])] {
+        house.log.spool(fill);
+        let bodies = [json!({"batch": [page]}), json!({"batch": [click]}), json!({"batch": [order]}), mixed.clone()];
+        for (body, taken) in bodies.into_iter().zip(taken) {
+            let answer = house.post("/v1/batch", body.to_string()).await;
+            let status = if taken { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+            assert_eq!(answer.status, status, "at {fill}: {body}");
+            assert_eq!(answer.headers.contains_key("retry-after"), !taken);
+        }
+    }
+}

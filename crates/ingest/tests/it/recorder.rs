@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::sync::Semaphore;
-use tributary_eventlog::{Ack, Bounds, EventLog, LogError, LogReader, Record, TopicInfo, TopicSpec};
+use tributary_eventlog::{Ack, Bounds, EventLog, LogError, LogReader, Record, SpoolState, TopicInfo, TopicSpec};
 
 #[derive(Clone)]
 pub(crate) enum Mood {
@@ -24,17 +24,29 @@ pub(crate) enum Mood {
 pub(crate) struct Recorder {
     mood: Mutex<Mood>,
     taken: Mutex<Vec<(String, u32, Record)>>,
+    /// How full the spool is that everything goes to.
+    spool: Mutex<Option<f64>>,
     /// A permit for each append that has begun.
     pub begun: Semaphore,
 }
 
 impl Recorder {
     pub(crate) fn new() -> Arc<Self> {
-        Arc::new(Self { mood: Mutex::new(Mood::Taking), taken: Mutex::default(), begun: Semaphore::new(0) })
+        Arc::new(Self {
+            mood: Mutex::new(Mood::Taking),
+            taken: Mutex::default(),
+            spool: Mutex::default(),
+            begun: Semaphore::new(0),
+        })
     }
 
     pub(crate) fn set(&self, mood: Mood) {
         *self.mood.lock().unwrap() = mood;
+    }
+
+    /// From here on everything goes to a spool that is so full.
+    pub(crate) fn spool(&self, fill: f64) {
+        *self.spool.lock().unwrap() = Some(fill);
     }
 
     pub(crate) fn taken(&self, topic: &str) -> Vec<(u32, Record)> {
@@ -66,7 +78,7 @@ impl EventLog for Recorder {
             }
             let mut taken = self.taken.lock().unwrap();
             taken.push((topic.to_owned(), partition, record));
-            Ok(Ack { partition, offset: taken.len() as u64 })
+            Ok(Ack { partition, offset: taken.len() as u64, spooled: self.spool.lock().unwrap().is_some() })
         };
         records.into_iter().map(take).collect()
     }
@@ -76,6 +88,11 @@ impl EventLog for Recorder {
             Mood::Refusing(error) => Err(error.clone()),
             _ => Ok(()),
         }
+    }
+
+    fn spool_state(&self) -> Option<SpoolState> {
+        let fill = (*self.spool.lock().unwrap())?;
+        Some(SpoolState { bytes: (fill * 1e6) as u64, bytes_max: 1_000_000, partitions: 1, records: 1 })
     }
 
     async fn close(&self) -> Result<(), LogError> {

@@ -34,7 +34,7 @@ pub(crate) async fn receive(State(door): State<Arc<Door>>, request: Request) -> 
             let answer = serde_json::json!({
                 "accepted": durable.event_count, "dead_lettered": durable.dead_letter_count, "results": results,
             });
-            json_answer(StatusCode::OK, &answer)
+            durable.mark(json_answer(StatusCode::OK, &answer))
         }
         Err(refusal) => {
             telling::refusal(refusal.word());

@@ -38,7 +38,7 @@ pub(crate) const FLAGS_PATHS: &[&str] = &["/flags", "/decide"];
 pub(crate) async fn receive(State(door): State<Arc<Door>>, request: Request) -> Response {
     let request = if request.method() == Method::POST { request } else { data_as_body(request) };
     match post::take(&Posthog, &door, request).await {
-        Ok(_) => json_answer(StatusCode::OK, &serde_json::json!({"status": 1})),
+        Ok(durable) => durable.mark(json_answer(StatusCode::OK, &serde_json::json!({"status": 1}))),
         Err(refusal) => refused(refusal),
     }
 }
@@ -64,7 +64,7 @@ pub(crate) async fn receive_v1(State(door): State<Arc<Door>>, request: Request) 
                     Some((told.event_id.clone()?, result))
                 })
                 .collect();
-            json_answer(StatusCode::OK, &serde_json::json!({"results": results}))
+            durable.mark(json_answer(StatusCode::OK, &serde_json::json!({"results": results})))
         }
         Err(refusal) => refused(refusal),
     }

@@ -161,7 +161,7 @@ async fn take(call: Option<Call>, door: &Door, request: Request) -> Result<Respo
     let counts = serde_json::json!({
         "success": true, "accepted": durable.event_count, "dead_lettered": durable.dead_letter_count,
     });
-    Ok(json_answer(StatusCode::OK, &counts))
+    Ok(durable.mark(json_answer(StatusCode::OK, &counts)))
 }
 
 struct Segment {

@@ -16,7 +16,7 @@ use axum::http::request::Parts;
 use axum::http::{Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
-use crate::append::{Accepted, append};
+use crate::append::{Accepted, Durable, append};
 use crate::body::Text;
 use crate::dialect::pairs::Pairs;
 use crate::dialect::reading::plain;
@@ -35,7 +35,10 @@ pub(crate) async fn receive(State(door): State<Arc<Door>>, request: Request) -> 
         return receive_get(&door, request).await;
     }
     match post::take(&Snowplow, &door, request).await {
-        Ok(_) => (StatusCode::OK, [(header::CONTENT_TYPE, "text/plain; charset=utf-8")], "ok").into_response(),
+        Ok(durable) => {
+            let ok = (StatusCode::OK, [(header::CONTENT_TYPE, "text/plain; charset=utf-8")], "ok");
+            durable.mark(ok.into_response())
+        }
         Err(refusal) => refused(refusal),
     }
 }
@@ -52,12 +55,12 @@ async fn receive_get(door: &Door, request: Request) -> Response {
         return pixel::gif();
     }
     match take_get(door, &head).await {
-        Ok(()) => pixel::gif(),
+        Ok(durable) => durable.mark(pixel::gif()),
         Err(refusal) => refused(refusal),
     }
 }
 
-async fn take_get(door: &Door, head: &Parts) -> Result<(), Refusal> {
+async fn take_get(door: &Door, head: &Parts) -> Result<Durable, Refusal> {
     let _place = door.room.enter()?;
     let query = head.uri.query().unwrap_or_default();
     let pairs = Pairs::of(query);
@@ -73,7 +76,7 @@ async fn take_get(door: &Door, head: &Parts) -> Result<(), Refusal> {
         Ok(event) => accepted.events.push(event),
         Err(refused) => accepted.dead_letters.push(sender.dead_letter(DIALECT, refused, query.as_bytes())),
     }
-    append(door, accepted).await.map(|_| ())
+    append(door, accepted).await
 }
 
 struct Snowplow;

@@ -1,0 +1,157 @@
+//! Which partitions go through the spool, and how much waits there.
+//!
+//! In:      writes that begin and end, records that were drained.
+//! Out:     whether a partition's records go to the spool now.
+//! Promise: a partition leaves the spool only when nothing of it waits there and nobody is writing to it; all of it is
+//!          decided under one lock that is never held over a wait.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::Notify;
+
+use crate::{Ack, Record, SpoolState};
+
+pub(super) struct Lanes {
+    bytes_max: u64,
+    inner: Mutex<Inner>,
+    /// Rung when something was spooled.
+    pub(super) bell: Notify,
+}
+
+#[derive(Default)]
+struct Inner {
+    lanes: HashMap<(String, u32), Lane>,
+    bytes: u64,
+    /// Not counted into `bytes` yet.
+    found_bytes: u64,
+}
+
+#[derive(Default)]
+struct Lane {
+    spooling: bool,
+    writers: usize,
+    /// The spool's next offset to drain, and the one after its last acknowledged record.
+    drained: u64,
+    next: u64,
+}
+
+pub(super) fn bytes_of(record: &Record) -> u64 {
+    (record.value.len() + record.key.as_ref().map_or(0, bytes::Bytes::len)) as u64
+}
+
+impl Lanes {
+    /// * `found_bytes`: the size of the files a start found. They stand for what waits in them until all of it has gone.
+    pub(super) fn new(bytes_max: u64, found_bytes: u64) -> Self {
+        let inner = Inner { found_bytes, ..Inner::default() };
+        Self { bytes_max, inner: Mutex::new(inner), bell: Notify::new() }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        // Every change below is made in one step; whoever panicked left none half done.
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What a start finds of a partition.
+    pub(super) fn found(&self, topic: &str, partition: u32, drained: u64, next: u64) {
+        let mut inner = self.lock();
+        let lane = inner.lanes.entry((topic.to_owned(), partition)).or_default();
+        lane.drained = lane.drained.max(drained);
+        lane.next = lane.next.max(next);
+        lane.spooling |= lane.drained < lane.next;
+        if lane.spooling {
+            inner.bytes += std::mem::take(&mut inner.found_bytes);
+            self.bell.notify_one();
+        }
+    }
+
+    pub(super) fn is_spooling(&self, topic: &str, partition: u32) -> bool {
+        let inner = self.lock();
+        // Not by reference: a pair of borrowed text and number is no key of this map.
+        inner.lanes.get(&(topic.to_owned(), partition)).is_some_and(|lane| lane.spooling)
+    }
+
+    /// From here on these partitions go through the spool. `None`: it has no room for so many bytes.
+    pub(super) fn begin(&self, topic: &str, partitions: impl Iterator<Item = u32>, bytes: u64) -> Option<Writing<'_>> {
+        let mut inner = self.lock();
+        if self.bytes_max < inner.bytes + bytes {
+            return None;
+        }
+        inner.bytes += bytes;
+        let mut keys: Vec<(String, u32)> = partitions.map(|partition| (topic.to_owned(), partition)).collect();
+        keys.sort_unstable();
+        keys.dedup();
+        for key in &keys {
+            let lane = inner.lanes.entry(key.clone()).or_default();
+            lane.spooling = true;
+            lane.writers += 1;
+        }
+        Some(Writing { lanes: self, keys, unwritten_bytes: bytes })
+    }
+
+    /// Partitions with something to drain: topic, partition, offset to begin at.
+    pub(super) fn waiting(&self) -> Vec<(String, u32, u64)> {
+        let inner = self.lock();
+        let waiting = inner.lanes.iter().filter(|(_, lane)| lane.spooling);
+        let mut waiting: Vec<_> =
+            waiting.map(|((topic, partition), lane)| (topic.clone(), *partition, lane.drained)).collect();
+        waiting.sort_unstable();
+        waiting
+    }
+
+    /// Says how far the log has acknowledged; with that a partition may go to the log again.
+    pub(super) fn drained(&self, topic: &str, partition: u32, drained: u64, bytes: u64) {
+        let mut inner = self.lock();
+        inner.bytes = inner.bytes.saturating_sub(bytes);
+        let Some(lane) = inner.lanes.get_mut(&(topic.to_owned(), partition)) else { return };
+        lane.drained = lane.drained.max(drained);
+        if lane.writers == 0 && lane.next <= lane.drained {
+            lane.spooling = false;
+        }
+        if inner.lanes.values().all(|lane| !lane.spooling) {
+            inner.bytes = 0;
+        }
+    }
+
+    pub(super) fn state(&self) -> SpoolState {
+        let inner = self.lock();
+        let waiting = inner.lanes.values().filter(|lane| lane.spooling);
+        let (partitions, records) = waiting
+            .fold((0, 0), |(count, records), lane| (count + 1, records + lane.next.saturating_sub(lane.drained)));
+        SpoolState { bytes: inner.bytes, bytes_max: self.bytes_max, partitions, records }
+    }
+}
+
+/// A write on its way to the spool. Dropped in the middle, what was not acknowledged counts as not there: it may be drained
+/// all the same, as a record whose sender heard nothing.
+pub(super) struct Writing<'l> {
+    lanes: &'l Lanes,
+    keys: Vec<(String, u32)>,
+    unwritten_bytes: u64,
+}
+
+impl Writing<'_> {
+    pub(super) fn wrote(&mut self, ack: &Ack, bytes: u64) {
+        self.unwritten_bytes = self.unwritten_bytes.saturating_sub(bytes);
+        let mut inner = self.lanes.lock();
+        for key in self.keys.iter().filter(|(_, partition)| *partition == ack.partition) {
+            if let Some(lane) = inner.lanes.get_mut(key) {
+                lane.next = lane.next.max(ack.offset + 1);
+            }
+        }
+    }
+}
+
+impl Drop for Writing<'_> {
+    fn drop(&mut self) {
+        let mut inner = self.lanes.lock();
+        inner.bytes = inner.bytes.saturating_sub(self.unwritten_bytes);
+        for key in &self.keys {
+            if let Some(lane) = inner.lanes.get_mut(key) {
+                lane.writers -= 1;
+            }
+        }
+        drop(inner);
+        self.lanes.bell.notify_one();
+    }
+}

@@ -1,12 +1,13 @@
 //! `tributary link`: the signed addresses that go into a message.
 //!
 //! In:      where the link goes, whom it is sent to, the secret of the server.
-//! Out:     the address of the link and of the pixel.
+//! Out:     the addresses of the link, of the pixel and of the way out.
 //! Promise: no server needs to run; what is signed here is what the door checks.
 
 use std::path::PathBuf;
 
-use tributary_ingest::ticket::{self, Ticket};
+use tributary_ingest::ticket::{self, Ticket, TicketKind};
+use tributary_schemas::{Clock as _, SystemClock};
 
 use crate::cli::UserError;
 use crate::settings::{Settings, SettingsError};
@@ -43,6 +44,18 @@ pub(crate) struct LinkArgs {
     /// The channel it counts to; e-mail where absent
     #[arg(long, value_name = "NAME")]
     channel: Option<String>,
+    /// The experiment the message is part of, with --variant
+    #[arg(long, value_name = "NAME", requires = "variant")]
+    experiment: Option<String>,
+    /// Which of its variants this message is
+    #[arg(long, value_name = "NAME", requires = "experiment")]
+    variant: Option<String>,
+    /// The recorded decision that sent it
+    #[arg(long, value_name = "ID")]
+    decision_id: Option<String>,
+    /// For how many days the addresses are good; for ever where absent
+    #[arg(long, value_name = "DAYS")]
+    days: Option<u32>,
 }
 
 pub(crate) fn command(
@@ -57,17 +70,25 @@ pub(crate) fn command(
         let advice = "no ticket secret is known: give --secret, or --data DIR of a server that was started once";
         return Err(UserError(advice.to_owned()).into());
     }
+    let now_ms = SystemClock.now_us() / 1_000;
+    let expires_ms = args.days.map(|days| now_ms + i64::from(days) * 24 * 3_600_000);
     let of_message = |ticket: Ticket| Ticket {
         user_id: args.user_id.clone(),
         message_id: args.message_id.clone(),
         campaign_id: args.campaign_id.clone(),
         link_id: args.link_id.clone(),
         channel: args.channel.clone(),
+        experiment: args.experiment.clone(),
+        variant: args.variant.clone(),
+        decision_id: args.decision_id.clone(),
+        // A way out must not close.
+        expires_ms: if ticket.kind == TicketKind::Unsubscribe { None } else { expires_ms },
         ..ticket
     };
     let sign = |ticket| ticket::sign(&of_message(ticket), &secret).map_err(|error| UserError(error.to_string()));
     let server = args.server.trim_end_matches('/');
-    println!("link   {server}/r/{}", sign(Ticket::click(&args.source, &args.url))?);
-    println!("pixel  {server}/p.gif?t={}", sign(Ticket::open(&args.source))?);
+    println!("link         {server}/r/{}", sign(Ticket::click(&args.source, &args.url))?);
+    println!("pixel        {server}/p.gif?t={}", sign(Ticket::open(&args.source))?);
+    println!("unsubscribe  {server}/u/{}", sign(Ticket::unsubscribe(&args.source))?);
     Ok(())
 }

@@ -30,6 +30,9 @@ pub enum TicketKind {
     /// A pixel: `/p.gif?t={ticket}`.
     #[serde(rename = "o")]
     Open,
+    /// A way out: `/u/{ticket}`, also for `List-Unsubscribe` (RFC 8058).
+    #[serde(rename = "u")]
+    Unsubscribe,
 }
 
 /// Who was sent what, and where the link goes.
@@ -40,7 +43,7 @@ pub struct Ticket {
     pub version: u8,
     #[serde(rename = "k")]
     pub kind: TicketKind,
-    /// Where a click goes: `http` or `https`. Absent on opens.
+    /// Where a click goes: `http` or `https`. Absent on all others.
     #[serde(rename = "u", default, skip_serializing_if = "Option::is_none")]
     pub url: Option<String>,
     /// The source its event is filed under.
@@ -105,6 +108,11 @@ impl Ticket {
             decision_id: None,
             expires_ms: None,
         }
+    }
+
+    /// A way out of all messages of `source`, or of those of a campaign; fill in the rest.
+    pub fn unsubscribe(source: &str) -> Self {
+        Self::open(source).of_kind(TicketKind::Unsubscribe)
     }
 
     fn of_kind(self, kind: TicketKind) -> Self {

@@ -34,7 +34,7 @@ pub(crate) async fn receive(
     let ingest_time_us = door.parts.clock.now_us();
     let target = verify(&door, &text, ingest_time_us).and_then(|ticket| match ticket.kind {
         TicketKind::Click => ticket::target(&ticket).map(|url| (ticket, url)),
-        TicketKind::Open => Err(TicketError::Forged),
+        TicketKind::Open | TicketKind::Unsubscribe => Err(TicketError::Forged),
     });
     // `url` has escaped whatever a header may not hold.
     let found = target.ok().and_then(|(ticket, url)| Some((ticket, HeaderValue::from_str(url.as_str()).ok()?)));
@@ -59,7 +59,7 @@ pub(crate) async fn receive(
     (StatusCode::FOUND, headers).into_response()
 }
 
-fn not_found() -> Response {
+pub(crate) fn not_found() -> Response {
     const PAGE: &str = "<!doctype html><meta charset=utf-8><title>Link not found</title>\
         <p>This link is not known or no longer good. Please look for the newest message from the sender.</p>\n";
     let headers = [(header::CONTENT_TYPE, "text/html; charset=utf-8"), (header::CACHE_CONTROL, "no-store")];
@@ -91,12 +91,15 @@ pub(crate) fn event_of(
         (TicketKind::Open, false) => ("Message Opened", EventKind::Open),
         (TicketKind::Click, true) => ("Email Link Clicked", EventKind::Click),
         (TicketKind::Click, false) => ("Message Link Clicked", EventKind::Click),
+        (TicketKind::Unsubscribe, _) => ("Unsubscribed", EventKind::Feedback),
     };
     let mut event = Event::new(&ticket.source, dialect, "", name, ingest_time_us);
     event.event_kind = kind;
     let ip = network::visitor_ip(head, door.settings.forwarded_hops);
     pixel::put_browser(&mut event, user_agent(&head.headers), ip, &head.method, &head.headers);
-    let minute = ingest_time_us.div_euclid(60_000_000).to_string();
+    // To leave twice is to leave.
+    let is_once = ticket.kind == TicketKind::Unsubscribe;
+    let minute = if is_once { String::new() } else { ingest_time_us.div_euclid(60_000_000).to_string() };
     event.event_id = event_id::derived(&ticket.source, &["ticket", text, event.engagement_class.as_str(), &minute]);
 
     event.user_id = ticket.user_id.as_deref().and_then(short_id);

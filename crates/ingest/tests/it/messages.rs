@@ -203,3 +203,49 @@ async fn a_pixel_is_an_image_whatever_was_asked() {
     house.log.set(Mood::Refusing(LogError::Busy));
     assert_eq!(house.get("/p.gif?writeKey=WK&event=E&userId=u").await.body.len(), 43);
 }
+
+fn way_out() -> String {
+    let ticket =
+        Ticket { user_id: Some("u1".into()), campaign_id: Some("spring".into()), ..Ticket::unsubscribe("mailer") };
+    ticket::sign(&ticket, SECRET).unwrap()
+}
+
+#[tokio::test]
+async fn looking_at_the_way_out_changes_nothing_and_a_post_leaves_once() {
+    let house = House::new();
+    let path = format!("/u/{}", way_out());
+    for method in ["GET", "HEAD"] {
+        let looked = house.ask(Request::builder().method(method).uri(&path).body(Body::empty()).unwrap()).await;
+        assert_eq!(looked.status, StatusCode::OK);
+        assert!(looked.headers["content-security-policy"].to_str().unwrap().contains("default-src 'none'"));
+    }
+    assert_eq!(house.events().len(), 0, "scanners follow every link");
+    for body in ["List-Unsubscribe=One-Click", ""] {
+        let left = house
+            .ask(Request::post(&path).header("user-agent", "python-requests/2.3").body(Body::from(body)).unwrap())
+            .await;
+        assert_eq!((left.status, left.headers["x-ingest-durability"].to_str().unwrap()), (StatusCode::OK, "log"));
+    }
+    let events = house.events();
+    assert_eq!(events[0]["event_id"], events[1]["event_id"], "to leave twice is to leave");
+    assert_columns(
+        &events[0],
+        json!({"event_name": "Unsubscribed", "event_kind": "feedback", "user_id": "u1", "campaign_id": "spring",
+               "source": "mailer", "dialect": "unsubscribe", "channel": "email", "engagement_class": "human"}),
+    );
+    // Only a ticket of its kind opens it, and it opens nothing else.
+    let click = ticket::sign(&Ticket::click("mailer", "https://shop.example/"), SECRET).unwrap();
+    assert_eq!(house.get(&format!("/u/{click}")).await.status, StatusCode::NOT_FOUND);
+    assert_eq!(house.get(&format!("/r/{}", way_out())).await.status, StatusCode::NOT_FOUND);
+}
+
+#[tokio::test]
+async fn who_cannot_be_let_out_now_is_told_to_come_again() {
+    let house = House::new();
+    house.log.set(Mood::Refusing(LogError::Busy));
+    let answer = house.ask(Request::post(format!("/u/{}", way_out())).body(Body::empty()).unwrap()).await;
+    assert_eq!(
+        (answer.status, answer.headers["retry-after"].to_str().unwrap()),
+        (StatusCode::SERVICE_UNAVAILABLE, "30")
+    );
+}

@@ -11,7 +11,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::settings::{Layers, LogKind, Role, Settings, SettingsError, process_environment};
-use crate::{bench, demo, import, lake, link, ops, serve, sql, telemetry};
+use crate::{bench, demo, import, lake, link, ops, serve, sql, tail, telemetry};
 
 #[derive(Parser)]
 #[command(
@@ -46,7 +46,9 @@ enum Command {
     Doctor(ops::DoctorArgs),
     /// Make the lake anew from the log
     Replay(ops::ReplayArgs),
-    /// Make a signed link and pixel for a message
+    /// Watch what comes in, as it comes
+    Tail(tail::TailArgs),
+    /// Make a signed link, pixel and way out for a message
     Link(link::LinkArgs),
     /// Measure this machine
     Bench(bench::BenchArgs),
@@ -136,6 +138,10 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Replay(args) => {
             telemetry::start_quiet();
             ops::replay(args, |data| Settings::load(layers(data_flag(data)))).await
+        }
+        Command::Tail(args) => {
+            telemetry::start_quiet();
+            tail::command(args, |data| Settings::load(layers(data_flag(data)))).await
         }
         Command::Link(args) => link::command(args, |data| Settings::load(layers(data_flag(data)))),
         Command::Bench(args) => {

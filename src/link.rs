@@ -32,6 +32,9 @@ pub(crate) struct LinkArgs {
     /// Whom the message is sent to
     #[arg(long, value_name = "ID")]
     user_id: Option<String>,
+    /// The device that person was last seen on
+    #[arg(long, value_name = "ID")]
+    anonymous_id: Option<String>,
     /// Which message it is
     #[arg(long, value_name = "ID")]
     message_id: Option<String>,
@@ -74,6 +77,7 @@ pub(crate) fn command(
     let expires_ms = args.days.map(|days| now_ms + i64::from(days) * 24 * 3_600_000);
     let of_message = |ticket: Ticket| Ticket {
         user_id: args.user_id.clone(),
+        anonymous_id: args.anonymous_id.clone(),
         message_id: args.message_id.clone(),
         campaign_id: args.campaign_id.clone(),
         link_id: args.link_id.clone(),

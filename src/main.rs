@@ -18,6 +18,7 @@ mod import;
 mod lake;
 mod link;
 mod sql;
+mod tail;
 
 mod bench;
 mod demo;

@@ -324,7 +324,7 @@ mod tests {
         let mut books = Books::default();
         let in_lake = InLake { events: 7, duplicates: 2, dead_letters: 1 };
         books.close_pass(BTreeMap::new(), BTreeMap::from([((10, "web".to_owned()), in_lake)]));
-        let door = |events| vec![(10, "web".to_owned(), Taken { events, dead_letters: 1 })];
+        let door = |events| vec![(10, "web".to_owned(), Taken { events, dead_letters: 1, suppressed: 0 })];
         let settled_us = 11 * MINUTE_US + IN_THE_DOOR_US;
         assert_eq!(books.report(&door(9), settled_us).difference, 0);
         assert_eq!(books.report(&door(8), settled_us).difference, 0, "more than was answered is no loss");

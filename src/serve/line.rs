@@ -116,7 +116,11 @@ impl Line {
                     ledger: ledger.clone(),
                     web: Arc::new(tributary_ingest::HttpsWeb),
                 };
-                let door = tributary_ingest::router(settings.ingest.clone(), parts);
+                let mut ingest = settings.ingest.clone();
+                if ingest.watch_tokens.is_empty() {
+                    ingest.watch_tokens.clone_from(&settings.query.tokens);
+                }
+                let door = tributary_ingest::router(ingest, parts);
                 router.merge(door.map_err(|error| UserError(error.to_string()))?)
             }
             // The door brings these two; without it the process still must say how it is.

@@ -18,6 +18,7 @@ mod server;
 
 // The line as its users meet it.
 mod bad_input;
+mod browser;
 mod bucket;
 mod dialects;
 mod door;
@@ -26,6 +27,7 @@ mod live;
 mod other_engine;
 mod persons;
 mod sdk;
+mod watch;
 
 // The line under fire.
 mod kafka_changes;

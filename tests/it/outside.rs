@@ -96,6 +96,11 @@ pub(crate) fn spark(test: &str, program: &str) -> Option<Command> {
     Some(command)
 }
 
+/// A Chromium, where the packages of the browser SDK's test are in their place.
+pub(crate) fn browser(test: &str) -> Option<PathBuf> {
+    from_environment(test, "TRIBUTARY_TEST_BROWSER").map(PathBuf::from)
+}
+
 /// Node with the pinned packages, about to run a script of `tests/sdk/node`.
 pub(crate) fn node(test: &str, script: &str) -> Option<Command> {
     let modules = from_environment(test, "TRIBUTARY_TEST_NODE_MODULES")?;

@@ -53,6 +53,35 @@ pub(crate) fn node_modules(cache_dir: &Path) -> Result<PathBuf> {
     Ok(home.join("node_modules"))
 }
 
+/// A Chromium: the one of this machine, or else the one that npm has; and the packages of the browser SDK's own tests.
+pub(crate) fn browser(node_modules: &Path) -> Result<PathBuf> {
+    let sdk = root().join("sdk/js");
+    let lock = read(&sdk.join("package-lock.json"))?;
+    // What they were made of is noted among them: where that is the same, so are they.
+    let mark = sdk.join("node_modules/.made-of");
+    if fs::read_to_string(&mark).unwrap_or_default() != lock {
+        succeed(
+            Command::new("npm")
+                .args(["ci", "--no-audit", "--no-fund", "--ignore-scripts", "--loglevel=error"])
+                .current_dir(&sdk),
+        )
+        .context("fetching the packages of the browser SDK's tests from npm")?;
+        fs::write(&mark, lock)?;
+    }
+    let named = std::env::var_os("CHROMIUM").map(PathBuf::from);
+    let known = ["/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"].map(PathBuf::from);
+    if let Some(found) = named.into_iter().chain(known).find(|path| path.is_file()) {
+        return Ok(found);
+    }
+    let unpack =
+        "import('@sparticuz/chromium').then((m) => m.default.executablePath()).then((path) => console.log(path))";
+    // A module is looked for beside the folder it is asked from.
+    let beside = node_modules.parent().context("the packages of npm lie in a folder")?;
+    let path = told_by(Command::new("node").args(["--input-type=module", "-e", unpack]).current_dir(beside))
+        .context("unpacking the Chromium that npm has")?;
+    Ok(PathBuf::from(path))
+}
+
 /// Fills `home` through `make`, which works on a directory beside it that is renamed when it is whole.
 pub(crate) fn made_once(home: &Path, make: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
     if home.is_dir() {

@@ -22,6 +22,7 @@ pub(crate) fn run(extended: bool, cargo_arguments: &[String]) -> Result<()> {
     let cache = cache_dir()?;
     let python = sdks::python(&cache)?;
     let node_modules = sdks::node_modules(&cache)?;
+    let browser = sdks::browser(&node_modules)?;
     let jars = Kafka::fetch(&cache)?;
     let spark = spark::fetch(&cache)?;
 
@@ -43,6 +44,7 @@ pub(crate) fn run(extended: bool, cargo_arguments: &[String]) -> Result<()> {
         .env("TRIBUTARY_TEST_PYTHON", &python)
         .env("TRIBUTARY_TEST_SPARK", &spark)
         .env("TRIBUTARY_TEST_NODE_MODULES", &node_modules)
+        .env("TRIBUTARY_TEST_BROWSER", &browser)
         .env("TRIBUTARY_TEST_SKIPPED", &skipped)
         .env("TRIBUTARY_TEST_CAME_TO", &came_to)
         .stdin(Stdio::null())

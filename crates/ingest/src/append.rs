@@ -119,7 +119,12 @@ async fn append_in_time(door: &Door, accepted: Accepted, each: bool) -> Result<D
 }
 
 async fn append_all(door: &Door, accepted: Accepted, each: bool) -> Result<Durable, Refusal> {
-    let Accepted { events, dead_letters, mut told } = accepted;
+    let Accepted { mut events, dead_letters, mut told } = accepted;
+    // All of one request has one source and one time of receipt.
+    let of_request = events.first().map(|event| (event.source.clone(), event.ingest_time_us)).or_else(|| {
+        dead_letters.first().map(|letter| (letter.source.clone().unwrap_or_default(), letter.ingest_time_us))
+    });
+    let suppressed_count = hold_back(door, &mut events, &mut told);
     // The letters wait until the events stand: nothing drops a letter that comes twice, so a request that is
     // refused and comes again must not have left its letters behind each time.
     shed(door, &events)?;
@@ -151,18 +156,41 @@ async fn append_all(door: &Door, accepted: Accepted, each: bool) -> Result<Durab
     if let Some(first) = events.first() {
         telling::accepted(&first.source, &first.dialect, event_count as u64);
     }
-    // All of one request has one source and one time of receipt.
-    let of_request = events.first().map(|event| (event.source.as_str(), event.ingest_time_us)).or_else(|| {
-        letters.first().map(|letter| (letter.source.as_deref().unwrap_or_default(), letter.ingest_time_us))
-    });
+    door.tail.show(&events, &letters, events_spooled || letters_spooled);
     if let Some((source, ingest_time_us)) = of_request {
-        let taken = Taken { events: event_count as u64, dead_letters: letters.len() as u64 };
-        door.parts.ledger.add(source, ingest_time_us, taken);
+        let taken = Taken {
+            events: event_count as u64,
+            dead_letters: letters.len() as u64,
+            suppressed: suppressed_count as u64,
+        };
+        door.parts.ledger.add(&source, ingest_time_us, taken);
     }
     for letter in &letters {
         telling::dead_lettered(letter.source.as_deref(), letter.reason);
     }
     Ok(Durable { event_count, dead_letter_count: letters.len(), told, spooled: events_spooled || letters_spooled })
+}
+
+/// Takes away of the events what may not be kept; returns how many may not be kept at all. Their senders hear that all is
+/// well: there is nothing for them to mend, and nothing to send again.
+fn hold_back(door: &Door, events: &mut Vec<Event>, told: &mut [Told]) -> usize {
+    let count = events.len();
+    let mut index = 0;
+    let mut kept = 0;
+    events.retain_mut(|event| {
+        let allowed = door.privacy.allows(event);
+        if !allowed {
+            telling::suppressed(&event.source);
+        }
+        for told in told.iter_mut().filter(|told| told.event == Some(index)) {
+            // Events move up into the places of those that went.
+            told.event = allowed.then_some(kept);
+        }
+        index += 1;
+        kept += usize::from(allowed);
+        allowed
+    });
+    count - events.len()
 }
 
 /// While the spool fills up, what matters least is told to come again first.

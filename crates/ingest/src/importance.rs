@@ -36,7 +36,7 @@ impl Importance {
 pub(crate) fn of(event: &Event) -> Importance {
     match event.event_kind {
         EventKind::Conversion | EventKind::Feedback | EventKind::Consent => Importance::Last,
-        EventKind::Page | EventKind::Custom | EventKind::Impression => Importance::Low,
+        EventKind::Page | EventKind::Custom | EventKind::Impression | EventKind::Engagement => Importance::Low,
         _ => Importance::Middle,
     }
 }

@@ -5,7 +5,8 @@
 //! Promise: names compare without case, and `_`, `-` and blanks count alike: 'order_completed' is 'Order Completed'.
 //!
 //! Source: Segment's specs for e-commerce v2, e-mail, A/B testing and mobile (Install Attributed and others);
-//! GA4's recommended events `purchase`, `generate_lead`, `sign_up`.
+//! GA4's recommended events `purchase`, `generate_lead`, `sign_up`, and its `user_engagement`; Snowplow's page ping;
+//! PostHog's `$pageleave`.
 
 use tributary_schemas::EventKind;
 
@@ -52,6 +53,10 @@ const NAMES: &[(&str, EventKind)] = &[
     ("email bounced", EventKind::Feedback),
     ("consent preference updated", EventKind::Consent),
     ("segment consent preference updated", EventKind::Consent),
+    ("engagement", EventKind::Engagement),
+    ("user engagement", EventKind::Engagement),
+    ("page ping", EventKind::Engagement),
+    ("$pageleave", EventKind::Engagement),
     ("ad cost", EventKind::Cost),
     ("campaign cost", EventKind::Cost),
 ];

@@ -16,6 +16,8 @@ const MINUTES_MAX: i64 = 240;
 pub struct Taken {
     pub events: u64,
     pub dead_letters: u64,
+    /// Not kept, as the rules of privacy have it.
+    pub suppressed: u64,
 }
 
 /// Shared between the door, which writes, and whoever balances the books.
@@ -32,6 +34,7 @@ impl Ledger {
         let known = all.entry((minute, source.to_owned())).or_default();
         known.events += taken.events;
         known.dead_letters += taken.dead_letters;
+        known.suppressed += taken.suppressed;
         let newest = all.last_key_value().map_or(minute, |((minute, _), _)| *minute);
         while all.first_key_value().is_some_and(|((minute, _), _)| *minute < newest - MINUTES_MAX) {
             all.pop_first();
@@ -56,11 +59,12 @@ mod tests {
     #[test]
     fn what_is_taken_adds_up_by_minute_and_old_minutes_go() {
         let ledger = Ledger::default();
-        let one = Taken { events: 3, dead_letters: 1 };
+        let one = Taken { events: 3, dead_letters: 1, suppressed: 2 };
         ledger.add("web", 59_999_999, one);
         ledger.add("web", 0, one);
         ledger.add("app", 60_000_000, one);
-        let expected = [(0, "web".to_owned(), Taken { events: 6, dead_letters: 2 }), (1, "app".to_owned(), one)];
+        let expected =
+            [(0, "web".to_owned(), Taken { events: 6, dead_letters: 2, suppressed: 4 }), (1, "app".to_owned(), one)];
         assert_eq!(ledger.minutes(), expected);
         ledger.add("web", MINUTE_US * (MINUTES_MAX + 1), one);
         assert_eq!(ledger.minutes().first().map(|minute| minute.0), Some(1), "minute 0 is too old now");

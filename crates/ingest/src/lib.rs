@@ -14,9 +14,11 @@ mod router;
 
 mod auth;
 mod body;
+mod guard;
 mod intake;
 
 mod dialect;
+mod script;
 mod webhook;
 
 mod clock_rule;
@@ -29,15 +31,20 @@ mod landing;
 mod network;
 mod text;
 
+mod privacy;
+mod suppressed;
+
 mod append;
 mod importance;
 mod ledger;
 mod refusal;
+mod tail;
 mod telling;
 
 pub mod ticket;
 
 pub use ledger::{Ledger, Taken};
+pub use privacy::{PrivacyRule, Treatment};
 pub use router::{Parts, SetupError, router};
 pub use settings::{IngestSettings, Provider, WebhookSettings, WriteKey};
 pub use telling::describe_metrics;

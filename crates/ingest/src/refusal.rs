@@ -15,6 +15,12 @@ pub(crate) enum Refusal {
     NoKey,
     #[error("the write key is not known here")]
     UnknownKey,
+    #[error("no token of a watcher came with the request")]
+    NoToken,
+    #[error("pages of this origin may not use this write key")]
+    ForeignOrigin,
+    #[error("requests come more often than the settings allow")]
+    TooOften,
     #[error("no webhook has this name")]
     NoWebhook,
     /// A webhook's request is not what it claims to be.
@@ -52,12 +58,13 @@ const RETRY_AFTER: HeaderValue = HeaderValue::from_static("1");
 impl Refusal {
     pub(crate) fn status(&self) -> StatusCode {
         match self {
-            Self::NoKey | Self::UnknownKey | Self::Unbelieved(_) => StatusCode::UNAUTHORIZED,
+            Self::NoKey | Self::UnknownKey | Self::NoToken | Self::Unbelieved(_) => StatusCode::UNAUTHORIZED,
+            Self::ForeignOrigin => StatusCode::FORBIDDEN,
             Self::NoWebhook => StatusCode::NOT_FOUND,
             Self::Malformed { .. } | Self::BrokenBody(_) => StatusCode::BAD_REQUEST,
             Self::TooLarge { .. } | Self::TooDense { .. } | Self::TooMany { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Self::SlowBody { .. } => StatusCode::REQUEST_TIMEOUT,
-            Self::Full | Self::Shed | Self::Elsewhere(_) | Self::Log(_) | Self::SlowLog { .. } => {
+            Self::Full | Self::TooOften | Self::Shed | Self::Elsewhere(_) | Self::Log(_) | Self::SlowLog { .. } => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
         }
@@ -70,6 +77,13 @@ impl Refusal {
                  writeKey in the body"
             }
             Self::UnknownKey => "check the key against ingest.write_keys in the settings of this server",
+            Self::NoToken => "send Authorization: Bearer and a token of query.tokens in the settings of this server",
+            Self::ForeignOrigin => {
+                "add the origin to the key's origins in the settings of this server, or use another key"
+            }
+            Self::TooOften => {
+                "send more events in one request, or raise the rate in the settings; come again after Retry-After"
+            }
             Self::NoWebhook => "use /webhooks/ and a source of ingest.webhooks in the settings of this server",
             Self::Unbelieved(_) => "check the webhook's secret and topics in the settings of this server",
             Self::Malformed { advice, .. } => advice,
@@ -87,6 +101,9 @@ impl Refusal {
         match self {
             Self::NoKey => "no_key",
             Self::UnknownKey => "unknown_key",
+            Self::NoToken => "no_token",
+            Self::ForeignOrigin => "foreign_origin",
+            Self::TooOften => "too_often",
             Self::NoWebhook => "no_webhook",
             Self::Unbelieved(_) => "unbelieved",
             Self::Elsewhere(_) => "elsewhere",

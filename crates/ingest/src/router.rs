@@ -21,10 +21,15 @@ use tributary_eventlog::{EventLog, TopicInfo};
 use tributary_schemas::Clock;
 
 use crate::dialect::{cloudevents, ga4, matomo, native, pixel, posthog, redirect, segment, snowplow, unsubscribe};
+use crate::guard::Guard;
 use crate::intake::Room;
 use crate::ledger::Ledger;
+use crate::privacy::Privacy;
 use crate::refusal::json_answer;
+use crate::script;
 use crate::settings::IngestSettings;
+use crate::suppressed;
+use crate::tail::{self, Tail};
 use crate::telling;
 use crate::webhook::{self, Web, Webhook};
 
@@ -59,6 +64,9 @@ pub(crate) struct Door {
     pub parts: Parts,
     pub room: Room,
     pub webhooks: Vec<Webhook>,
+    pub guard: Guard,
+    pub privacy: Arc<Privacy>,
+    pub tail: Tail,
 }
 
 /// The routes of the door. It sets no fallback, so it may be merged with other routers.
@@ -70,12 +78,20 @@ pub fn router(settings: IngestSettings, parts: Parts) -> Result<Router, SetupErr
     let cors = cors(&settings);
     let room = Room::new(&settings);
     let webhooks = settings.webhooks.iter().cloned().map(Webhook::new).collect();
-    let door = Arc::new(Door { settings, parts, room, webhooks });
+    let guard = Guard::new(&settings);
+    let privacy = Arc::new(Privacy::new(&settings.privacy, &settings.ticket_secret));
+    if !settings.suppress_file.as_os_str().is_empty() {
+        let following = suppressed::follow(settings.suppress_file.clone(), privacy.clone(), parts.stop.clone())
+            .map_err(|fault| SetupError { faults: vec![fault] })?;
+        parts.tasks.spawn(following);
+    }
+    let door = Arc::new(Door { settings, parts, room, webhooks, guard, privacy, tail: Tail::default() });
 
     let router = dialects()
         .layer(cors)
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
+        .route("/v1/tail", get(tail::receive))
         .layer(middleware::from_fn(count));
     Ok(router.with_state(door))
 }
@@ -113,6 +129,7 @@ fn dialects() -> Router<Arc<Door>> {
         .route(ga4::DEBUG_PATH, post(ga4::debug))
         .route(cloudevents::PATH, post(cloudevents::receive))
         .route("/webhooks/{source}", post(webhook::receive))
+        .route("/t.js", get(script::receive))
         .route("/p.gif", get(pixel::receive))
         .route("/r/{ticket}", get(redirect::receive))
         .route("/u/{ticket}", get(unsubscribe::receive).post(unsubscribe::receive))
@@ -132,6 +149,8 @@ fn cors(settings: &IngestSettings) -> CorsLayer {
         .allow_credentials(true)
         .allow_methods([Method::GET, Method::HEAD, Method::POST, Method::OPTIONS])
         .allow_headers(AllowHeaders::mirror_request())
+        // Or a page's script cannot see how long to wait.
+        .expose_headers([header::RETRY_AFTER, HeaderName::from_static("x-ingest-durability")])
         .max_age(std::time::Duration::from_secs(7_200))
 }
 

@@ -5,8 +5,10 @@
 //! Promise: the defaults work as they are but for the write keys; secrets never show in `Debug`.
 
 use crate::clock_rule::ClockBounds;
+use crate::privacy::{PrivacyRule, Treatment};
 use std::collections::HashSet;
 use std::fmt;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -27,6 +29,12 @@ pub struct WriteKey {
     /// measurement id. Whoever knows such a name can write, as those protocols have it.
     #[serde(default)]
     pub known_as: Vec<String>,
+    /// Origins whose pages may use it, such as `https://shop.example`; empty: any.
+    #[serde(default)]
+    pub origins: Vec<String>,
+    /// Requests a second it may make; 0: any number.
+    #[serde(default)]
+    pub requests_per_second: u32,
 }
 
 impl WriteKey {
@@ -139,6 +147,14 @@ pub struct IngestSettings {
     /// Origins whose pages may post: `https://shop.example`, or `*` for any. Default `*`: a write key of a
     /// browser is public, and no answer of the door holds anything about a person.
     pub cors_origins: Vec<String>,
+    /// Requests a second one address may make (of IPv6, one /64); 0: any number. Pixels, links and ways out are let through.
+    pub address_requests_per_second: u32,
+    /// What may be kept of events; the first rule that names a source holds. Without any, secrets in addresses are left out.
+    pub privacy: Vec<PrivacyRule>,
+    /// A file of ids and addresses, one a line, of which nothing is recorded; read anew when it changes.
+    pub suppress_file: PathBuf,
+    /// Tokens that may watch what comes in. By default those of `query.tokens`.
+    pub watch_tokens: Vec<String>,
     /// How many proxies of yours stand in front and add to `X-Forwarded-For`. Default 0: the header is ignored,
     /// for anyone can write it.
     pub forwarded_hops: usize,
@@ -168,6 +184,10 @@ impl Default for IngestSettings {
             ticket_secret: String::new(),
             former_ticket_secrets: Vec::new(),
             cors_origins: vec!["*".to_owned()],
+            address_requests_per_second: 0,
+            privacy: Vec::new(),
+            suppress_file: PathBuf::new(),
+            watch_tokens: Vec::new(),
             forwarded_hops: 0,
             in_flight_requests_max: 1_024,
             in_flight_bytes_max: 256 << 20,
@@ -215,6 +235,19 @@ impl IngestSettings {
                 faults.push(format!("ingest.webhooks[{index}].source is there twice: give each webhook its own"));
             }
             faults.extend(webhook.faults().map(|fault| format!("ingest.webhooks[{index}].{fault}")));
+        }
+        for (index, rule) in self.privacy.iter().enumerate() {
+            faults.extend(rule.faults().into_iter().map(|fault| format!("ingest.privacy[{index}].{fault}")));
+            if (rule.emails == Treatment::Hash || !rule.hash.is_empty()) && self.ticket_secret.is_empty() {
+                faults.push(format!("ingest.privacy[{index}] hashes: that needs ingest.ticket_secret"));
+            }
+        }
+        for origin in self.write_keys.iter().flat_map(|key| &key.origins) {
+            if !is_origin(origin) {
+                faults.push(format!(
+                    "ingest.write_keys has the origin {origin:?}: write scheme and host only, such as https://shop.example"
+                ));
+            }
         }
         for origin in &self.cors_origins {
             if origin != "*" && !is_origin(origin) {

@@ -13,6 +13,7 @@ const REFUSALS: &str = "tributary_ingest_refusals_total";
 const RETRIES: &str = "tributary_ingest_retries_total";
 const ACCEPTED: &str = "tributary_ingest_events_accepted_total";
 const DEAD_LETTERED: &str = "tributary_ingest_dead_lettered_total";
+const SUPPRESSED: &str = "tributary_ingest_suppressed_total";
 const NOT_READ: &str = "tributary_ingest_fields_not_read_total";
 const NOT_LOGGED: &str = "tributary_ingest_not_logged_total";
 const ANSWERED_EARLY: &str = "tributary_ingest_answered_before_durable_total";
@@ -26,6 +27,7 @@ pub fn describe_metrics() {
     metrics::describe_counter!(RETRIES, "Requests that say they are a second attempt.");
     metrics::describe_counter!(ACCEPTED, "Events durable in the log, by source and dialect.");
     metrics::describe_counter!(DEAD_LETTERED, "Dead letters durable in the log, by source and reason.");
+    metrics::describe_counter!(SUPPRESSED, "Events not kept, as the rules of privacy have it, by source.");
     metrics::describe_counter!(NOT_READ, "Fields that stayed in properties because their column could not read them.");
     metrics::describe_counter!(NOT_LOGGED, "Pixels and redirects answered but not logged, by dialect and reason.");
     metrics::describe_counter!(ANSWERED_EARLY, "Pixels and redirects answered before their event was durable.");
@@ -56,6 +58,10 @@ pub(crate) fn accepted(source: &str, dialect: &str, count: u64) {
 pub(crate) fn dead_lettered(source: Option<&str>, reason: DeadReason) {
     let source = source.unwrap_or("unknown").to_owned();
     metrics::counter!(DEAD_LETTERED, "source" => source, "reason" => reason.as_str()).increment(1);
+}
+
+pub(crate) fn suppressed(source: &str) {
+    metrics::counter!(SUPPRESSED, "source" => source.to_owned()).increment(1);
 }
 
 pub(crate) fn not_read(field: &'static str) {

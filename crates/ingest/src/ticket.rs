@@ -51,6 +51,9 @@ pub struct Ticket {
     pub source: String,
     #[serde(rename = "p", default, skip_serializing_if = "Option::is_none")]
     pub user_id: Option<String>,
+    /// The device the person was last seen on, where that is known: its clicks then stand in the device's sessions.
+    #[serde(rename = "i", default, skip_serializing_if = "Option::is_none")]
+    pub anonymous_id: Option<String>,
     #[serde(rename = "m", default, skip_serializing_if = "Option::is_none")]
     pub message_id: Option<String>,
     #[serde(rename = "g", default, skip_serializing_if = "Option::is_none")]
@@ -99,6 +102,7 @@ impl Ticket {
             url: None,
             source: source.to_owned(),
             user_id: None,
+            anonymous_id: None,
             message_id: None,
             campaign_id: None,
             link_id: None,

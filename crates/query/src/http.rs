@@ -18,7 +18,7 @@ use axum::extract::{DefaultBodyLimit, Query, Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
-use axum::routing::post;
+use axum::routing::{get, post};
 use serde::Deserialize;
 use serde_json::json;
 use serde_json::value::RawValue;
@@ -28,6 +28,7 @@ use crate::answer::Answer;
 use crate::engine::Engine;
 use crate::error::{Advice, QueryError};
 use crate::live::{self, LiveAsked, LiveFault};
+use crate::receipt;
 use crate::render;
 
 /// The routes, for the binary to mount.
@@ -37,6 +38,7 @@ pub fn router(engine: Arc<Engine>) -> Router {
     let body_bytes_max = engine.settings().sql_bytes_max.saturating_mul(6).saturating_add(1_024);
     Router::new()
         .route("/v1/sql", post(sql))
+        .route("/v1/receipts/{event_id}", get(receipt::receipt))
         .layer(DefaultBodyLimit::max(body_bytes_max))
         // Around this route only: a layer around the router would answer for paths that are not there, too.
         .route_layer(from_fn_with_state(Arc::clone(&engine), authorize))
@@ -231,7 +233,7 @@ fn csv_body(answer: &Answer) -> Result<Response, Box<dyn std::error::Error + Sen
     Ok((facts, text).into_response())
 }
 
-fn fault(error: &QueryError) -> Response {
+pub(crate) fn fault(error: &QueryError) -> Response {
     let status = match error {
         QueryError::TimedOut { .. } => StatusCode::REQUEST_TIMEOUT,
         QueryError::OutOfMemory { .. } => StatusCode::UNPROCESSABLE_ENTITY,
@@ -255,7 +257,7 @@ fn too_long(engine: &Engine) -> Response {
     refusal(StatusCode::PAYLOAD_TOO_LARGE, &error, "ask a shorter question")
 }
 
-fn refusal(status: StatusCode, error: &str, advice: &str) -> Response {
+pub(crate) fn refusal(status: StatusCode, error: &str, advice: &str) -> Response {
     let body = json!({"error": error, "advice": advice}).to_string();
     (status, [(header::CONTENT_TYPE, "application/json")], body).into_response()
 }

@@ -35,6 +35,7 @@ mod table_function;
 mod window_funnel;
 
 mod http;
+mod receipt;
 pub mod render;
 
 pub use answer::{Answer, AnswerStream};

@@ -216,7 +216,7 @@ pub const EVENT_COLUMNS: &[Column] = &[
         U::Measure,
         P::No,
         "",
-        "What sort of thing that is: page, click, impression, open, conversion, identify, alias, group, send, decision, consent, feedback, cost or custom.",
+        "What sort of thing that is: page, click, impression, open, conversion, identify, alias, group, send, decision, consent, feedback, cost, custom or engagement.",
     ),
     optional("value", K::Money, U::Measure, P::No, "units of `currency`", "What it was worth."),
     optional("currency", K::Text, U::Measure, P::No, "ISO 4217 code", "The currency of `value`."),

@@ -51,6 +51,8 @@ words! {
         Feedback => "feedback",
         Cost => "cost",
         Custom => "custom",
+        /// What a page's script tells by itself of how long somebody looked: no action of theirs.
+        Engagement => "engagement",
     }
 }
 

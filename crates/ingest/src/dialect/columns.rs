@@ -68,7 +68,12 @@ pub(crate) fn put_column(event: &mut Event, name: &str, json: &str, reading: &mu
 /// Switches by name, a list of what was granted, or the mask itself.
 pub(crate) fn read_consent(json: &str) -> Option<Consent> {
     match json::scalar(json) {
-        Scalar::Object => consent::of_switches(json),
+        Scalar::Object => {
+            let named = json::members(json).unwrap_or_default();
+            // A browser that objects to ads, of whose visitor nobody has asked anything, has not refused the rest.
+            let is_asked = named.iter().any(|(name, value)| *value == "true" || name == "analytics");
+            consent::of_switches(json).filter(|_| is_asked)
+        }
         Scalar::List => consent::of_names(json),
         Scalar::Number(digits) => {
             let all = Consent::NAMES.iter().fold(0, |all, (_, purpose)| all | purpose.0);

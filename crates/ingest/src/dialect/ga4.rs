@@ -191,7 +191,6 @@ fn map(event_json: &str, index: usize, frame: &Frame<'_>, sender: &Sender<'_>) -
     let mut event = Event::new(&sender.key.source, DIALECT, "", &name, sender.ingest_time_us);
     event.event_kind = match name.as_str() {
         "page_view" | "screen_view" => EventKind::Page,
-        "user_engagement" => EventKind::Custom,
         name => kind_of_name(name),
     };
     event.anonymous_id = reading.id("client_id", frame.device)?;

@@ -78,6 +78,7 @@ async fn take_get(door: &Door, request: Request) -> Result<Response, Refusal> {
     let keys = Matomo.keys_of(&head, &pairs);
     let names: Vec<String> = pairs.get("idsite").map(str::to_owned).into_iter().collect();
     let key = auth::find(known, &keys).or_else(|refusal| auth::find_by_name(known, &names).ok_or(refusal))?;
+    door.guard.let_key(key, &head.headers)?;
     let sender = Sender::of(&door.settings, key, &head, door.parts.clock.now_us());
     let mut accepted = Accepted::default();
     read_one(query, &mut accepted, &sender);
@@ -267,7 +268,7 @@ fn name_and_kind(event: &mut Event, pairs: &Pairs, reading: &mut Reading) {
     } else if pairs.get("link").is_some() {
         ("outlink", EventKind::Custom)
     } else if pairs.get("ping") == Some("1") {
-        ("ping", EventKind::Custom)
+        ("ping", EventKind::Engagement)
     } else {
         ("page_view", EventKind::Page)
     };

@@ -14,13 +14,13 @@ use axum::http::request::Parts;
 use tributary_schemas::DeadReason;
 
 use crate::append::{Accepted, Durable, append, append_each};
-use crate::auth;
 use crate::body::{self, Text};
 use crate::dialect::{Refused, Sender};
 use crate::intake::{self, Reserved};
 use crate::refusal::Refusal;
 use crate::router::Door;
 use crate::settings::{IngestSettings, WriteKey};
+use crate::{auth, network};
 
 /// A protocol whose events come in the body of a POST.
 pub(crate) trait Dialect: Sync {
@@ -60,12 +60,14 @@ pub(crate) trait Dialect: Sync {
 pub(crate) async fn take<D: Dialect>(dialect: &D, door: &Door, request: Request) -> Result<Durable, Refusal> {
     let place = door.room.enter()?;
     let (head, body) = request.into_parts();
+    door.guard.let_address(network::visitor_ip(&head, door.settings.forwarded_hops))?;
     let mut reserved = place.reserve();
     let wire = intake::read(&head.headers, body, &door.settings, &mut reserved).await?;
     let ingest_time_us = door.parts.clock.now_us();
     let unpacked = body::unpack(&wire, &head.headers, &door.settings, &mut reserved)
         .and_then(|unpacked| dialect.open(unpacked, &door.settings, &mut reserved));
     let key = key_of(dialect, door, &head, unpacked.as_deref().ok())?;
+    door.guard.let_key(key, &head.headers)?;
     let sender = Sender::of(&door.settings, key, &head, ingest_time_us);
 
     let unpacked = match unpacked {

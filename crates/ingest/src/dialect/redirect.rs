@@ -103,6 +103,7 @@ pub(crate) fn event_of(
     event.event_id = event_id::derived(&ticket.source, &["ticket", text, event.engagement_class.as_str(), &minute]);
 
     event.user_id = ticket.user_id.as_deref().and_then(short_id);
+    event.anonymous_id = ticket.anonymous_id.as_deref().and_then(short_id);
     event.message_id.clone_from(&ticket.message_id);
     event.campaign_id.clone_from(&ticket.campaign_id);
     event.link_id.clone_from(&ticket.link_id);

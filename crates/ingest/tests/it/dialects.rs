@@ -456,3 +456,32 @@ async fn browser_sdks_are_told_where_to_send() {
     house.tasks.wait().await;
     assert_columns(&house.events()[0], json!({"event_name": "page", "event_kind": "page", "anonymous_id": "a"}));
 }
+
+#[tokio::test]
+async fn the_browser_sdk_is_served_and_kept_by_browsers() {
+    let house = House::new();
+    let plain = house.get("/t.js").await;
+    assert_eq!(plain.body, include_bytes!("../../../../sdk/js/dist/tributary.js"));
+    let request = Request::get("/t.js").header("accept-encoding", "br, gzip").body(Body::empty()).unwrap();
+    let packed = house.ask(request).await;
+    assert_eq!(packed.headers["content-encoding"], "gzip");
+    assert!(packed.body.len() < 5_000, "{} bytes", packed.body.len());
+    let request = Request::get("/t.js").header("if-none-match", &plain.headers["etag"]).body(Body::empty()).unwrap();
+    assert_eq!(house.ask(request).await.status, StatusCode::NOT_MODIFIED);
+}
+
+#[tokio::test]
+async fn a_browser_that_objects_to_ads_has_not_refused_the_rest() {
+    let house = House::new();
+    let consent = async |event: Value| {
+        let answer = house.post("/v1/events", event.to_string()).await;
+        assert_eq!(answer.json()["accepted"], 1, "{answer:?}");
+        house.events().pop().unwrap()
+    };
+    let objects = json!({"name": "E", "anonymous_id": "a", "gpc": true, "consent": {"ads": false, "sale": false}});
+    assert_columns(&consent(objects).await, json!({"consent": null, "flags": 64}));
+    let refuses = json!({"name": "E", "anonymous_id": "a", "consent": {"analytics": false}});
+    assert_columns(&consent(refuses).await, json!({"consent": 0}));
+    let engaged = json!({"name": "engagement", "anonymous_id": "a", "properties": {"engaged_ms": 2000}});
+    assert_columns(&consent(engaged).await, json!({"event_kind": "engagement"}));
+}

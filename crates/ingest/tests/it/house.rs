@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt as _;
 use tributary_eventlog::TopicInfo;
-use tributary_ingest::{IngestSettings, Parts, Web, WebError, WriteKey, router};
+use tributary_ingest::{IngestSettings, Ledger, Parts, Web, WebError, WriteKey, router};
 use tributary_schemas::ManualClock;
 use tributary_schemas::wire::{Shape, WireDecoder};
 
@@ -36,6 +36,7 @@ pub(crate) struct House {
     pub tasks: TaskTracker,
     pub router: Router,
     pub web: Arc<KnownWeb>,
+    pub ledger: Arc<Ledger>,
 }
 
 /// A web of the pages that were put into it; `*` stands for all others.
@@ -74,7 +75,7 @@ pub(crate) fn settings() -> IngestSettings {
         key: key.into(),
         source: source.into(),
         trusted_clock,
-        known_as: Vec::new(),
+        ..WriteKey::default()
     };
     IngestSettings {
         write_keys: vec![
@@ -107,6 +108,7 @@ impl House {
         let log = Recorder::new();
         let clock = Arc::new(ManualClock::at_us(NOW_US));
         let web = Arc::<KnownWeb>::default();
+        let ledger = Arc::<Ledger>::default();
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
         let topic = |name: &str| TopicInfo { topic: name.to_owned(), topic_id: "t".to_owned(), partitions: PARTITIONS };
         let parts = Parts {
@@ -116,11 +118,11 @@ impl House {
             clock: clock.clone(),
             stop: stop.clone(),
             tasks: tasks.clone(),
-            ledger: Arc::default(),
+            ledger: ledger.clone(),
             web: web.clone(),
         };
         let router = router(settings, parts).unwrap();
-        Self { log, clock, stop, tasks, router, web }
+        Self { log, clock, stop, tasks, router, web, ledger }
     }
 
     pub(crate) async fn ask(&self, mut request: Request<Body>) -> Answer {

@@ -10,6 +10,7 @@ mod house;
 mod limits;
 mod messages;
 mod native;
+mod privacy;
 mod recorder;
 mod segment;
 mod webhooks;

@@ -191,7 +191,7 @@ fn name_and_kind<'a>(
     let mut described = None;
     let (name, kind) = match pairs.get("e") {
         Some("pv") => ("page_view".to_owned(), EventKind::Page),
-        Some("pp") => ("page_ping".to_owned(), EventKind::Custom),
+        Some("pp") => ("page_ping".to_owned(), EventKind::Engagement),
         Some("se") => {
             let action =
                 pairs.get("se_ac").ok_or_else(|| Refused::field("se_ac", "the name of the action", "nothing"))?;

@@ -70,6 +70,7 @@ async fn take_get(door: &Door, head: &Parts) -> Result<Durable, Refusal> {
     let names: Vec<String> = pairs.get("aid").map(str::to_owned).into_iter().collect();
     keys.extend(names.iter().cloned());
     let key = auth::find(known, &keys).or_else(|refusal| auth::find_by_name(known, &names).ok_or(refusal))?;
+    door.guard.let_key(key, &head.headers)?;
     let sender = Sender::of(&door.settings, key, head, door.parts.clock.now_us());
     let mut accepted = Accepted::default();
     match judge_size(query, sender.settings).and_then(|()| map::event(&pairs, &sender)) {

@@ -7,6 +7,7 @@
 //! Not here: speed of single functions; a benchmark of parts says little about the line.
 
 mod compact;
+mod door;
 mod encoding;
 mod events;
 mod folder;
@@ -34,6 +35,8 @@ pub(crate) struct BenchArgs {
 enum Part {
     /// Durable events a second through HTTP, against the bare log
     Ingest(PartArgs),
+    /// What a durable answer costs, against servers that promise less, on one core each
+    Door(door::DoorArgs),
     /// Events a second from log to lake, against decoding and against writing Parquet
     Pipeline(PartArgs),
     /// Events a second of an exact funnel, against counting the same columns
@@ -51,6 +54,12 @@ enum Part {
     /// The stream job of another part, in a process of its own
     #[command(hide = true)]
     StreamJob(stream::job::JobArgs),
+    /// A server of `door`, in a process of its own
+    #[command(hide = true)]
+    DoorServer(door::ServerArgs),
+    /// The load of `door`, in a process of its own
+    #[command(hide = true)]
+    DoorLoad(door::LoadArgs),
 }
 
 #[derive(clap::Args)]
@@ -90,7 +99,7 @@ struct Finding {
 
 pub(crate) async fn command(args: BenchArgs) -> anyhow::Result<()> {
     // Once a run: the process of the stream job belongs to one that has said so.
-    if cfg!(debug_assertions) && !matches!(args.part, Part::StreamJob(_)) {
+    if cfg!(debug_assertions) && !matches!(args.part, Part::StreamJob(_) | Part::DoorServer(_) | Part::DoorLoad(_)) {
         eprintln!("this is a debug build: its figures mean nothing; build with --release");
     }
     match args.part {
@@ -103,6 +112,9 @@ pub(crate) async fn command(args: BenchArgs) -> anyhow::Result<()> {
         Part::Restart(args) => restart::command(args).await,
         Part::Live(args) => live::command(args).await,
         Part::StreamJob(args) => stream::job::command(args).await,
+        Part::Door(args) => door::command(args).await,
+        Part::DoorServer(args) => door::server_command(args).await,
+        Part::DoorLoad(args) => door::load_command(args).await,
     }
 }
 

@@ -65,6 +65,11 @@ fn stat(process: &str) -> Option<Stat> {
     })
 }
 
+/// CPU time and memory of another process, now.
+pub(crate) fn of(process: u32) -> Option<(Duration, u64)> {
+    stat(&process.to_string()).map(|stat| (stat.cpu, stat.rss_bytes))
+}
+
 /// All that one command starts, looked at again and again while it runs.
 ///
 /// A process that leaves its parent (a JVM behind a Python that ended) is known by the group it was started in, or by

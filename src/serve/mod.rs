@@ -6,7 +6,7 @@
 //!           this process runs the pipeline.
 //! Not here: what the roles do (`ingest`, `pipeline`, `query`).
 
-mod http;
+pub(crate) mod http;
 mod line;
 mod live;
 mod parts;

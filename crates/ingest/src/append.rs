@@ -119,12 +119,15 @@ async fn append_in_time(door: &Door, accepted: Accepted, each: bool) -> Result<D
 }
 
 async fn append_all(door: &Door, accepted: Accepted, each: bool) -> Result<Durable, Refusal> {
-    let Accepted { mut events, dead_letters, mut told } = accepted;
+    let Accepted { mut events, mut dead_letters, mut told } = accepted;
     // All of one request has one source and one time of receipt.
     let of_request = events.first().map(|event| (event.source.clone(), event.ingest_time_us)).or_else(|| {
         dead_letters.first().map(|letter| (letter.source.clone().unwrap_or_default(), letter.ingest_time_us))
     });
     let suppressed_count = hold_back(door, &mut events, &mut told);
+    for letter in &mut dead_letters {
+        door.privacy.clean_letter(letter);
+    }
     // The letters wait until the events stand: nothing drops a letter that comes twice, so a request that is
     // refused and comes again must not have left its letters behind each time.
     shed(door, &events)?;
@@ -175,21 +178,23 @@ async fn append_all(door: &Door, accepted: Accepted, each: bool) -> Result<Durab
 /// well: there is nothing for them to mend, and nothing to send again.
 fn hold_back(door: &Door, events: &mut Vec<Event>, told: &mut [Told]) -> usize {
     let count = events.len();
-    let mut index = 0;
+    // Where each event is afterwards: they move up into the places of those that went.
+    let mut places = Vec::with_capacity(count);
     let mut kept = 0;
     events.retain_mut(|event| {
         let allowed = door.privacy.allows(event);
         if !allowed {
             telling::suppressed(&event.source);
         }
-        for told in told.iter_mut().filter(|told| told.event == Some(index)) {
-            // Events move up into the places of those that went.
-            told.event = allowed.then_some(kept);
-        }
-        index += 1;
+        places.push(allowed.then_some(kept));
         kept += usize::from(allowed);
         allowed
     });
+    if events.len() < count {
+        for told in told {
+            told.event = told.event.and_then(|event| places[event]);
+        }
+    }
     count - events.len()
 }
 

@@ -16,7 +16,7 @@ use aho_corasick::{AhoCorasick, MatchKind};
 use hmac::{Hmac, KeyInit, Mac};
 use serde::Deserialize;
 use sha2::Sha256;
-use tributary_schemas::{Consent, Event};
+use tributary_schemas::{Consent, DeadLetter, Event};
 
 use crate::json::{self, Scalar};
 
@@ -157,8 +157,7 @@ impl Privacy {
         if self.is_suppressed(event) {
             return false;
         }
-        let names = |rule: &&Rule| rule.settings.sources.iter().any(|source| source == "*" || *source == event.source);
-        let Some(rule) = self.rules.iter().find(names) else { return true };
+        let Some(rule) = self.rule_of(&event.source) else { return true };
         if event.consent.is_some_and(|granted| !granted.allows(rule.required)) {
             return false;
         }
@@ -166,13 +165,25 @@ impl Privacy {
             event.ip_truncated = None;
         }
         if rule.settings.emails != Treatment::Keep {
-            for id in [&mut event.anonymous_id, &mut event.user_id, &mut event.previous_id, &mut event.account_id] {
-                if id.as_deref().is_some_and(is_email) {
-                    *id = match rule.settings.emails {
-                        Treatment::Hash => id.as_deref().map(|email| self.hash(email)),
+            for text in [
+                &mut event.anonymous_id,
+                &mut event.user_id,
+                &mut event.previous_id,
+                &mut event.device_id,
+                &mut event.account_id,
+                &mut event.client_event_id,
+                &mut event.title,
+                &mut event.referrer_term,
+            ] {
+                if text.as_deref().is_some_and(is_email) {
+                    *text = match rule.settings.emails {
+                        Treatment::Hash => text.as_deref().map(|email| self.hash(email)),
                         _ => None,
                     };
                 }
+            }
+            if let Some(path) = event.url_path.take_if(|path| rule.any.is_match(path.as_str())) {
+                event.url_path = Some(self.scrub_path(&path, rule));
             }
         }
         if let Some(query) = event.url_query.take() {
@@ -183,6 +194,44 @@ impl Privacy {
             event.properties = Some(self.scrub(&properties, rule));
         }
         true
+    }
+
+    /// The same for what could not become an event: it is kept as it was sent, and may hold what the rule takes away.
+    pub(crate) fn clean_letter(&self, letter: &mut DeadLetter) {
+        let source = letter.source.as_deref().unwrap_or_default();
+        let Some(rule) = self.rule_of(source) else { return };
+        let Some(payload) = letter.payload.take_if(|payload| rule.any.is_match(payload.as_str())) else { return };
+        let is_json = serde_json::from_str::<serde::de::IgnoredAny>(&payload).is_ok();
+        let strict =
+            rule.settings.emails != Treatment::Keep || !rule.settings.drop.is_empty() || !rule.settings.hash.is_empty();
+        letter.payload = match is_json {
+            true => Some(self.scrub(payload.trim(), rule)),
+            // What cannot be read cannot be cleaned: where a rule names something, nothing of it is kept.
+            false if strict => {
+                letter.detail.push_str("; what was sent is not kept, as the rules of privacy have it");
+                None
+            }
+            false => Some(payload),
+        };
+    }
+
+    fn rule_of(&self, source: &str) -> Option<&Rule> {
+        self.rules.iter().find(|rule| rule.settings.sources.iter().any(|named| named == "*" || named == source))
+    }
+
+    /// A path whose parts that are e-mail addresses are treated as the rule says.
+    fn scrub_path(&self, path: &str, rule: &Rule) -> String {
+        let part = |part: &str| {
+            let plain = url::form_urlencoded::parse(part.replace('+', "%2B").as_bytes())
+                .next()
+                .map_or_else(String::new, |(name, _)| name.into_owned());
+            match rule.settings.emails {
+                Treatment::Hash if is_email(&plain) => self.hash(&plain),
+                Treatment::Drop if is_email(&plain) => String::new(),
+                _ => part.to_owned(),
+            }
+        };
+        path.split('/').map(part).collect::<Vec<_>>().join("/")
     }
 
     fn is_suppressed(&self, event: &Event) -> bool {
@@ -393,6 +442,37 @@ mod tests {
         assert!(!privacy.allows(&mut event));
         event.user_id = Some("bob".to_owned());
         assert!(privacy.allows(&mut event));
+    }
+
+    #[test]
+    fn what_could_not_become_an_event_holds_no_more_than_an_event_may() {
+        let rule = PrivacyRule { emails: Treatment::Hash, drop: vec!["ssn".to_owned()], ..PrivacyRule::default() };
+        let privacy = privacy(rule);
+        let kept = |payload: &str| {
+            let mut letter = DeadLetter {
+                source: Some("web".to_owned()),
+                dialect: "native".to_owned(),
+                event_id: None,
+                ingest_time_us: 0,
+                reason: tributary_schemas::DeadReason::InvalidField,
+                detail: String::new(),
+                payload: Some(payload.to_owned()),
+                payload_bytes: 1,
+            };
+            privacy.clean_letter(&mut letter);
+            letter.payload
+        };
+        let hash = privacy.hash("ada@example.com");
+        let text = kept(r#"{"user_id": "ada@example.com", "ssn": 1, "n": 2}"#).unwrap();
+        assert_eq!(text, format!(r#"{{"user_id":"{hash}","n":2}}"#));
+        assert_eq!(kept(r#"{"user_id": "ada@example.com", "#), None, "what cannot be read cannot be cleaned");
+        assert_eq!(kept("{broken").unwrap(), "{broken", "and nothing says that it should be");
+        let mut event = event("{}");
+        event.url_path = Some("/leave/ada%40example.com/now".to_owned());
+        event.title = Some("ada@example.com".to_owned());
+        assert!(privacy.allows(&mut event));
+        assert_eq!(event.url_path.unwrap(), format!("/leave/{hash}/now"));
+        assert_eq!(event.title.unwrap(), hash);
     }
 
     proptest! {

@@ -14,13 +14,13 @@ mod read;
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
-use axum::http::StatusCode;
+use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
-use crate::append::{Accepted, Told};
+use crate::append::{Accepted, Durable};
 use crate::body::Text;
 use crate::dialect::{Sender, post};
-use crate::refusal::{Refusal, json_answer};
+use crate::refusal::Refusal;
 use crate::router::Door;
 use crate::telling;
 
@@ -30,11 +30,8 @@ pub(crate) const PATH: &str = "/v1/events";
 pub(crate) async fn receive(State(door): State<Arc<Door>>, request: Request) -> Response {
     match post::take(&Native, &door, request).await {
         Ok(durable) => {
-            let results: Vec<serde_json::Value> = durable.told.iter().map(result).collect();
-            let answer = serde_json::json!({
-                "accepted": durable.event_count, "dead_lettered": durable.dead_letter_count, "results": results,
-            });
-            durable.mark(json_answer(StatusCode::OK, &answer))
+            let headers = [(header::CONTENT_TYPE, "application/json")];
+            durable.mark((StatusCode::OK, headers, answer(&durable)).into_response())
         }
         Err(refusal) => {
             telling::refusal(refusal.word());
@@ -43,12 +40,28 @@ pub(crate) async fn receive(State(door): State<Arc<Door>>, request: Request) -> 
     }
 }
 
-fn result(told: &Told) -> serde_json::Value {
-    let mut result = serde_json::json!({"event_id": told.event_id, "result": told.outcome.as_str()});
-    if let Some(details) = &told.details {
-        result["details"] = details.as_str().into();
+/// Written straight down: as a tree it was a map and three strings for each event.
+fn answer(durable: &Durable) -> String {
+    let mut json =
+        format!(r#"{{"accepted":{},"dead_lettered":{},"results":["#, durable.event_count, durable.dead_letter_count);
+    for (index, told) in durable.told.iter().enumerate() {
+        json.push_str(if index == 0 { r#"{"event_id":"# } else { r#",{"event_id":"# });
+        json.push_str(&quoted(told.event_id.as_deref()));
+        json.push_str(r#","result":""#);
+        json.push_str(told.outcome.as_str());
+        json.push('"');
+        if told.details.is_some() {
+            json.push_str(r#","details":"#);
+            json.push_str(&quoted(told.details.as_deref()));
+        }
+        json.push('}');
     }
-    result
+    json.push_str("]}");
+    json
+}
+
+fn quoted(text: Option<&str>) -> String {
+    serde_json::to_string(&text).expect("text is always JSON")
 }
 
 struct Native;

@@ -337,10 +337,49 @@ async fn agrees(test: &str, provider: Provider) {
         let house = signer.house();
         let status = post(&house, request).await.status;
         assert!(status != StatusCode::SERVICE_UNAVAILABLE, "{request}");
+        if *theirs && status == StatusCode::UNAUTHORIZED {
+            // Node's decoder takes base64 in several spellings for the same bytes; to us a signature has one.
+            let again = post(&signer.house(), &respelled(request)).await.status;
+            assert_eq!(again, StatusCode::OK, "seed {seed}: {request}");
+            continue;
+        }
         assert_eq!(status != StatusCode::UNAUTHORIZED, *theirs, "seed {seed}: {status} {request}");
     }
     let believed = theirs.iter().filter(|theirs| **theirs).count();
     assert!((20..requests.len() - 50).contains(&believed), "{believed} of {}: spoil more, or less", requests.len());
+}
+
+/// The same request with its signature spelled as the standard has it.
+fn respelled(request: &Value) -> Value {
+    use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
+    use base64::engine::{DecodePaddingMode, Engine as _};
+    let lenient = GeneralPurpose::new(
+        &base64::alphabet::STANDARD,
+        GeneralPurposeConfig::new()
+            .with_decode_allow_trailing_bits(true)
+            .with_decode_padding_mode(DecodePaddingMode::Indifferent),
+    );
+    let plain = |text: &str| {
+        let letters: String = text
+            .replace('-', "+")
+            .replace('_', "/")
+            .chars()
+            .take_while(|letter| *letter != '=')
+            .filter(|letter| letter.is_ascii_alphanumeric() || matches!(letter, '+' | '/'))
+            .collect();
+        base64::engine::general_purpose::STANDARD.encode(lenient.decode(letters).unwrap())
+    };
+    let mut request = request.clone();
+    let header = "X-Twilio-Email-Event-Webhook-Signature";
+    if let Some(signature) = request["headers"].get(header).and_then(Value::as_str) {
+        request["headers"][header] = plain(signature).into();
+    }
+    let body = request["body"].as_str().unwrap();
+    if let Some((before, rest)) = body.split_once("\"Signature\" : \"") {
+        let (signature, after) = rest.split_once('"').unwrap();
+        request["body"] = format!("{before}\"Signature\" : \"{}\"{after}", plain(signature)).into();
+    }
+    request
 }
 
 /// Changes one letter of the body or of a header, cuts the body, or leaves all as it is.

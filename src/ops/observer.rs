@@ -85,15 +85,28 @@ impl Observer {
     /// Looks again and again; ends with its task.
     pub(crate) async fn run(self: Arc<Self>) {
         describe();
+        // Apart from the looks, which wait for the log: how the spool stands matters while it is away.
+        tokio::join!(self.look_again(), self.show_spool());
+    }
+
+    async fn show_spool(&self) {
+        let Some(log) = self.parts.log.as_ref().filter(|log| log.log.spool_state().is_some()) else { return };
+        let mut tick = tokio::time::interval(self.observe_interval);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tick.tick().await;
+            if let Some(spool) = log.log.spool_state() {
+                publish_spool(&spool);
+            }
+        }
+    }
+
+    async fn look_again(&self) {
         let mut tick = tokio::time::interval(self.observe_interval);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             tick.tick().await;
             self.parts.metrics.run_upkeep();
-            // Also while the log is away, which is when it matters.
-            if let Some(spool) = self.parts.log.as_ref().and_then(|log| log.log.spool_state()) {
-                publish_spool(&spool);
-            }
             match self.report(false).await {
                 Ok(report) => publish(&report),
                 Err(error) => {

@@ -91,7 +91,8 @@ impl Observer {
 
     async fn show_spool(&self) {
         let Some(log) = self.parts.log.as_ref().filter(|log| log.log.spool_state().is_some()) else { return };
-        let mut tick = tokio::time::interval(self.observe_interval);
+        // It costs a few counts, and whoever watches an outage watches it closely.
+        let mut tick = tokio::time::interval(self.observe_interval.min(Duration::from_secs(1)));
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             tick.tick().await;

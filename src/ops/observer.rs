@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::sync::{Mutex, watch};
+use tokio_util::task::AbortOnDropHandle;
 use tributary_eventlog::SpoolState;
 use tributary_ingest::Ledger;
 use tributary_lake::Lake;
@@ -86,10 +87,12 @@ impl Observer {
     pub(crate) async fn run(self: Arc<Self>) {
         describe();
         // Apart from the looks, which wait for the log: how the spool stands matters while it is away.
-        tokio::join!(self.look_again(), self.show_spool());
+        let shown = AbortOnDropHandle::new(tokio::spawn(self.clone().show_spool()));
+        self.look_again().await;
+        drop(shown);
     }
 
-    async fn show_spool(&self) {
+    async fn show_spool(self: Arc<Self>) {
         let Some(log) = self.parts.log.as_ref().filter(|log| log.log.spool_state().is_some()) else { return };
         // It costs a few counts, and whoever watches an outage watches it closely.
         let mut tick = tokio::time::interval(self.observe_interval.min(Duration::from_secs(1)));

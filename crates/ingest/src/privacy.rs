@@ -18,6 +18,7 @@ use serde::Deserialize;
 use sha2::Sha256;
 use tributary_schemas::{Consent, DeadLetter, Event};
 
+use crate::dialect::DEPTH_MAX;
 use crate::json::{self, Scalar};
 
 /// What becomes of something personal.
@@ -201,6 +202,11 @@ impl Privacy {
         let source = letter.source.as_deref().unwrap_or_default();
         let Some(rule) = self.rule_of(source) else { return };
         let Some(payload) = letter.payload.take_if(|payload| rule.any.is_match(payload.as_str())) else { return };
+        // Cleaning recurses with the nesting, and a letter may be here because it nests too deep.
+        if json::is_deeper_than(&payload, DEPTH_MAX) {
+            letter.detail.push_str("; what was sent is not kept, as it nests too deep to be cleaned");
+            return;
+        }
         let is_json = serde_json::from_str::<serde::de::IgnoredAny>(&payload).is_ok();
         let strict =
             rule.settings.emails != Treatment::Keep || !rule.settings.drop.is_empty() || !rule.settings.hash.is_empty();
@@ -467,6 +473,8 @@ mod tests {
         assert_eq!(text, format!(r#"{{"user_id":"{hash}","n":2}}"#));
         assert_eq!(kept(r#"{"user_id": "ada@example.com", "#), None, "what cannot be read cannot be cleaned");
         assert_eq!(kept("{broken").unwrap(), "{broken", "and nothing says that it should be");
+        let deep = format!("{}\"ssn\"{}", "[".repeat(100_000), "]".repeat(100_000));
+        assert_eq!(kept(&deep), None, "what nests too deep is not cleaned, and ends no process");
         let mut event = event("{}");
         event.url_path = Some("/leave/ada%40example.com/now".to_owned());
         event.title = Some("ada@example.com".to_owned());

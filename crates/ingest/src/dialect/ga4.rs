@@ -103,6 +103,15 @@ impl post::Dialect for Ga4 {
                 advice: ADVICE,
             });
         };
+        // They are copied into each event of the request; GA4 itself takes 25 of some 60 bytes.
+        const USER_PROPERTIES_BYTES_MAX: usize = 16 << 10;
+        if user_properties
+            .is_some_and(|json| USER_PROPERTIES_BYTES_MAX < json.len() || judge_size(json, sender.settings).is_err())
+        {
+            let detail =
+                format!("user_properties: expected at most {USER_PROPERTIES_BYTES_MAX} bytes, not nested deep");
+            return Err(Refusal::Malformed { detail, advice: "send fewer or shorter user properties" });
+        }
         // `ga4mp` knows a user by a property of that name.
         let among_properties = user_properties
             .and_then(|json| json::pick(json, ["user_id"]).ok()?[0])

@@ -148,7 +148,7 @@ pub(crate) fn finish(
 }
 
 /// How deep an event may nest. Trackers stay under 10; readers of the lake recurse, and so must be spared.
-const DEPTH_MAX: usize = 64;
+pub(crate) const DEPTH_MAX: usize = 64;
 
 /// Whether an event, as it was written, is small and flat enough to be read.
 pub(crate) fn judge_size(event_json: &str, settings: &IngestSettings) -> Result<(), Refused> {

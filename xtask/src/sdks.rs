@@ -6,6 +6,7 @@
 
 use std::fs;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -43,43 +44,56 @@ pub(crate) fn node_modules(cache_dir: &Path) -> Result<PathBuf> {
         for name in ["package.json", "package-lock.json"] {
             fs::copy(from.join(name), aside.join(name)).with_context(|| format!("copying {name}"))?;
         }
-        succeed(
-            Command::new("npm")
-                .args(["ci", "--no-audit", "--no-fund", "--ignore-scripts", "--loglevel=error"])
-                .current_dir(aside),
-        )
-        .context("fetching the Node packages of the tests from npm")
+        npm_ci(aside).context("fetching the Node packages of the tests from npm")
     })?;
     Ok(home.join("node_modules"))
 }
 
-/// A Chromium: the one of this machine, or else the one that npm has; and the packages of the browser SDK's own tests.
-pub(crate) fn browser(node_modules: &Path) -> Result<PathBuf> {
-    let sdk = root().join("sdk/js");
-    let lock = read(&sdk.join("package-lock.json"))?;
-    // What they were made of is noted among them: where that is the same, so are they.
-    let mark = sdk.join("node_modules/.made-of");
-    if fs::read_to_string(&mark).unwrap_or_default() != lock {
-        succeed(
-            Command::new("npm")
-                .args(["ci", "--no-audit", "--no-fund", "--ignore-scripts", "--loglevel=error"])
-                .current_dir(&sdk),
-        )
-        .context("fetching the packages of the browser SDK's tests from npm")?;
-        fs::write(&mark, lock)?;
-    }
+/// A Chromium: the one of this machine, or else the one that npm has.
+pub(crate) fn browser(cache_dir: &Path, node_modules: &Path) -> Result<PathBuf> {
     let named = std::env::var_os("CHROMIUM").map(PathBuf::from);
     let known = ["/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"].map(PathBuf::from);
     if let Some(found) = named.into_iter().chain(known).find(|path| path.is_file()) {
         return Ok(found);
     }
-    let unpack =
-        "import('@sparticuz/chromium').then((m) => m.default.executablePath()).then((path) => console.log(path))";
-    // A module is looked for beside the folder it is asked from.
-    let beside = node_modules.parent().context("the packages of npm lie in a folder")?;
-    let path = told_by(Command::new("node").args(["--input-type=module", "-e", unpack]).current_dir(beside))
-        .context("unpacking the Chromium that npm has")?;
-    Ok(PathBuf::from(path))
+    let lock = read(&root().join("tests/sdk/node/package-lock.json"))?;
+    let home = cache_dir.join(format!("chromium-{}", fingerprint(&[&lock])));
+    made_once(&home, |aside| {
+        fs::create_dir_all(aside)?;
+        let unpack = "import('@sparticuz/chromium').then((m) => m.default.executablePath())";
+        // A module is looked for beside the folder it is asked from.
+        let beside = node_modules.parent().context("the packages of npm lie in a folder")?;
+        let mut node = Command::new("node");
+        node.args(["--input-type=module", "-e", unpack]).current_dir(beside).env("TMPDIR", aside);
+        // Under this name the package unpacks the libraries too that a bare machine lacks (NSS, expat).
+        succeed(node.env("AWS_EXECUTION_ENV", "AWS_Lambda_nodejs20.x"))
+            .context("unpacking the Chromium that npm has")?;
+        let start = "#!/bin/sh\nhere=$(dirname \"$0\")\nLD_LIBRARY_PATH=\"$here/al2023/lib:$here\" \
+                     FONTCONFIG_PATH=\"$here/fonts\" exec \"$here/chromium\" \"$@\"\n";
+        fs::write(aside.join("start"), start)?;
+        fs::set_permissions(aside.join("start"), fs::Permissions::from_mode(0o755))?;
+        Ok(())
+    })?;
+    Ok(home.join("start"))
+}
+
+/// The packages of the browser SDK's own tests, beside its sources, where Node looks for them.
+pub(crate) fn packages_of_browser_sdk() -> Result<()> {
+    let sdk = root().join("sdk/js");
+    let lock = read(&sdk.join("package-lock.json"))?;
+    // What they were made of is noted among them: where that is the same, so are they.
+    let mark = sdk.join("node_modules/.made-of");
+    if fs::read_to_string(&mark).unwrap_or_default() != lock {
+        npm_ci(&sdk).context("fetching the packages of the browser SDK's tests from npm")?;
+        fs::write(&mark, lock)?;
+    }
+    Ok(())
+}
+
+/// Exactly what the lock file in `folder` names; no package runs a script of its own.
+fn npm_ci(folder: &Path) -> Result<()> {
+    let arguments = ["ci", "--no-audit", "--no-fund", "--ignore-scripts", "--loglevel=error"];
+    succeed(Command::new("npm").args(arguments).current_dir(folder))
 }
 
 /// Fills `home` through `make`, which works on a directory beside it that is renamed when it is whole.

@@ -22,7 +22,8 @@ pub(crate) fn run(extended: bool, cargo_arguments: &[String]) -> Result<()> {
     let cache = cache_dir()?;
     let python = sdks::python(&cache)?;
     let node_modules = sdks::node_modules(&cache)?;
-    let browser = sdks::browser(&node_modules)?;
+    let browser = sdks::browser(&cache, &node_modules)?;
+    sdks::packages_of_browser_sdk()?;
     let jars = Kafka::fetch(&cache)?;
     let spark = spark::fetch(&cache)?;
 

@@ -112,6 +112,25 @@ pub(crate) fn elements(json: &str, count_max: usize) -> Result<Option<Vec<&str>>
     Ok(elements)
 }
 
+/// The first element of the list `json`. However many there are, no more than that one is kept.
+pub(crate) fn first(json: &str) -> Option<&str> {
+    struct First;
+    impl<'de> Visitor<'de> for First {
+        type Value = Option<&'de str>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a list")
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
+            let first = seq.next_element::<&'de RawValue>()?;
+            while seq.next_element::<IgnoredAny>()?.is_some() {}
+            Ok(first.map(RawValue::get))
+        }
+    }
+    serde_json::Deserializer::from_str(json).deserialize_seq(First).ok()?
+}
+
 /// A single JSON value, as far as the door cares.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Scalar<'a> {
@@ -145,6 +164,14 @@ pub(crate) fn scalar(json: &str) -> Scalar<'_> {
         Some(b't') => Scalar::Bool(true),
         Some(b'f') => Scalar::Bool(false),
         _ => Scalar::Number(json),
+    }
+}
+
+/// The text, where `json` is text.
+pub(crate) fn text_of(json: &str) -> Option<Cow<'_, str>> {
+    match scalar(json) {
+        Scalar::Text(text) => Some(text.text),
+        _ => None,
     }
 }
 

@@ -9,6 +9,8 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use tributary_eventlog::LogError;
 
+use crate::telling;
+
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Refusal {
     #[error("no write key came with the request")]
@@ -94,6 +96,12 @@ impl Refusal {
                 "send the same request again with the same ids after the time in Retry-After; nothing is counted twice"
             }
         }
+    }
+
+    /// Counts it and says it.
+    pub(crate) fn answer(self) -> Response {
+        telling::refusal(self.word());
+        self.into_response()
     }
 
     /// One word for metrics.

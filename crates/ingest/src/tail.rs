@@ -162,7 +162,7 @@ pub(crate) async fn receive(State(door): State<Arc<Door>>, request: Request) -> 
         return Refusal::Full.into_response();
     }
     let watcher = Watcher {
-        filter: Filter::of(&Pairs::of(head.uri.query().unwrap_or_default())),
+        filter: Filter::of(&Pairs::of_uri(&head.uri)),
         receiver: door.tail.sender.subscribe(),
         stop: door.parts.stop.clone(),
     };

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use axum::extract::{Request, State};
 use axum::http::{StatusCode, header};
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use tributary_schemas::{Event, EventKind};
 
 use crate::append::Accepted;
@@ -26,7 +26,7 @@ use crate::kind_rule::kind_of_name;
 use crate::refusal::{Refusal, json_answer};
 use crate::router::Door;
 use crate::text::NAME_BYTES_MAX;
-use crate::{engagement, event_id, network, telling};
+use crate::{engagement, event_id, network};
 
 pub(crate) const DIALECT: &str = "cloudevents";
 pub(crate) const PATH: &str = "/v1/cloudevents";
@@ -39,10 +39,7 @@ pub(crate) async fn receive(State(door): State<Arc<Door>>, request: Request) -> 
             });
             durable.mark(json_answer(StatusCode::OK, &counts))
         }
-        Err(refusal) => {
-            telling::refusal(refusal.word());
-            refusal.into_response()
-        }
+        Err(refusal) => refusal.answer(),
     }
 }
 
@@ -58,10 +55,7 @@ impl post::Dialect for CloudEvents {
     fn read(&self, text: &Text<'_>, sender: &Sender<'_>) -> Result<Accepted, Refusal> {
         let body = text.text.trim();
         let mut accepted = Accepted::default();
-        let mut take = |written: &str, read: Result<Event, Refused>| match read {
-            Ok(event) => accepted.events.push(event),
-            Err(refused) => accepted.dead_letters.push(sender.dead_letter(DIALECT, refused, written.as_bytes())),
-        };
+        let mut take = |written: &str, read| sender.file(&mut accepted, DIALECT, written, read);
         if sender.head.headers.contains_key("ce-specversion") {
             take(body, binary(body, sender));
             return Ok(accepted);

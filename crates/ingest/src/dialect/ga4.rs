@@ -29,7 +29,7 @@ use crate::kind_rule::kind_of_name;
 use crate::refusal::{Refusal, json_answer};
 use crate::router::Door;
 use crate::text::{NAME_BYTES_MAX, TITLE_BYTES_MAX};
-use crate::{auth, engagement, event_id, telling};
+use crate::{auth, engagement, event_id};
 
 pub(crate) const DIALECT: &str = "ga4";
 pub(crate) const PATH: &str = "/mp/collect";
@@ -38,10 +38,7 @@ pub(crate) const DEBUG_PATH: &str = "/debug/mp/collect";
 pub(crate) async fn receive(State(door): State<Arc<Door>>, request: Request) -> Response {
     match post::take(&Ga4, &door, request).await {
         Ok(durable) => durable.mark(StatusCode::NO_CONTENT.into_response()),
-        Err(refusal) => {
-            telling::refusal(refusal.word());
-            refusal.into_response()
-        }
+        Err(refusal) => refusal.answer(),
     }
 }
 
@@ -66,12 +63,12 @@ impl post::Dialect for Ga4 {
 
     fn keys(&self, head: &Parts) -> Vec<String> {
         let mut keys = auth::keys_outside_body(&head.headers, &head.uri);
-        keys.extend(Pairs::of(head.uri.query().unwrap_or_default()).get("api_secret").map(str::to_owned));
+        keys.extend(Pairs::of_uri(&head.uri).get("api_secret").map(str::to_owned));
         keys
     }
 
     fn names(&self, head: &Parts, _text: &str) -> Vec<String> {
-        let query = Pairs::of(head.uri.query().unwrap_or_default());
+        let query = Pairs::of_uri(&head.uri);
         ["measurement_id", "firebase_app_id"].iter().filter_map(|name| query.get(name).map(str::to_owned)).collect()
     }
 
@@ -135,10 +132,8 @@ impl post::Dialect for Ga4 {
         };
         let mut accepted = Accepted::default();
         for (index, event_json) in events.into_iter().enumerate() {
-            match judge_size(event_json, sender.settings).and_then(|()| map(event_json, index, &frame, sender)) {
-                Ok(event) => accepted.events.push(event),
-                Err(refused) => accepted.dead_letters.push(sender.dead_letter(DIALECT, refused, event_json.as_bytes())),
-            }
+            let read = judge_size(event_json, sender.settings).and_then(|()| map(event_json, index, &frame, sender));
+            sender.file(&mut accepted, DIALECT, event_json, read);
         }
         Ok(accepted)
     }

@@ -15,19 +15,19 @@ use axum::http::{Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use tributary_schemas::{Event, EventKind, Money};
 
-use crate::append::{Accepted, append};
+use crate::append::Accepted;
 use crate::body::Text;
 use crate::clock_rule::{ClientClock, Written, read_time};
 use crate::dialect::page::{put_address, put_referrer};
 use crate::dialect::pairs::Pairs;
 use crate::dialect::reading::{Reading, put_time};
-use crate::dialect::{Refused, Sender, finish, judge_size, pixel, post};
+use crate::dialect::{Refused, Sender, finish, judge_size, pixel, post, put_visitor};
 use crate::json::{self, CleanedText, Scalar};
 use crate::kind_rule::kind_of_name;
 use crate::refusal::{Refusal, json_answer};
 use crate::router::Door;
 use crate::text::{AGENT_BYTES_MAX, CODE_BYTES_MAX, NAME_BYTES_MAX, TITLE_BYTES_MAX};
-use crate::{auth, engagement, event_id, network, telling};
+use crate::{auth, event_id};
 
 pub(crate) const DIALECT: &str = "matomo";
 pub(crate) const PATHS: &[&str] = &["/matomo.php", "/piwik.php"];
@@ -63,27 +63,13 @@ pub(crate) async fn receive(State(door): State<Arc<Door>>, request: Request) -> 
         Method::HEAD => Ok(pixel::gif()),
         _ => take_get(&door, request).await,
     };
-    answered.unwrap_or_else(|refusal| {
-        telling::refusal(refusal.word());
-        refusal.into_response()
-    })
+    answered.unwrap_or_else(Refusal::answer)
 }
 
 async fn take_get(door: &Door, request: Request) -> Result<Response, Refusal> {
-    let _place = door.room.enter()?;
     let head = request.into_parts().0;
-    let query = head.uri.query().unwrap_or_default();
-    let pairs = Pairs::of(query);
-    let known = &door.settings.write_keys;
-    let keys = Matomo.keys_of(&head, &pairs);
-    let names: Vec<String> = pairs.get("idsite").map(str::to_owned).into_iter().collect();
-    let key = auth::find(known, &keys).or_else(|refusal| auth::find_by_name(known, &names).ok_or(refusal))?;
-    door.guard.let_key(key, &head.headers)?;
-    let sender = Sender::of(&door.settings, key, &head, door.parts.clock.now_us());
-    let mut accepted = Accepted::default();
-    read_one(query, &mut accepted, &sender);
-    let durable = append(door, accepted).await?;
-    let empty = pairs.get("send_image") == Some("0");
+    let durable = post::take_query(&Matomo, door, &head, map).await?;
+    let empty = Pairs::of_uri(&head.uri).get("send_image") == Some("0");
     Ok(durable.mark(if empty { StatusCode::NO_CONTENT.into_response() } else { pixel::gif() }))
 }
 
@@ -97,20 +83,15 @@ async fn take_post(door: &Door, request: Request) -> Result<Response, Refusal> {
 
 struct Matomo;
 
-impl Matomo {
-    fn keys_of(&self, head: &Parts, pairs: &Pairs) -> Vec<String> {
-        let mut keys = auth::keys_outside_body(&head.headers, &head.uri);
-        // A site may be called by its key.
-        keys.extend(["token_auth", "idsite"].into_iter().filter_map(|name| pairs.get(name).map(str::to_owned)));
-        keys
-    }
-}
-
 impl post::Dialect for Matomo {
     const NAME: &'static str = DIALECT;
 
     fn keys(&self, head: &Parts) -> Vec<String> {
-        self.keys_of(head, &Pairs::of(head.uri.query().unwrap_or_default()))
+        let mut keys = auth::keys_outside_body(&head.headers, &head.uri);
+        let query = Pairs::of_uri(&head.uri);
+        // A site may be called by its key.
+        keys.extend(["token_auth", "idsite"].into_iter().filter_map(|name| query.get(name).map(str::to_owned)));
+        keys
     }
 
     fn key_in_body(&self, text: &str) -> Option<String> {
@@ -118,14 +99,12 @@ impl post::Dialect for Matomo {
             let form = Pairs::of(text);
             return form.get("token_auth").or(form.get("idsite")).map(str::to_owned);
         }
-        match json::pick(text, ["token_auth"]).ok()?[0].map(json::scalar) {
-            Some(Scalar::Text(text)) => Some(text.text.into_owned()),
-            _ => site_in_body(text),
-        }
+        let token = json::pick(text, ["token_auth"]).ok()?[0].and_then(json::text_of);
+        token.map(std::borrow::Cow::into_owned).or_else(|| site_in_body(text))
     }
 
     fn names(&self, head: &Parts, text: &str) -> Vec<String> {
-        let of_query = Pairs::of(head.uri.query().unwrap_or_default()).get("idsite").map(str::to_owned);
+        let of_query = Pairs::of_uri(&head.uri).get("idsite").map(str::to_owned);
         of_query.or_else(|| site_in_body(text)).into_iter().collect()
     }
 
@@ -153,7 +132,7 @@ impl post::Dialect for Matomo {
                 Scalar::Text(text) => read_one(query_of(&text.text), &mut accepted, sender),
                 other => {
                     let refused = Refused::field("requests", "queries as text", other.kind());
-                    accepted.dead_letters.push(sender.dead_letter(DIALECT, refused, request.as_bytes()));
+                    sender.file(&mut accepted, DIALECT, request, Err(refused));
                 }
             }
         }
@@ -167,9 +146,8 @@ fn site_in_body(text: &str) -> Option<String> {
         return Pairs::of(text).get("idsite").map(str::to_owned);
     }
     let list = json::pick(text, ["requests"]).ok()?[0]?;
-    let first = *json::elements(list, usize::MAX).ok()??.first()?;
-    let Scalar::Text(first) = json::scalar(first) else { return None };
-    Pairs::of(query_of(&first.text)).get("idsite").map(str::to_owned)
+    let first = json::text_of(json::first(list)?)?;
+    Pairs::of(query_of(&first)).get("idsite").map(str::to_owned)
 }
 
 /// What stands after the '?', or all of it.
@@ -178,10 +156,8 @@ fn query_of(request: &str) -> &str {
 }
 
 fn read_one(query: &str, accepted: &mut Accepted, sender: &Sender<'_>) {
-    match judge_size(query, sender.settings).and_then(|()| map(&Pairs::of(query), sender)) {
-        Ok(event) => accepted.events.push(event),
-        Err(refused) => accepted.dead_letters.push(sender.dead_letter(DIALECT, refused, query.as_bytes())),
-    }
+    let read = judge_size(query, sender.settings).and_then(|()| map(&Pairs::of(query), sender));
+    sender.file(accepted, DIALECT, query, read);
 }
 
 fn map(pairs: &Pairs, sender: &Sender<'_>) -> Result<Event, Refused> {
@@ -211,16 +187,7 @@ fn map(pairs: &Pairs, sender: &Sender<'_>) -> Result<Event, Refused> {
     }
 
     let from_server = sender.key.trusted_clock;
-    event.ip_truncated = match pairs.get("cip") {
-        Some(text) => network::parse_ip(text),
-        None if from_server => None,
-        None => sender.ip,
-    }
-    .map(network::truncated);
-    if event.user_agent.is_none() && !from_server {
-        event.user_agent.clone_from(&sender.user_agent);
-    }
-    engagement::of_reported(event.event_kind, from_server, event.user_agent.as_deref()).put_on(&mut event);
+    put_visitor(&mut event, pairs.get("cip"), from_server, sender);
 
     let cdt = pairs.get("cdt").map(|text| Scalar::Text(CleanedText { text: text.into(), cleaned: false }));
     let client = read_time(cdt.as_ref()).unwrap_or(Written::Unreadable);

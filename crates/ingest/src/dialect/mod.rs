@@ -33,9 +33,11 @@ use tributary_schemas::ids::ID_BYTES_MAX;
 use tributary_schemas::{Consent, DeadLetter, DeadReason, Event, EventFlags, Exposure};
 
 use self::reading::Reading;
+use crate::append::{Accepted, Outcome, Told};
+use crate::body::Text;
 use crate::settings::{IngestSettings, WriteKey};
 use crate::text::{AGENT_BYTES_MAX, NAME_BYTES_MAX, cut};
-use crate::{json, network, telling};
+use crate::{engagement, json, network, telling};
 
 /// What is known of a request before its dialect reads it.
 pub(crate) struct Sender<'a> {
@@ -81,6 +83,65 @@ impl<'a> Sender<'a> {
             payload: Some(payload_text(payload, self.settings.dead_letter_payload_bytes_max)),
             payload_bytes: i64::try_from(payload.len()).unwrap_or(i64::MAX),
         }
+    }
+}
+
+impl Sender<'_> {
+    /// An event as it was read, or else a dead letter of it as it was written.
+    pub(crate) fn file(&self, accepted: &mut Accepted, dialect: &str, written: &str, read: Result<Event, Refused>) {
+        match read {
+            Ok(event) => accepted.events.push(event),
+            Err(refused) => accepted.dead_letters.push(self.dead_letter(dialect, refused, written.as_bytes())),
+        }
+    }
+
+    /// The same, and what its sender hears of it: a warning, where there is one.
+    pub(crate) fn file_and_tell(
+        &self,
+        accepted: &mut Accepted,
+        dialect: &str,
+        written: &str,
+        read: Result<(Event, Option<String>), Refused>,
+    ) {
+        accepted.told.push(match &read {
+            Ok((event, warning)) => Told {
+                event_id: Some(event.event_id.clone()),
+                outcome: if warning.is_some() { Outcome::Warning } else { Outcome::Ok },
+                details: warning.clone(),
+                event: Some(accepted.events.len()),
+            },
+            Err(refused) => Told {
+                event_id: refused.event_id.clone(),
+                outcome: Outcome::Drop,
+                details: Some(refused.detail.clone()),
+                event: None,
+            },
+        });
+        self.file(accepted, dialect, written, read.map(|(event, _)| event));
+    }
+}
+
+/// The visitor of an event that was reported: his address and browser as the sender names them, else as the request shows,
+/// and what sort of visitor that is.
+///
+/// * `from_server`: the library runs on a server, which names the address of its visitor; its own says nothing.
+pub(crate) fn put_visitor(event: &mut Event, named_ip: Option<&str>, from_server: bool, sender: &Sender<'_>) {
+    let ip = match named_ip {
+        Some(text) => network::parse_ip(text),
+        None if from_server => None,
+        None => sender.ip,
+    };
+    event.ip_truncated = ip.map(network::truncated);
+    if event.user_agent.is_none() && !from_server {
+        event.user_agent.clone_from(&sender.user_agent);
+    }
+    engagement::of_reported(event.event_kind, from_server, event.user_agent.as_deref()).put_on(event);
+}
+
+/// Says of an event of a body that was cleaned, if that was in it.
+pub(crate) fn flag_cleaned(event: &mut Event, text: &Text<'_>, written: &str) {
+    if text.cleaned && written.contains(char::REPLACEMENT_CHARACTER) {
+        event.flags = event.flags.with(EventFlags::TRIMMED);
     }
 }
 

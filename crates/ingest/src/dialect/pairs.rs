@@ -5,6 +5,8 @@
 //! Promise: the first of two values of one name counts; empty ones count as absent; NULs are gone, for they travel badly
 //!          through what reads the lake.
 
+use axum::http::Uri;
+
 pub(crate) struct Pairs {
     pairs: Vec<(String, String)>,
 }
@@ -13,6 +15,11 @@ impl Pairs {
     pub(crate) fn of(text: &str) -> Self {
         let pairs = url::form_urlencoded::parse(text.as_bytes());
         Self { pairs: pairs.map(|(name, value)| (name.replace('\0', ""), value.replace('\0', ""))).collect() }
+    }
+
+    /// Of an address.
+    pub(crate) fn of_uri(uri: &Uri) -> Self {
+        Self::of(uri.query().unwrap_or_default())
     }
 
     /// Of an object whose values are text, as Snowplow's trackers post them.

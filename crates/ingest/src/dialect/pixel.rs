@@ -57,7 +57,7 @@ pub(crate) fn gif() -> Response {
 pub(crate) async fn receive_rudder(state: State<Arc<Door>>, Path(call): Path<String>, request: Request) -> Response {
     // A page has no name of its own there.
     let (mut head, body) = request.into_parts();
-    let has_event = Pairs::of(head.uri.query().unwrap_or_default()).get("event").is_some();
+    let has_event = Pairs::of_uri(&head.uri).get("event").is_some();
     if !has_event && let Ok(uri) = format!("{}&event={call}", head.uri).parse() {
         head.uri = uri;
     }
@@ -66,7 +66,7 @@ pub(crate) async fn receive_rudder(state: State<Arc<Door>>, Path(call): Path<Str
 
 /// What the request says, or the word for why nothing is logged.
 fn accept(door: &Door, head: &axum::http::request::Parts) -> Result<Accepted, &'static str> {
-    let query = Pairs::of(head.uri.query().unwrap_or_default());
+    let query = Pairs::of_uri(&head.uri);
     if let Some(text) = query.get("t") {
         let ingest_time_us = door.parts.clock.now_us();
         let ticket = redirect::verify(door, text, ingest_time_us).map_err(|_| "forged_ticket")?;

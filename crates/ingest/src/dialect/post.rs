@@ -1,4 +1,4 @@
-//! How every dialect that is posted comes in: room, body, key, its own reading, the log.
+//! How every dialect comes in, posted or in a query: room, guard, body, key, its own reading, the log.
 //!
 //! In:      a request, and the dialect that reads it.
 //! Out:     what is durable of it, for the dialect to answer with; or a refusal.
@@ -11,18 +11,19 @@ use std::borrow::Cow;
 
 use axum::extract::Request;
 use axum::http::request::Parts;
-use tributary_schemas::DeadReason;
+use tributary_schemas::{DeadReason, Event};
 
 use crate::append::{Accepted, Durable, append, append_each};
 use crate::body::{self, Text};
-use crate::dialect::{Refused, Sender};
+use crate::dialect::pairs::Pairs;
+use crate::dialect::{Refused, Sender, judge_size};
 use crate::intake::{self, Reserved};
 use crate::refusal::Refusal;
 use crate::router::Door;
 use crate::settings::{IngestSettings, WriteKey};
 use crate::{auth, network};
 
-/// A protocol whose events come in the body of a POST.
+/// A protocol of trackers.
 pub(crate) trait Dialect: Sync {
     const NAME: &'static str;
     /// Whether its answer tells each event apart; then events the log did not take are told so one by one.
@@ -79,6 +80,25 @@ pub(crate) async fn take<D: Dialect>(dialect: &D, door: &Door, request: Request)
         Err(refusal) => return Err(keep_and_refuse(D::NAME, door, &sender, &unpacked, refusal).await),
     };
     if D::TELLS_EACH { append_each(door, accepted).await } else { append(door, accepted).await }
+}
+
+/// Takes in a request whose one event stands in its query.
+pub(crate) async fn take_query<D: Dialect>(
+    dialect: &D,
+    door: &Door,
+    head: &Parts,
+    read: impl FnOnce(&Pairs, &Sender<'_>) -> Result<Event, Refused>,
+) -> Result<Durable, Refusal> {
+    let _place = door.room.enter()?;
+    door.guard.let_address(network::visitor_ip(head, door.settings.forwarded_hops))?;
+    let key = key_of(dialect, door, head, Some(b""))?;
+    door.guard.let_key(key, &head.headers)?;
+    let sender = Sender::of(&door.settings, key, head, door.parts.clock.now_us());
+    let query = head.uri.query().unwrap_or_default();
+    let mut accepted = Accepted::default();
+    let read = judge_size(query, &door.settings).and_then(|()| read(&Pairs::of(query), &sender));
+    sender.file(&mut accepted, D::NAME, query, read);
+    append(door, accepted).await
 }
 
 /// Reads a request as [`take`] does and keeps nothing of it.

@@ -134,7 +134,7 @@ pub(super) fn event(text: &str, sender: &Sender<'_>) -> Result<Event, Refused> {
     for (name, json) in get("user-variables").and_then(|json| json::members(json).ok()).unwrap_or_default() {
         own.put(&name, &plain(json).unwrap_or_default());
     }
-    let first_tag = || plain(json::elements(get("tags")?, usize::MAX).ok()??.first()?);
+    let first_tag = || plain(json::first(get("tags")?)?);
     own.campaign_id = own.campaign_id.or_else(first_tag);
     let told = Told {
         id: vec![&id],

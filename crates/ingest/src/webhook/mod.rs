@@ -32,7 +32,6 @@ use crate::intake;
 use crate::refusal::Refusal;
 use crate::router::Door;
 use crate::settings::{Provider, WebhookSettings, WriteKey};
-use crate::telling;
 
 pub use web::{HttpsWeb, Web, WebError};
 
@@ -73,10 +72,7 @@ pub(crate) async fn receive(State(door): State<Arc<Door>>, Path(source): Path<St
     match take(&door, &source, request).await {
         Ok(Some(durable)) => durable.mark(StatusCode::OK.into_response()),
         Ok(None) => StatusCode::OK.into_response(),
-        Err(refusal) => {
-            telling::refusal(refusal.word());
-            refusal.into_response()
-        }
+        Err(refusal) => refusal.answer(),
     }
 }
 
@@ -112,10 +108,7 @@ async fn take(door: &Door, source: &str, request: Request) -> Result<Option<Dura
         },
     };
     for (written, event) in events {
-        match event {
-            Ok(event) => accepted.events.push(event),
-            Err(refused) => accepted.dead_letters.push(sender.dead_letter(dialect, refused, written.as_bytes())),
-        }
+        sender.file(&mut accepted, dialect, written, event);
     }
     append(door, accepted).await.map(Some)
 }

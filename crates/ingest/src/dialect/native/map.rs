@@ -13,11 +13,11 @@ use crate::clock_rule::{ClientClock, Written};
 use crate::dialect::columns::put_column;
 use crate::dialect::page::{put_address, put_referrer};
 use crate::dialect::reading::{Reading, put_time, time};
-use crate::dialect::{Refused, Sender, finish};
+use crate::dialect::{Refused, Sender, finish, honour_privacy_control, put_visitor};
 use crate::json::{self, Scalar};
 use crate::kind_rule::kind_of_call_or_name;
 use crate::text::{NAME_BYTES_MAX, cut};
-use crate::{engagement, event_id, landing, network};
+use crate::{event_id, landing};
 
 pub(super) struct Mapped {
     pub event: Event,
@@ -158,20 +158,10 @@ fn put_rest(
     }
     put_money_of_properties(event, head.properties, reading);
 
-    // A server names the address of its visitor; its own says nothing.
     let from_server = sender.key.trusted_clock;
-    let ip = match head.ip.map(json::scalar) {
-        Some(Scalar::Text(text)) => network::parse_ip(&text.text),
-        _ if from_server => None,
-        _ => sender.ip,
-    };
-    event.ip_truncated = ip.map(network::truncated);
-    if event.user_agent.is_none() && !from_server {
-        event.user_agent.clone_from(&sender.user_agent);
-    }
-    engagement::of_reported(event.event_kind, from_server, event.user_agent.as_deref()).put_on(event);
+    put_visitor(event, head.ip.and_then(json::text_of).as_deref(), from_server, sender);
     if head.gpc {
-        crate::dialect::honour_privacy_control(event);
+        honour_privacy_control(event);
     }
 
     let clock = ClientClock {

@@ -22,7 +22,6 @@ use crate::body::Text;
 use crate::dialect::{Sender, post};
 use crate::refusal::Refusal;
 use crate::router::Door;
-use crate::telling;
 
 pub(crate) const DIALECT: &str = "native";
 pub(crate) const PATH: &str = "/v1/events";
@@ -33,10 +32,7 @@ pub(crate) async fn receive(State(door): State<Arc<Door>>, request: Request) -> 
             let headers = [(header::CONTENT_TYPE, "application/json")];
             durable.mark((StatusCode::OK, headers, answer(&durable)).into_response())
         }
-        Err(refusal) => {
-            telling::refusal(refusal.word());
-            refusal.into_response()
-        }
+        Err(refusal) => refusal.answer(),
     }
 }
 

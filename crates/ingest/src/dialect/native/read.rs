@@ -5,13 +5,13 @@
 //! Promise: each event is judged alone, and told in the order it was sent. Of lines, one that is no JSON is a dead letter
 //!          like any other: a file that breaks off costs its last line.
 
-use tributary_schemas::{DeadReason, EventFlags};
+use tributary_schemas::DeadReason;
 
 use super::{DIALECT, map};
-use crate::append::{Accepted, Outcome, Told};
+use crate::append::Accepted;
 use crate::body::Text;
-use crate::dialect::{Refused, Sender, judge_size};
-use crate::json::{self, Scalar};
+use crate::dialect::{Refused, Sender, flag_cleaned, judge_size};
+use crate::json;
 use crate::refusal::Refusal;
 
 /// What a body says for all of its events.
@@ -27,10 +27,7 @@ pub(super) fn key_in_body(text: &str) -> Option<String> {
         return None;
     }
     let [snake, camel] = json::pick(text, ["write_key", "writeKey"]).ok()?;
-    match json::scalar(snake.or(camel)?) {
-        Scalar::Text(text) => Some(text.text.into_owned()),
-        _ => None,
-    }
+    Some(json::text_of(snake.or(camel)?)?.into_owned())
 }
 
 pub(super) fn read(text: &Text<'_>, sender: &Sender<'_>) -> Result<Accepted, Refusal> {
@@ -39,32 +36,12 @@ pub(super) fn read(text: &Text<'_>, sender: &Sender<'_>) -> Result<Accepted, Ref
     let mut accepted = Accepted::default();
     for event_json in events {
         let read = judge_size(event_json, sender.settings).and_then(|()| map::event(event_json, frame, sender));
-        let told = match read {
-            Ok(mapped) => {
-                let mut event = mapped.event;
-                if text.cleaned && event_json.contains(char::REPLACEMENT_CHARACTER) {
-                    event.flags = event.flags.with(EventFlags::TRIMMED);
-                }
-                accepted.events.push(event);
-                Told {
-                    event_id: accepted.events.last().map(|event| event.event_id.clone()),
-                    outcome: if mapped.warnings.is_empty() { Outcome::Ok } else { Outcome::Warning },
-                    details: (!mapped.warnings.is_empty()).then(|| mapped.warnings.join("; ")),
-                    event: Some(accepted.events.len() - 1),
-                }
-            }
-            Err(refused) => {
-                let told = Told {
-                    event_id: refused.event_id.clone(),
-                    outcome: Outcome::Drop,
-                    details: Some(refused.detail.clone()),
-                    event: None,
-                };
-                accepted.dead_letters.push(sender.dead_letter(DIALECT, refused, event_json.as_bytes()));
-                told
-            }
-        };
-        accepted.told.push(told);
+        let read = read.map(|mapped| {
+            let mut event = mapped.event;
+            flag_cleaned(&mut event, text, event_json);
+            (event, (!mapped.warnings.is_empty()).then(|| mapped.warnings.join("; ")))
+        });
+        sender.file_and_tell(&mut accepted, DIALECT, event_json, read);
     }
     Ok(accepted)
 }

@@ -16,11 +16,11 @@ use crate::clock_rule::{ClientClock, Written};
 use crate::dialect::columns::put_column;
 use crate::dialect::page::{put_address, put_referrer};
 use crate::dialect::reading::{Reading, put_time, time};
-use crate::dialect::{Refused, Sender, finish};
+use crate::dialect::{Refused, Sender, finish, put_visitor};
+use crate::event_id;
 use crate::json::{self, Scalar};
 use crate::kind_rule::kind_of_name;
 use crate::text::{AGENT_BYTES_MAX, CODE_BYTES_MAX, NAME_BYTES_MAX, TITLE_BYTES_MAX};
-use crate::{engagement, event_id, network};
 
 /// The properties that are read, as they were written.
 #[derive(Default)]
@@ -230,16 +230,7 @@ fn fill(
     fill_page(event, read, reading);
 
     let from_server = read.is_server || sender.key.trusted_clock;
-    let ip = match read.ip.map(json::scalar) {
-        Some(Scalar::Text(text)) => network::parse_ip(&text.text),
-        _ if from_server => None,
-        _ => sender.ip,
-    };
-    event.ip_truncated = ip.map(network::truncated);
-    if event.user_agent.is_none() && !from_server {
-        event.user_agent.clone_from(&sender.user_agent);
-    }
-    engagement::of_reported(event.event_kind, from_server, event.user_agent.as_deref()).put_on(event);
+    put_visitor(event, read.ip.and_then(json::text_of).as_deref(), from_server, sender);
     event.value = ["$revenue", "revenue", "total", "value"]
         .into_iter()
         .zip(read.money)

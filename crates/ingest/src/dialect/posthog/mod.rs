@@ -21,13 +21,13 @@ use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
 
 use crate::append::Accepted;
+use crate::auth;
 use crate::body::{self, Text};
 use crate::dialect::{Sender, pairs, post};
 use crate::intake::Reserved;
 use crate::refusal::{Refusal, json_answer};
 use crate::router::Door;
 use crate::settings::IngestSettings;
-use crate::{auth, telling};
 
 pub(crate) const DIALECT: &str = "posthog";
 
@@ -39,14 +39,14 @@ pub(crate) async fn receive(State(door): State<Arc<Door>>, request: Request) -> 
     let request = if request.method() == Method::POST { request } else { data_as_body(request) };
     match post::take(&Posthog, &door, request).await {
         Ok(durable) => durable.mark(json_answer(StatusCode::OK, &serde_json::json!({"status": 1}))),
-        Err(refusal) => refused(refusal),
+        Err(refusal) => refusal.answer(),
     }
 }
 
 /// `GET /e/?data=..`: what would be the body stands in the query.
 fn data_as_body(request: Request) -> Request {
     let (head, _) = request.into_parts();
-    let data = pairs::Pairs::of(head.uri.query().unwrap_or_default()).get("data").unwrap_or_default().to_owned();
+    let data = pairs::Pairs::of_uri(&head.uri).get("data").unwrap_or_default().to_owned();
     Request::from_parts(head, Body::from(data))
 }
 
@@ -66,13 +66,8 @@ pub(crate) async fn receive_v1(State(door): State<Arc<Door>>, request: Request) 
                 .collect();
             durable.mark(json_answer(StatusCode::OK, &serde_json::json!({"results": results})))
         }
-        Err(refusal) => refused(refusal),
+        Err(refusal) => refusal.answer(),
     }
-}
-
-fn refused(refusal: Refusal) -> Response {
-    telling::refusal(refusal.word());
-    refusal.into_response()
 }
 
 /// No flags are kept here: an empty list is what a project without flags answers.
@@ -179,7 +174,7 @@ impl post::Dialect for PosthogV1 {
 
 fn keys(head: &Parts) -> Vec<String> {
     let mut keys = auth::keys_outside_body(&head.headers, &head.uri);
-    let query = pairs::Pairs::of(head.uri.query().unwrap_or_default());
+    let query = pairs::Pairs::of_uri(&head.uri);
     keys.extend(["api_key", "token"].into_iter().filter_map(|name| query.get(name).map(str::to_owned)));
     keys
 }

@@ -7,11 +7,11 @@
 use tributary_schemas::EventFlags;
 
 use super::{DIALECT, map};
-use crate::append::{Accepted, Outcome, Told};
+use crate::append::Accepted;
 use crate::body::Text;
 use crate::dialect::pairs::Pairs;
-use crate::dialect::{Sender, judge_size};
-use crate::json::{self, Scalar};
+use crate::dialect::{Sender, flag_cleaned, judge_size};
+use crate::json;
 use crate::refusal::Refusal;
 
 /// What a request says for all of its events.
@@ -25,15 +25,12 @@ pub(super) struct Frame<'a> {
 /// The key of a batch, an event, or the first event of a list.
 pub(super) fn key_in_body(text: &str) -> Option<String> {
     let object = match text.as_bytes().first()? {
-        b'[' => *json::elements(text, usize::MAX).ok()??.first()?,
+        b'[' => json::first(text)?,
         _ => text,
     };
     let [api_key, token, properties] = json::pick(object, ["api_key", "token", "properties"]).ok()?;
     let within = || json::pick(properties?, ["token"]).ok()?[0];
-    match json::scalar(api_key.or(token).or_else(within)?) {
-        Scalar::Text(text) => Some(text.text.into_owned()),
-        _ => None,
-    }
+    Some(json::text_of(api_key.or(token).or_else(within)?)?.into_owned())
 }
 
 pub(super) fn read(text: &Text<'_>, sender: &Sender<'_>) -> Result<Accepted, Refusal> {
@@ -42,29 +39,18 @@ pub(super) fn read(text: &Text<'_>, sender: &Sender<'_>) -> Result<Accepted, Ref
     let mut accepted = Accepted::default();
     for event_json in events {
         let read = judge_size(event_json, sender.settings).and_then(|()| map::event(event_json, &frame, sender));
-        let told = match read {
-            Ok(mut event) => {
-                if text.cleaned && event_json.contains(char::REPLACEMENT_CHARACTER) {
-                    event.flags = event.flags.with(EventFlags::TRIMMED);
-                }
-                let (outcome, details) = told_of(event.flags);
-                let event_id = Some(event.event_id.clone());
-                accepted.events.push(event);
-                Told { event_id, outcome, details, event: Some(accepted.events.len() - 1) }
-            }
-            Err(refused) => {
-                let (event_id, details) = (refused.event_id.clone(), Some(refused.detail.clone()));
-                accepted.dead_letters.push(sender.dead_letter(DIALECT, refused, event_json.as_bytes()));
-                Told { event_id, outcome: Outcome::Drop, details, event: None }
-            }
-        };
-        accepted.told.push(told);
+        let read = read.map(|mut event| {
+            flag_cleaned(&mut event, text, event_json);
+            let warning = warning_of(event.flags);
+            (event, warning)
+        });
+        sender.file_and_tell(&mut accepted, DIALECT, event_json, read);
     }
     Ok(accepted)
 }
 
 /// What a sender should hear of an event that was taken.
-fn told_of(flags: EventFlags) -> (Outcome, Option<String>) {
+fn warning_of(flags: EventFlags) -> Option<String> {
     let noticed = [
         (EventFlags::CLAMPED, "timestamp: outside the bounds; the time of receipt stands for it"),
         (EventFlags::JUNK_ID, "an id that many share was taken for none"),
@@ -72,7 +58,7 @@ fn told_of(flags: EventFlags) -> (Outcome, Option<String>) {
         (EventFlags::UNREAD_VALUE, "an amount or a currency could not be read"),
     ];
     let words: Vec<&str> = noticed.iter().filter(|(flag, _)| flags.has(*flag)).map(|(_, words)| *words).collect();
-    if words.is_empty() { (Outcome::Ok, None) } else { (Outcome::Warning, Some(words.join("; "))) }
+    (!words.is_empty()).then(|| words.join("; "))
 }
 
 fn split<'a>(json: &'a str, sender: &Sender<'_>) -> Result<(Frame<'a>, Vec<&'a str>), Refusal> {
@@ -82,7 +68,7 @@ fn split<'a>(json: &'a str, sender: &Sender<'_>) -> Result<(Frame<'a>, Vec<&'a s
         advice: "send JSON in UTF-8, plain or packed (gzip, deflate, br, zstd), or a form with data= and base64 of it",
     };
     let many = |list| json::elements(list, count_max).map_err(malformed)?.ok_or(Refusal::TooMany { count_max });
-    let query = Pairs::of(sender.head.uri.query().unwrap_or_default());
+    let query = Pairs::of_uri(&sender.head.uri);
     let frame = Frame { sent_at: None, sent_in_query: query.get("_").map(str::to_owned) };
     if json.starts_with('[') {
         return Ok((frame, many(json)?));

@@ -18,11 +18,11 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
 use crate::append::Accepted;
+use crate::auth;
 use crate::body::Text;
 use crate::dialect::{Sender, post};
 use crate::refusal::{Refusal, json_answer};
 use crate::router::Door;
-use crate::{auth, telling};
 
 pub(crate) const DIALECT: &str = "segment";
 
@@ -149,10 +149,7 @@ pub(crate) async fn discard() -> Response {
 pub(crate) async fn receive(call: Option<Call>, State(door): State<Arc<Door>>, request: Request) -> Response {
     match take(call, &door, request).await {
         Ok(response) => response,
-        Err(refusal) => {
-            telling::refusal(refusal.word());
-            refusal.into_response()
-        }
+        Err(refusal) => refusal.answer(),
     }
 }
 

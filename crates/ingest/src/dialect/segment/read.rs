@@ -4,13 +4,11 @@
 //! Out:     `Accepted`, or why the body as a whole cannot be read.
 //! Promise: each event is judged alone; the batch's own `context` and `sentAt` stand in where an event has none.
 
-use tributary_schemas::EventFlags;
-
 use super::{Call, DIALECT, map};
 use crate::append::Accepted;
 use crate::body::Text;
-use crate::dialect::{Refused, Sender, judge_size};
-use crate::json::{self, Scalar};
+use crate::dialect::{Refused, Sender, flag_cleaned, judge_size};
+use crate::json;
 use crate::refusal::Refusal;
 
 /// What a body says for all of its events.
@@ -23,10 +21,7 @@ pub(super) struct Frame<'a> {
 /// The key a body names, if it can be read that far.
 pub(super) fn key_in_body(text: &str) -> Option<String> {
     let [key] = json::pick(text, ["writeKey"]).ok()?;
-    match json::scalar(key?) {
-        Scalar::Text(text) => Some(text.text.into_owned()),
-        _ => None,
-    }
+    Some(json::text_of(key?)?.into_owned())
 }
 
 pub(super) fn read(call: Option<Call>, text: &Text<'_>, sender: &Sender<'_>) -> Result<Accepted, Refusal> {
@@ -42,15 +37,11 @@ pub(super) fn read(call: Option<Call>, text: &Text<'_>, sender: &Sender<'_>) -> 
     };
     let mut accepted = Accepted::default();
     for event_json in events {
-        match read_event(call, event_json, frame, sender) {
-            Ok(mut event) => {
-                if text.cleaned && event_json.contains(char::REPLACEMENT_CHARACTER) {
-                    event.flags = event.flags.with(EventFlags::TRIMMED);
-                }
-                accepted.events.push(event);
-            }
-            Err(refused) => accepted.dead_letters.push(sender.dead_letter(DIALECT, refused, event_json.as_bytes())),
-        }
+        let read = read_event(call, event_json, frame, sender).map(|mut event| {
+            flag_cleaned(&mut event, text, event_json);
+            event
+        });
+        sender.file(&mut accepted, DIALECT, event_json, read);
     }
     Ok(accepted)
 }

@@ -19,11 +19,11 @@ use crate::consent;
 use crate::dialect::page::{put_address, put_referrer};
 use crate::dialect::pairs::Pairs;
 use crate::dialect::reading::{Reading, plain, put_time};
-use crate::dialect::{Refused, Sender, finish, judge_size};
+use crate::dialect::{Refused, Sender, finish, judge_size, put_visitor};
+use crate::event_id;
 use crate::json::{self, CleanedText, Scalar};
 use crate::kind_rule::kind_of_name;
 use crate::text::{AGENT_BYTES_MAX, CODE_BYTES_MAX, NAME_BYTES_MAX, TITLE_BYTES_MAX};
-use crate::{engagement, event_id, network};
 
 /// Parameters that are read into columns, or that say how and not what.
 const TAKEN: &[&str] = &[
@@ -131,16 +131,10 @@ fn fill(
     let from_server = sender.key.trusted_clock
         || pairs.get("p") == Some("srv")
         || SERVER_TRACKERS.iter().any(|begin| tracker.starts_with(begin));
-    let ip = match pairs.get("ip") {
-        Some(text) => network::parse_ip(text),
-        None if from_server => None,
-        None => sender.ip,
-    };
-    event.ip_truncated = ip.filter(|_| !is_anonymous).map(network::truncated);
-    if event.user_agent.is_none() && !from_server {
-        event.user_agent.clone_from(&sender.user_agent);
+    put_visitor(event, pairs.get("ip"), from_server, sender);
+    if is_anonymous {
+        event.ip_truncated = None;
     }
-    engagement::of_reported(event.event_kind, from_server, event.user_agent.as_deref()).put_on(event);
 
     let time = |name: &str| {
         let text = pairs.get(name).map(|text| Scalar::Text(CleanedText { text: text.into(), cleaned: false }));

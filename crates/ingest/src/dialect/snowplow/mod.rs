@@ -16,7 +16,8 @@ use axum::http::request::Parts;
 use axum::http::{Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
-use crate::append::{Accepted, Durable, append};
+use crate::append::Accepted;
+use crate::auth;
 use crate::body::Text;
 use crate::dialect::pairs::Pairs;
 use crate::dialect::reading::plain;
@@ -24,7 +25,6 @@ use crate::dialect::{Sender, judge_size, pixel, post};
 use crate::json;
 use crate::refusal::Refusal;
 use crate::router::Door;
-use crate::{auth, telling};
 
 pub(crate) const DIALECT: &str = "snowplow";
 pub(crate) const POST_PATH: &str = "/com.snowplowanalytics.snowplow/tp2";
@@ -39,13 +39,8 @@ pub(crate) async fn receive(State(door): State<Arc<Door>>, request: Request) -> 
             let ok = (StatusCode::OK, [(header::CONTENT_TYPE, "text/plain; charset=utf-8")], "ok");
             durable.mark(ok.into_response())
         }
-        Err(refusal) => refused(refusal),
+        Err(refusal) => refusal.answer(),
     }
-}
-
-fn refused(refusal: Refusal) -> Response {
-    telling::refusal(refusal.word());
-    refusal.into_response()
 }
 
 async fn receive_get(door: &Door, request: Request) -> Response {
@@ -54,30 +49,10 @@ async fn receive_get(door: &Door, request: Request) -> Response {
     if head.method == Method::HEAD {
         return pixel::gif();
     }
-    match take_get(door, &head).await {
+    match post::take_query(&Snowplow, door, &head, map::event).await {
         Ok(durable) => durable.mark(pixel::gif()),
-        Err(refusal) => refused(refusal),
+        Err(refusal) => refusal.answer(),
     }
-}
-
-async fn take_get(door: &Door, head: &Parts) -> Result<Durable, Refusal> {
-    let _place = door.room.enter()?;
-    let query = head.uri.query().unwrap_or_default();
-    let pairs = Pairs::of(query);
-    let known = &door.settings.write_keys;
-    let mut keys = auth::keys_outside_body(&head.headers, &head.uri);
-    // An app may be called by its key.
-    let names: Vec<String> = pairs.get("aid").map(str::to_owned).into_iter().collect();
-    keys.extend(names.iter().cloned());
-    let key = auth::find(known, &keys).or_else(|refusal| auth::find_by_name(known, &names).ok_or(refusal))?;
-    door.guard.let_key(key, &head.headers)?;
-    let sender = Sender::of(&door.settings, key, head, door.parts.clock.now_us());
-    let mut accepted = Accepted::default();
-    match judge_size(query, sender.settings).and_then(|()| map::event(&pairs, &sender)) {
-        Ok(event) => accepted.events.push(event),
-        Err(refused) => accepted.dead_letters.push(sender.dead_letter(DIALECT, refused, query.as_bytes())),
-    }
-    append(door, accepted).await
 }
 
 struct Snowplow;
@@ -87,12 +62,20 @@ const ADVICE: &str = "send {\"schema\": \"iglu:com.snowplowanalytics.snowplow/pa
 impl post::Dialect for Snowplow {
     const NAME: &'static str = DIALECT;
 
+    /// An app may be called by its key.
+    fn keys(&self, head: &Parts) -> Vec<String> {
+        let mut keys = auth::keys_outside_body(&head.headers, &head.uri);
+        keys.extend(Pairs::of_uri(&head.uri).get("aid").map(str::to_owned));
+        keys
+    }
+
     fn key_in_body(&self, text: &str) -> Option<String> {
         app_in_body(text)
     }
 
-    fn names(&self, _head: &Parts, text: &str) -> Vec<String> {
-        app_in_body(text).into_iter().collect()
+    fn names(&self, head: &Parts, text: &str) -> Vec<String> {
+        let in_query = Pairs::of_uri(&head.uri).get("aid").map(str::to_owned);
+        in_query.or_else(|| app_in_body(text)).into_iter().collect()
     }
 
     fn read(&self, text: &Text<'_>, sender: &Sender<'_>) -> Result<Accepted, Refusal> {
@@ -111,10 +94,7 @@ impl post::Dialect for Snowplow {
             let read = judge_size(event_json, sender.settings)
                 .and_then(|()| map::pairs_of(event_json))
                 .and_then(|pairs| map::event(&pairs, sender));
-            match read {
-                Ok(event) => accepted.events.push(event),
-                Err(refused) => accepted.dead_letters.push(sender.dead_letter(DIALECT, refused, event_json.as_bytes())),
-            }
+            sender.file(&mut accepted, DIALECT, event_json, read);
         }
         Ok(accepted)
     }
@@ -123,6 +103,6 @@ impl post::Dialect for Snowplow {
 /// The app id of the first event: it may be a key, or a name a source is known by.
 fn app_in_body(text: &str) -> Option<String> {
     let list = json::pick(text, ["data"]).ok()?[0]?;
-    let aid = json::pick(json::elements(list, usize::MAX).ok()??.first()?, ["aid"]).ok()?[0]?;
+    let aid = json::pick(json::first(list)?, ["aid"]).ok()?[0]?;
     plain(aid)
 }

@@ -111,7 +111,11 @@ async fn step(
         count += 1;
     }
     if 0 < count {
-        spool.report_position(GROUP, topic, &[(partition, next)]).await?;
+        // On a full disk no position can be stored, and the room that would help is given back below. Not stored, these records
+        // are handed over once more after a restart, unless their files are gone by then.
+        if let Err(error) = spool.report_position(GROUP, topic, &[(partition, next)]).await {
+            tracing::warn!(%error, topic, partition, "how far the spool was drained cannot be stored");
+        }
         lanes.drained(topic, partition, next, bytes);
         spool.trim(topic, partition, next).await?;
     }

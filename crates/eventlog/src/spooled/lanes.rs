@@ -65,26 +65,32 @@ impl Lanes {
         }
     }
 
-    pub(super) fn is_spooling(&self, topic: &str, partition: u32) -> bool {
+    /// The partitions of a topic that go through the spool now; as a rule none.
+    pub(super) fn spooling(&self, topic: &str) -> Vec<u32> {
         let inner = self.lock();
-        // Not by reference: a pair of borrowed text and number is no key of this map.
-        inner.lanes.get(&(topic.to_owned(), partition)).is_some_and(|lane| lane.spooling)
+        let spooling = inner.lanes.iter().filter(|((of, _), lane)| lane.spooling && of == topic);
+        spooling.map(|((_, partition), _)| *partition).collect()
     }
 
-    /// From here on these partitions go through the spool. `None`: it has no room for so many bytes.
+    /// From here on these partitions go through the spool. `None`: it has no room for so many bytes, or for one of them.
     pub(super) fn begin(&self, topic: &str, partitions: impl Iterator<Item = u32>, bytes: u64) -> Option<Writing<'_>> {
         let mut inner = self.lock();
         if self.bytes_max < inner.bytes + bytes {
             return None;
         }
-        inner.bytes += bytes;
         let mut keys: Vec<(String, u32)> = partitions.map(|partition| (topic.to_owned(), partition)).collect();
         keys.sort_unstable();
         keys.dedup();
+        // A partition that was added to the log since the spool was made has no place in it.
+        if keys.iter().any(|key| !inner.lanes.contains_key(key)) {
+            return None;
+        }
+        inner.bytes += bytes;
         for key in &keys {
-            let lane = inner.lanes.entry(key.clone()).or_default();
-            lane.spooling = true;
-            lane.writers += 1;
+            if let Some(lane) = inner.lanes.get_mut(key) {
+                lane.spooling = true;
+                lane.writers += 1;
+            }
         }
         Some(Writing { lanes: self, keys, unwritten_bytes: bytes })
     }

@@ -152,8 +152,9 @@ impl EventLog for SpooledLog {
 
     async fn append(&self, topic: &str, records: Vec<(u32, Record)>) -> Vec<Result<Ack, LogError>> {
         let mut answers: Vec<Option<Result<Ack, LogError>>> = vec![None; records.len()];
+        let spooling = self.lanes.spooling(topic);
         let (mut spooled, direct): (Vec<_>, Vec<_>) =
-            records.into_iter().enumerate().partition(|(_, (partition, _))| self.lanes.is_spooling(topic, *partition));
+            records.into_iter().enumerate().partition(|(_, (partition, _))| spooling.contains(partition));
         if !direct.is_empty() {
             // Bytes are shared, so a copy costs a count.
             let copies = direct.iter().map(|(_, record)| record.clone()).collect();

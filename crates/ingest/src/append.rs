@@ -159,7 +159,9 @@ async fn append_all(door: &Door, accepted: Accepted, each: bool) -> Result<Durab
     if let Some(first) = events.first() {
         telling::accepted(&first.source, &first.dialect, event_count as u64);
     }
-    door.tail.show(&events, &letters, events_spooled || letters_spooled);
+    let is_durable = |index: usize| too_large.iter().chain(&away).all(|(failed, _)| *failed != index);
+    let durable = events.iter().enumerate().filter(|(index, _)| is_durable(*index)).map(|(_, event)| event);
+    door.tail.show(durable, &letters, events_spooled || letters_spooled);
     if let Some((source, ingest_time_us)) = of_request {
         let taken = Taken {
             events: event_count as u64,

@@ -21,12 +21,16 @@ use tributary_schemas::{DeadLetter, Event};
 
 use crate::auth;
 use crate::dialect::pairs::Pairs;
+use crate::json;
 use crate::refusal::Refusal;
 use crate::router::Door;
+use crate::text::cut;
 
 /// How many records a watcher may be behind.
 const BEHIND_MAX: usize = 1_024;
 const WATCHERS_MAX: usize = 32;
+/// Longer properties are left out and longer payloads cut: 1,024 records stay below 20 MB.
+const SHOWN_BYTES_MAX: usize = 16 << 10;
 /// Proxies close what says nothing.
 const ALIVE_EVERY: Duration = Duration::from_secs(15);
 
@@ -53,11 +57,11 @@ impl Default for Tail {
 
 impl Tail {
     /// Shows what has become durable to those who watch.
-    pub(crate) fn show(&self, events: &[Event], letters: &[DeadLetter], spooled: bool) {
+    pub(crate) fn show<'e>(&self, events: impl Iterator<Item = &'e Event>, letters: &[DeadLetter], spooled: bool) {
         if self.sender.receiver_count() == 0 {
             return;
         }
-        let items = events.iter().map(|event| item_of_event(event, spooled)).chain(letters.iter().map(item_of_letter));
+        let items = events.map(|event| item_of_event(event, spooled)).chain(letters.iter().map(item_of_letter));
         for item in items {
             // Whoever watched may have gone meanwhile.
             drop(self.sender.send(Arc::new(item)));
@@ -66,9 +70,6 @@ impl Tail {
 }
 
 fn item_of_event(event: &Event, spooled: bool) -> Item {
-    // What was sent as JSON is shown as such.
-    let properties: Option<Box<serde_json::value::RawValue>> =
-        event.properties.as_deref().and_then(|json| serde_json::from_str(json).ok());
     let mut data = json!({
         "source": event.source, "dialect": event.dialect, "event_id": event.event_id, "event_name": event.event_name,
         "event_kind": event.event_kind.as_str(), "event_time_us": event.event_time_us,
@@ -79,11 +80,15 @@ fn item_of_event(event: &Event, spooled: bool) -> Item {
         "utm_medium": event.utm_medium, "utm_campaign": event.utm_campaign, "url_host": event.url_host,
         "url_path": event.url_path, "referrer_host": event.referrer_host, "library": event.library,
         "engagement_class": event.engagement_class.as_str(), "consent": event.consent.map(|consent| consent.0),
-        "flags": event.flags.0, "durability": if spooled { "spool" } else { "log" }, "properties": properties,
+        "flags": event.flags.0, "durability": if spooled { "spool" } else { "log" },
     });
     if let Some(members) = data.as_object_mut() {
         members.retain(|_, value| !value.is_null());
     }
+    // Put in as they are: they may hold what a reader of JSON refuses, such as half an emoji.
+    let properties = event.properties.as_deref().filter(|json| json.len() <= SHOWN_BYTES_MAX);
+    let properties: Vec<(&str, &str)> = properties.map(|json| ("properties", json)).into_iter().collect();
+    let data = data.to_string();
     let people = [&event.anonymous_id, &event.user_id, &event.account_id];
     Item {
         is_dead: false,
@@ -92,7 +97,7 @@ fn item_of_event(event: &Event, spooled: bool) -> Item {
         name: event.event_name.clone(),
         kind: event.event_kind.as_str(),
         people: people.into_iter().flatten().cloned().collect(),
-        data: data.to_string(),
+        data: json::with_members(Some(&data), &properties).unwrap_or(data),
     }
 }
 
@@ -100,7 +105,7 @@ fn item_of_letter(letter: &DeadLetter) -> Item {
     let source = letter.source.clone().unwrap_or_default();
     let data = json!({
         "source": source, "dialect": letter.dialect, "event_id": letter.event_id, "reason": letter.reason.as_str(),
-        "detail": letter.detail, "ingest_time_us": letter.ingest_time_us, "payload": letter.payload,
+        "detail": letter.detail, "ingest_time_us": letter.ingest_time_us, "payload": letter.payload.as_deref().map(|payload| cut(payload, SHOWN_BYTES_MAX)),
     });
     Item {
         is_dead: true,

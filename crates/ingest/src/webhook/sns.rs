@@ -41,6 +41,12 @@ impl Message {
             Doubt::Unsigned("the body is no signed message of Amazon SNS; turn off raw message delivery");
         let text = std::str::from_utf8(wire).map_err(|_| UNSIGNED)?.trim();
         let members = json::members(text).map_err(|_| UNSIGNED)?;
+        // What is verified here is read again by name elsewhere: a second value of a name would not be the signed one.
+        let mut names: Vec<&str> = members.iter().map(|(name, _)| &**name).collect();
+        names.sort_unstable();
+        if names.windows(2).any(|pair| pair[0] == pair[1]) {
+            return Err(Doubt::Forged);
+        }
         let get = |name: &str| members.iter().find(|(known, _)| known == name).and_then(|(_, json)| plain(json));
         let kind = get("Type").ok_or(UNSIGNED)?;
         // Which fields are signed, and in which order, is fixed for each type.
@@ -70,7 +76,8 @@ impl Message {
         }
         let signature = STANDARD.decode(get("Signature").unwrap_or_default()).map_err(|_| Doubt::Forged)?;
         let certificate_url = of_sns(&get("SigningCertURL").unwrap_or_default()).ok_or(Doubt::Forged)?;
-        if !certificate_url.path().ends_with(".pem") {
+        // A query would make one certificate many, each fetched and kept.
+        if !certificate_url.path().ends_with(".pem") || certificate_url.query().is_some() {
             return Err(Doubt::Forged);
         }
         let time = get("Timestamp").and_then(|text| {

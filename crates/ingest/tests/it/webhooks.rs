@@ -240,6 +240,14 @@ async fn ses_is_believed_and_read() {
     house.clock.advance_us(SystemClock.now_us() - NOW_US);
     assert_eq!(post(&house, &stranger.signed(test, 1)[0]).await.status, StatusCode::UNAUTHORIZED);
     assert_eq!(*house.web.asked.lock().unwrap(), Vec::<String>::new(), "nothing is fetched for a stranger");
+    // A second value of a name is not what was signed, whichever of the two is read.
+    let mut doubled = signer.signed(test, 3).remove(2);
+    let body = doubled["body"].as_str().unwrap();
+    let forged = body.trim_end().strip_suffix('}').unwrap().trim_end().to_owned()
+        + r#", "Message": "{\"eventType\":\"Complaint\",\"mail\":{\"messageId\":\"x\"}}"}"#;
+    assert!(serde_json::from_str::<Value>(&forged).is_ok());
+    doubled["body"] = forged.into();
+    assert_eq!(post(&signer.house(), &doubled).await.status, StatusCode::UNAUTHORIZED);
     // Without the certificate nobody can tell: SNS comes again.
     let house = signer.house();
     house.web.pages.lock().unwrap().clear();

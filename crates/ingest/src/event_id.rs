@@ -43,7 +43,7 @@ pub(crate) fn derived(source: &str, parts: &[&str]) -> String {
 }
 
 /// Members that say how an event was sent, not what it is: they differ between two attempts.
-const SENDING: &[&str] = &["sentAt", "writeKey", "_metadata"];
+const SENDING: &[&str] = &["sentAt", "writeKey", "_metadata", "sent_time", "sent_at", "offset"];
 
 /// An id from the event's content: its members in order of name, as they were written.
 pub(crate) fn from_content(source: &str, call: &str, event_json: &str) -> Result<EventId, JsonError> {
@@ -88,6 +88,8 @@ mod tests {
         let first = id(r#"{"event": "A", "userId": "u", "sentAt": "1"}"#);
         assert_eq!(first, id(r#"{"userId": "u", "event": "A", "sentAt": "2", "_metadata": {}}"#));
         assert_ne!(first, id(r#"{"event": "B", "userId": "u"}"#));
+        // As our own dialect and PostHog's older SDKs call it.
+        assert_eq!(first, id(r#"{"event": "A", "userId": "u", "sent_time": 1, "sent_at": "x", "offset": 9}"#));
         assert_ne!(first, from_content("other", "track", r#"{"event": "A", "userId": "u"}"#).unwrap().event_id);
         assert_ne!(first, from_content("shop", "page", r#"{"event": "A", "userId": "u"}"#).unwrap().event_id);
     }

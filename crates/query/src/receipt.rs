@@ -27,6 +27,8 @@ pub(crate) struct Parameters {
 }
 
 const DAYS: u32 = 30;
+/// A hundred years: no event is older, and a date so far back can still be reckoned.
+const DAYS_MAX: u32 = 36_500;
 /// As long as the columns of ids are.
 const ID_BYTES_MAX: usize = 256;
 
@@ -48,7 +50,7 @@ pub(crate) async fn receipt(
 }
 
 async fn find(engine: &Engine, event_id: &str, parameters: &Parameters) -> Result<(bool, Value), QueryError> {
-    let days = parameters.days.unwrap_or(DAYS);
+    let days = parameters.days.unwrap_or(DAYS).min(DAYS_MAX);
     let of_source =
         parameters.source.as_deref().map_or_else(String::new, |source| format!(" AND source = {}", text(source)));
     let id = text(event_id);

@@ -244,13 +244,14 @@ fn map(event_json: &str, index: usize, frame: &Frame<'_>, sender: &Sender<'_>) -
     let client = time("timestamp_micros", own_time.or(frame.time))?;
     let source = &sender.key.source;
     let device = frame.device.unwrap_or_default();
+    let user = frame.user_id.unwrap_or_default();
     let content = event_id::from_content(source, "ga4", event_json).map_err(not_object)?.event_id;
     event.event_id = match (&transaction_id, own_time.or(frame.time)) {
         (Some(id), _) if event.event_kind == EventKind::Conversion => event_id::derived(source, &["ga4", &name, id]),
-        (_, Some(time)) => event_id::derived(source, &["ga4", device, &content, time, &index.to_string()]),
+        (_, Some(time)) => event_id::derived(source, &["ga4", device, user, &content, time, &index.to_string()]),
         (_, None) => {
             let received = sender.ingest_time_us.to_string();
-            event_id::derived(source, &["ga4", device, &content, &received, &index.to_string()])
+            event_id::derived(source, &["ga4", device, user, &content, &received, &index.to_string()])
         }
     };
     // It is a protocol for servers, whose address says nothing of the visitor: no network is kept.

@@ -68,7 +68,7 @@ pub(crate) async fn receive(State(door): State<Arc<Door>>, request: Request) -> 
 
 async fn take_get(door: &Door, request: Request) -> Result<Response, Refusal> {
     let head = request.into_parts().0;
-    let durable = post::take_query(&Matomo, door, &head, map).await?;
+    let durable = post::take_query(&Matomo, door, &head, |pairs, sender| map(pairs, 0, sender)).await?;
     let empty = Pairs::of_uri(&head.uri).get("send_image") == Some("0");
     Ok(durable.mark(if empty { StatusCode::NO_CONTENT.into_response() } else { pixel::gif() }))
 }
@@ -156,11 +156,13 @@ fn query_of(request: &str) -> &str {
 }
 
 fn read_one(query: &str, accepted: &mut Accepted, sender: &Sender<'_>) {
-    let read = judge_size(query, sender.settings).and_then(|()| map(&Pairs::of(query), sender));
+    let index = accepted.events.len() + accepted.dead_letters.len();
+    let read = judge_size(query, sender.settings).and_then(|()| map(&Pairs::of(query), index, sender));
     sender.file(accepted, DIALECT, query, read);
 }
 
-fn map(pairs: &Pairs, sender: &Sender<'_>) -> Result<Event, Refused> {
+/// * `index`: which of the requests of a bulk it is.
+fn map(pairs: &Pairs, index: usize, sender: &Sender<'_>) -> Result<Event, Refused> {
     if pairs.get("rec") != Some("1") {
         return Err(Refused::field("rec", "1", "something else: Matomo records nothing without it"));
     }
@@ -201,7 +203,8 @@ fn map(pairs: &Pairs, sender: &Sender<'_>) -> Result<Event, Refused> {
         (None, Some(_)) => event_id::of_pairs(source, DIALECT, pairs, &["token_auth", "send_image"]),
         (None, None) => {
             let content = event_id::of_pairs(source, DIALECT, pairs, &["token_auth", "send_image"]);
-            event_id::derived(source, &["matomo", &content, &sender.ingest_time_us.to_string()])
+            let received = sender.ingest_time_us.to_string();
+            event_id::derived(source, &["matomo", &content, &received, &index.to_string()])
         }
     };
     event.properties = pairs.rest(TAKEN).map(|rest| serde_json::Value::from(rest).to_string());

@@ -346,6 +346,11 @@ async fn ga4_knows_a_purchase_by_its_transaction() {
     house.clock.advance_us(1);
     assert_eq!(collect(timed).await, first);
     assert_eq!(house.events().pop().unwrap()["event_time_us"], 1_795_352_600_000_000_i64);
+    let of_user = |user: &str| {
+        json!({"client_id": "c", "user_id": user, "timestamp_micros": 1_795_352_600_000_000_i64,
+        "events": [{"name": "page_view"}]})
+    };
+    assert_ne!(collect(of_user("ada")).await, collect(of_user("bob")).await, "two people at one moment are two");
 }
 
 #[tokio::test]
@@ -392,6 +397,12 @@ async fn matomo_single_and_bulk() {
     let events = house.events();
     assert_columns(&events[0], json!({"event_name": "order", "event_kind": "conversion"}));
     assert_eq!(events[0]["event_id"], events[1]["event_id"], "an order is one, however often it is told");
+    // Two that are alike in one bulk are two.
+    let twice = json!({"requests": ["?idsite=1&rec=1&_id=b1", "?idsite=1&rec=1&_id=b1"]});
+    let before = house.events().len();
+    house.ask(Request::post("/matomo.php").body(Body::from(twice.to_string())).unwrap()).await;
+    let events = house.events();
+    assert_ne!(events[before]["event_id"], events[before + 1]["event_id"]);
     // One bad request among good ones.
     let bulk = json!({"requests": ["?idsite=1&rec=1&_id=a1", "?idsite=1&_id=a1", 7, "?idsite=1&rec=1&_id=a2"]});
     let request = Request::post("/piwik.php").body(Body::from(bulk.to_string())).unwrap();

@@ -85,6 +85,9 @@ const SECRETS: &[&str] = &[
     "otp",
 ];
 
+/// Members that hold events in base64: Snowplow's and CloudEvents'.
+const PACKED: &[&str] = &["ue_px", "cx", "data_base64"];
+
 impl PrivacyRule {
     /// What cannot stand, each beginning with its knob.
     pub(crate) fn faults(&self) -> Vec<String> {
@@ -113,6 +116,8 @@ fn purpose(name: &str) -> Option<Consent> {
 struct Rule {
     settings: PrivacyRule,
     required: Consent,
+    /// It names something, and is not only there to keep secrets out.
+    is_strict: bool,
     /// Finds whether there is anything to do: most events hold nothing of the kind, and are looked through once.
     any: AhoCorasick,
 }
@@ -133,14 +138,21 @@ impl Privacy {
         let rules = all.into_iter().map(|settings| {
             let mut patterns: Vec<&str> = settings.hash.iter().chain(&settings.drop).map(String::as_str).collect();
             patterns.extend(settings.query_drop.iter().map(String::as_str));
+            let is_strict =
+                settings.emails != Treatment::Keep || !settings.hash.is_empty() || !settings.drop.is_empty();
             if settings.emails != Treatment::Keep {
-                patterns.extend(["@", "%40", "\\u0040"]);
+                patterns.push("@");
+            }
+            if is_strict {
+                // Whatever is escaped may be any of them.
+                patterns.extend(["\\", "%"]);
             }
             let any =
                 AhoCorasick::builder().ascii_case_insensitive(true).match_kind(MatchKind::Standard).build(&patterns);
             let required = settings.requires.iter().filter_map(|name| purpose(name));
             Rule {
                 required: required.fold(Consent::default(), Consent::with),
+                is_strict,
                 any: any.expect("names in settings are short"),
                 settings,
             }
@@ -175,6 +187,18 @@ impl Privacy {
                 &mut event.client_event_id,
                 &mut event.title,
                 &mut event.referrer_term,
+                &mut event.campaign_id,
+                &mut event.ad_id,
+                &mut event.creative_id,
+                &mut event.message_id,
+                &mut event.link_id,
+                &mut event.decision_id,
+                &mut event.channel,
+                &mut event.utm_source,
+                &mut event.utm_medium,
+                &mut event.utm_campaign,
+                &mut event.utm_term,
+                &mut event.utm_content,
             ] {
                 if text.as_deref().is_some_and(is_email) {
                     *text = match rule.settings.emails {
@@ -201,23 +225,22 @@ impl Privacy {
     pub(crate) fn clean_letter(&self, letter: &mut DeadLetter) {
         let source = letter.source.as_deref().unwrap_or_default();
         let Some(rule) = self.rule_of(source) else { return };
-        let Some(payload) = letter.payload.take_if(|payload| rule.any.is_match(payload.as_str())) else { return };
-        // Cleaning recurses with the nesting, and a letter may be here because it nests too deep.
-        if json::is_deeper_than(&payload, DEPTH_MAX) {
-            letter.detail.push_str("; what was sent is not kept, as it nests too deep to be cleaned");
-            return;
+        if rule.settings.emails != Treatment::Keep && letter.event_id.as_deref().is_some_and(is_email) {
+            letter.event_id = letter.event_id.as_deref().map(|email| self.hash(email));
         }
-        let is_json = serde_json::from_str::<serde::de::IgnoredAny>(&payload).is_ok();
-        let strict =
-            rule.settings.emails != Treatment::Keep || !rule.settings.drop.is_empty() || !rule.settings.hash.is_empty();
-        letter.payload = match is_json {
-            true => Some(self.scrub(payload.trim(), rule)),
-            // What cannot be read cannot be cleaned: where a rule names something, nothing of it is kept.
-            false if strict => {
-                letter.detail.push_str("; what was sent is not kept, as the rules of privacy have it");
-                None
-            }
-            false => Some(payload),
+        let Some(payload) = letter.payload.take() else { return };
+        // Cleaning recurses with the nesting, and a letter may be here because it nests too deep.
+        let is_json = !json::is_deeper_than(&payload, DEPTH_MAX)
+            && serde_json::from_str::<serde::de::IgnoredAny>(&payload).is_ok();
+        letter.payload = if is_json {
+            Some(if rule.any.is_match(&payload) { self.scrub(payload.trim(), rule) } else { payload })
+        } else if rule.is_strict {
+            // What cannot be read cannot be cleaned, and may be packed.
+            letter.detail.push_str("; what was sent is not kept, as the rules of privacy have it");
+            None
+        } else {
+            // A query, as pixels and some trackers send it; else as it is.
+            Some(self.scrub_query(&payload, rule).into_owned())
         };
     }
 
@@ -266,7 +289,7 @@ impl Privacy {
                 let mut kept = Vec::new();
                 for (name, value) in &members {
                     let is = |names: &[String]| names.iter().any(|known| known.eq_ignore_ascii_case(name));
-                    if is(&rule.settings.drop) {
+                    if is(&rule.settings.drop) || rule.is_strict && PACKED.contains(&&**name) {
                         continue;
                     }
                     let value = if is(&rule.settings.hash) { self.hashed(value) } else { self.scrub(value, rule) };
@@ -289,26 +312,35 @@ impl Privacy {
                         Treatment::Drop => "null".to_owned(),
                     };
                 }
-                match text.text.split_once('?') {
-                    Some((before, query)) => {
-                        let (query, fragment) = query.split_once('#').map_or((query, None), |(q, f)| (q, Some(f)));
-                        let kept = self.scrub_query(query, rule);
-                        let mut address = before.to_owned();
-                        if !kept.is_empty() {
-                            address.push('?');
-                            address.push_str(&kept);
-                        }
-                        if let Some(fragment) = fragment {
-                            address.push('#');
-                            address.push_str(fragment);
-                        }
-                        quoted(&address)
-                    }
-                    None => json.to_owned(),
+                // JSON inside text, as Amazon's SNS has it.
+                let inner = text.text.trim();
+                if inner.starts_with(['{', '['])
+                    && !json::is_deeper_than(inner, DEPTH_MAX)
+                    && serde_json::from_str::<serde::de::IgnoredAny>(inner).is_ok()
+                {
+                    return quoted(&self.scrub(inner, rule));
                 }
+                quoted(&self.scrub_address(&text.text, rule))
             }
             _ => json.to_owned(),
         }
+    }
+
+    /// An address, or text that is none and stays as it is: path, query and fragment each by its own rule.
+    fn scrub_address(&self, text: &str, rule: &Rule) -> String {
+        let (rest, fragment) = text.split_once('#').map_or((text, None), |(rest, fragment)| (rest, Some(fragment)));
+        let (path, query) = rest.split_once('?').map_or((rest, None), |(path, query)| (path, Some(query)));
+        let mut kept = self.scrub_path(path, rule);
+        for (mark, part) in [('?', query), ('#', fragment)] {
+            let Some(part) = part else { continue };
+            let scrubbed = self.scrub_query(part, rule);
+            // A mark with nothing behind it goes only with what stood there.
+            if part.is_empty() || !scrubbed.is_empty() {
+                kept.push(mark);
+                kept.push_str(&scrubbed);
+            }
+        }
+        kept
     }
 
     fn hashed(&self, json: &str) -> String {
@@ -399,6 +431,28 @@ mod tests {
     }
 
     #[test]
+    fn an_escape_hides_nothing() {
+        let rule = PrivacyRule {
+            drop: vec!["ssn".to_owned(), "straße".to_owned()],
+            emails: Treatment::Hash,
+            ..PrivacyRule::default()
+        };
+        let privacy = privacy(rule);
+        let hash = privacy.hash("ada@example.com");
+        assert_eq!(
+            scrubbed(&privacy, r#"{"stra\u00dfe": 1, "\u0073sn": 2, "m": "ada\u0040example.com", "n": 3}"#),
+            format!(r#"{{"m":"{hash}","n":3}}"#)
+        );
+        let mut event = event(r#"{"u": "https://a.example/x/ada%40example.com/y?z=1#access_token=T"}"#);
+        event.url_query = Some("acc%65ss_token=T&x=1".to_owned());
+        event.utm_content = Some("ada@example.com".to_owned());
+        assert!(privacy.allows(&mut event));
+        assert_eq!(event.url_query.unwrap(), "x=1");
+        assert_eq!(event.utm_content.unwrap(), hash);
+        assert_eq!(event.properties.unwrap(), format!(r#"{{"u":"https://a.example/x/{hash}/y?z=1"}}"#));
+    }
+
+    #[test]
     fn names_are_dropped_and_hashed_at_any_depth() {
         let rule =
             PrivacyRule { drop: vec!["ssn".to_owned()], hash: vec!["phone".to_owned()], ..PrivacyRule::default() };
@@ -472,7 +526,10 @@ mod tests {
         let text = kept(r#"{"user_id": "ada@example.com", "ssn": 1, "n": 2}"#).unwrap();
         assert_eq!(text, format!(r#"{{"user_id":"{hash}","n":2}}"#));
         assert_eq!(kept(r#"{"user_id": "ada@example.com", "#), None, "what cannot be read cannot be cleaned");
-        assert_eq!(kept("{broken").unwrap(), "{broken", "and nothing says that it should be");
+        assert_eq!(kept("{broken"), None);
+        assert_eq!(kept("base64:H4sIAAAA"), None, "what is packed may hold anything");
+        let inside = kept(r#"{"Message": "{\"to\": \"ada@example.com\", \"ssn\": 1}", "ue_px": "eyJ9"}"#).unwrap();
+        assert_eq!(inside, format!(r#"{{"Message":"{{\"to\":\"{hash}\"}}"}}"#));
         let deep = format!("{}\"ssn\"{}", "[".repeat(100_000), "]".repeat(100_000));
         assert_eq!(kept(&deep), None, "what nests too deep is not cleaned, and ends no process");
         let mut event = event("{}");
@@ -500,7 +557,7 @@ mod tests {
             for (name, value) in before.as_object().unwrap() {
                 if name == "a" {
                     prop_assert!(after.get(name).is_none());
-                } else if !value.to_string().contains('?') {
+                } else if !(value.to_string().contains(['?', '#']) && value.to_string().contains(['a', 'A', '%'])) {
                     prop_assert_eq!(after.get(name), Some(value));
                 }
             }

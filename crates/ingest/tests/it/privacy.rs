@@ -11,6 +11,7 @@ use tower::ServiceExt as _;
 use tributary_ingest::{IngestSettings, PrivacyRule, Treatment, WriteKey};
 
 use crate::house::{House, settings};
+use crate::recorder::Mood;
 
 fn with_rule(rule: PrivacyRule) -> House {
     House::with(IngestSettings { privacy: vec![rule], ..settings() })
@@ -128,6 +129,11 @@ async fn a_key_may_be_held_to_its_pages_and_to_a_rate() {
     assert!(often.headers["access-control-expose-headers"].to_str().unwrap().contains("retry-after"));
 }
 
+async fn body_frame(stream: &mut Body) -> Option<String> {
+    let frame = stream.frame().await?.unwrap();
+    Some(String::from_utf8(frame.into_data().unwrap().to_vec()).unwrap())
+}
+
 #[tokio::test]
 async fn a_watcher_sees_what_is_durable_and_only_with_a_token() {
     let house = House::with(IngestSettings { watch_tokens: vec!["watch me if you can".to_owned()], ..settings() });
@@ -139,16 +145,29 @@ async fn a_watcher_sees_what_is_durable_and_only_with_a_token() {
     for (name, user) in [("E", "bob"), ("F", "ada"), ("E", "ada")] {
         house.event("/v1/track", json!({"event": name, "userId": user, "properties": {"n": 1.50}})).await;
     }
-    let mut body = response.into_body();
-    let frame = tokio::time::timeout(Duration::from_secs(10), body.frame()).await.unwrap().unwrap().unwrap();
-    let text = String::from_utf8(frame.into_data().unwrap().to_vec()).unwrap();
+    let mut stream = response.into_body();
+    let text = tokio::time::timeout(Duration::from_secs(10), body_frame(&mut stream)).await.unwrap().unwrap();
     let data: Value = serde_json::from_str(text.split_once("data: ").unwrap().1.trim()).unwrap();
     assert!(text.starts_with("event: event\n"), "{text}");
     assert_eq!(
         (&data["event_name"], &data["user_id"], &data["durability"]),
         (&json!("E"), &json!("ada"), &json!("log"))
     );
+    // Half an emoji and a number out of reach are taken, and shown as they came; what the log did not take is not shown.
+    let body = r#"{"event":"E","userId":"ada","messageId":"odd","properties":{"half":"\ud83d","far":1e999}}"#;
+    assert_eq!(house.post("/v1/track", body).await.status, StatusCode::OK);
+    let frame = tokio::time::timeout(Duration::from_secs(10), body_frame(&mut stream)).await.unwrap().unwrap();
+    assert!(frame.contains(r#""half":"\ud83d","far":1e999"#), "{frame}");
+    house.log.set(Mood::EveryOther(tributary_eventlog::LogError::Busy));
+    let both = json!([{"event_id": "taken", "name": "E", "user_id": "ada"}, {"event_id": "away", "name": "E", "user_id": "ada"}]);
+    house.post("/v1/events", both.to_string()).await;
+    house.log.set(Mood::Taking);
+    house.event("/v1/track", json!({"event": "E", "userId": "ada", "messageId": "after"})).await;
+    for id in ["taken", "after"] {
+        let frame = tokio::time::timeout(Duration::from_secs(10), body_frame(&mut stream)).await.unwrap().unwrap();
+        assert!(frame.contains(&format!(r#""event_id":"{id}""#)), "{id}: {frame}");
+    }
     // It ends with the server.
     house.stop.cancel();
-    assert!(tokio::time::timeout(Duration::from_secs(10), body.frame()).await.unwrap().is_none());
+    assert!(tokio::time::timeout(Duration::from_secs(10), body_frame(&mut stream)).await.unwrap().is_none());
 }

@@ -6,7 +6,7 @@
 //!           does not spoil its neighbours; whatever a client sends, the door stands and says what to do.
 //! Not here: sessions, campaigns, the lake. The door does not know what becomes of an event.
 //!
-//! A request goes `router` → `auth` → `intake` (`body`) → a `dialect` → `append` → answer.
+//! A request goes `router` → `guard`, `auth` → `intake` (`body`) → a `dialect` → `privacy` → `append` → answer.
 
 mod settings;
 

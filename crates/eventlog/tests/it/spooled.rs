@@ -259,6 +259,26 @@ async fn a_record_the_log_never_takes_holds_up_nobody() {
     assert_eq!(&kept.value[..], b"bad");
 }
 
+#[tokio::test]
+async fn a_partition_the_spool_has_no_place_for_waits_for_the_log_and_holds_up_nobody() {
+    let dir = tempfile::tempdir().unwrap();
+    spooled(dir.path(), &distant(dir.path()), 1 << 30).await.close().await.unwrap();
+    // The same spool before a log whose topic was given more partitions.
+    let log = distant(&dir.path().join("grown"));
+    log.ensure_topic(&TopicSpec { name: "t".to_owned(), partitions: 5 }).await.unwrap();
+    let settings =
+        SpoolSettings { dir: dir.path().join("spool"), bytes_max: 1 << 30, after_ms: 50, record_bytes_max: 1 << 20 };
+    let spooled = SpooledLog::open(log.clone(), settings).await.unwrap();
+    spooled.ensure_topic(&TopicSpec { name: "t".to_owned(), partitions: 5 }).await.unwrap();
+    let append = async |partition: u32| spooled.append("t", vec![(partition, record("a"))]).await.remove(0);
+    log.set(Mood::Away);
+    assert!(matches!(append(4).await, Err(LogError::Busy)), "to be sent again");
+    assert!(append(0).await.unwrap().spooled);
+    log.set(Mood::Up);
+    drained(&spooled).await;
+    assert!(!append(4).await.unwrap().spooled && !append(0).await.unwrap().spooled);
+}
+
 /// Producers that send one after the other, while the line is cut, torn, mute and mended, and the process starts anew.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_acknowledged_record_reaches_the_log_in_its_producers_order() {

@@ -51,6 +51,12 @@ impl Look {
         Ok(Self { tables, standing, topics })
     }
 
+    /// Where the lake stands, for which the log need not be asked.
+    pub(crate) async fn standing(log: Option<&LogParts>, lake: Option<&Lake>) -> anyhow::Result<Option<Standing>> {
+        let Some((log, lake)) = log.zip(lake) else { return Ok(None) };
+        Ok(Some(Tables::read(lake).await?.standing(&log.events, &log.dead_letters)))
+    }
+
     pub(crate) fn table_reports(&self) -> Vec<TableReport> {
         self.tables.iter().flat_map(Tables::all).map(table).collect()
     }

@@ -70,8 +70,9 @@ impl Observer {
         let books_interval = Duration::from_millis(settings.telemetry.books_interval_ms);
         let mut seen = Seen::default();
         if !books_interval.is_zero() {
-            let look = Look::take(parts.log.as_ref(), parts.lake.as_ref()).await?;
-            seen.books = look.standing.as_ref().map(Books::from_here);
+            // The log may be away.
+            let standing = Look::standing(parts.log.as_ref(), parts.lake.as_ref()).await?;
+            seen.books = standing.as_ref().map(Books::from_here);
         }
         Ok(Arc::new(Self {
             parts,

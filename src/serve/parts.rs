@@ -6,6 +6,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context;
 use tokio::net::TcpListener;
@@ -50,10 +51,15 @@ pub(crate) async fn listen(settings: &Settings) -> anyhow::Result<TcpListener> {
 
 /// * `spooled`: this process takes events in, so that they must have somewhere to wait while Kafka is away.
 pub(crate) async fn open_log(settings: &LogSettings, clock: Arc<dyn Clock>, spooled: bool) -> anyhow::Result<LogParts> {
-    let mut log = open_kind(settings, clock).await?;
-    if spooled && settings.spool && settings.kind == LogKind::Kafka {
-        log = SpooledLog::open(log, settings.spool()).await.map_err(log_fault)?;
-    }
+    let log = match settings.kind {
+        #[cfg(feature = "kafka")]
+        LogKind::Kafka if spooled && settings.spool => {
+            // Whether it is there is asked of its topics, which the spool may remember.
+            let kafka = tributary_eventlog::kafka::KafkaLog::lazily(settings.kafka()).map_err(log_fault)?;
+            SpooledLog::open(kafka, settings.spool()).await.map_err(log_fault)?
+        }
+        _ => open_kind(settings, clock).await?,
+    };
     let events = TopicSpec { name: settings.events_topic.clone(), partitions: settings.partitions };
     let dead_letters =
         TopicSpec { name: settings.dead_letters_topic.clone(), partitions: settings.dead_letters_partitions };
@@ -62,6 +68,16 @@ pub(crate) async fn open_log(settings: &LogSettings, clock: Arc<dyn Clock>, spoo
     // Nothing depends on which partition a dead letter lies in.
     let dead_letters = ensure_topic(log.as_ref(), dead_letters, true).await.map_err(log_fault)?;
     Ok(LogParts { log, events, dead_letters })
+}
+
+/// Returns once the log can be asked for its events: at once, unless the server was started while it was away.
+pub(crate) async fn log_is_there(log: &LogParts) {
+    let mut pause = Duration::from_millis(100);
+    while let Err(error) = log.log.partitions(&log.events.topic).await {
+        tracing::debug!(%error, "the stream job waits for the log");
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(Duration::from_secs(5));
+    }
 }
 
 /// Makes or finds the topic; one that has more partitions than was set is taken as it is, where that is accepted.

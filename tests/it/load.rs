@@ -49,6 +49,8 @@ pub(crate) struct Ledger {
     pub(crate) acknowledged: BTreeSet<String>,
     /// Requests answered 200, with events that had been acknowledged before.
     pub(crate) doubled_count: usize,
+    /// Answers that said that all is in the log, and that some is in the spool.
+    pub(crate) answers: [u64; 2],
 }
 
 #[derive(Clone)]
@@ -107,6 +109,19 @@ impl Load {
         lock(&self.shared).ledger.clone()
     }
 
+    /// Waits until an answer says that what it took is in the log, or in the spool.
+    pub(crate) async fn until_durable_in(&self, spool: bool, running: &mut Running) {
+        let count = || lock(&self.shared).ledger.answers[usize::from(spool)];
+        let before = count();
+        let waiting = async {
+            while count() == before {
+                assert!(!running.tasks.is_empty(), "the connections have ended");
+                drop(tokio::time::timeout(Duration::from_millis(5), running.tasks.join_next()).await);
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(120), waiting).await.expect("answers say where it is");
+    }
+
     /// Waits until `count` more events than now are acknowledged, or the connections have ended by themselves.
     pub(crate) async fn until_acknowledged(&self, count: usize, running: &mut Running) {
         let goal = self.acknowledged_count() + count;
@@ -132,7 +147,12 @@ async fn send(world: Arc<Mutex<World>>, client: reqwest::Client, url: String, st
         let batch = lock(&world).next_batch();
         let request = client.post(&url).basic_auth(TRUSTED_KEY, Some("")).body(batch.body.clone());
         match request.send().await {
-            Ok(answer) if answer.status().is_success() => lock(&world).acknowledge(batch),
+            Ok(answer) if answer.status().is_success() => {
+                let is_spooled = answer.headers().get("x-ingest-durability").is_some_and(|place| place == "spool");
+                let mut world = lock(&world);
+                world.ledger.answers[usize::from(is_spooled)] += 1;
+                world.acknowledge(batch);
+            }
             Ok(answer) => {
                 assert_eq!(answer.status().as_u16(), 503, "the only refusal a good request may meet");
                 lock(&world).unsure(batch);

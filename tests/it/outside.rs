@@ -47,6 +47,11 @@ pub(crate) fn kafka(test: &str) -> Option<String> {
     from_environment(test, "TRIBUTARY_TEST_KAFKA")
 }
 
+/// The chores of the repository, which start a broker for a test that ends it.
+pub(crate) fn xtask(test: &str) -> Option<Command> {
+    from_environment(test, "TRIBUTARY_TEST_XTASK").map(Command::new)
+}
+
 /// Where an S3-compatible server answers: `http://host:port`.
 pub(crate) fn s3(test: &str) -> Option<String> {
     from_environment(test, "TRIBUTARY_TEST_S3")

@@ -66,7 +66,7 @@ impl Kafka {
     }
 
     /// Ends the broker at once, as a crash would (SIGKILL).
-    fn kill_hard(&mut self) -> Result<()> {
+    pub(crate) fn kill_hard(&mut self) -> Result<()> {
         if let Some((mut child, _leash)) = self.child.take() {
             child.kill()?;
             child.wait()?;
@@ -109,7 +109,16 @@ impl Kafka {
         command
     }
 
-    fn run(&mut self) -> Result<()> {
+    /// Stops it where it stands (`-STOP`), or lets it go on (`-CONT`).
+    pub(crate) fn signal(&self, name: &str) -> Result<()> {
+        let (child, _) = self.child.as_ref().context("the broker does not run")?;
+        let status = Command::new("kill").args([name, &child.id().to_string()]).status().context("kill")?;
+        ensure!(status.success(), "kill {name} {}: {status}", child.id());
+        Ok(())
+    }
+
+    /// Runs the broker on its data. Returns once it answers.
+    pub(crate) fn run(&mut self) -> Result<()> {
         let told = self.data_dir.join("kafka.log");
         let out = fs::OpenOptions::new().create(true).append(true).open(&told)?;
         let mut command = self.java("kafka.Kafka");

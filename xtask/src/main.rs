@@ -18,7 +18,7 @@ mod verify;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use clap::{Parser, Subcommand};
 
 #[derive(Parser)]
@@ -76,9 +76,21 @@ fn docs() -> Result<()> {
 fn run_kafka() -> Result<()> {
     let scratch = test::Scratch::new("kafka")?;
     let jars = kafka::Kafka::fetch(&cache_dir()?)?;
-    let kafka = kafka::Kafka::start(&jars, scratch.path())?;
+    let mut kafka = kafka::Kafka::start(&jars, scratch.path())?;
     println!("Kafka {} listens on {}; press Enter to stop it", kafka::KAFKA_VERSION, kafka.bootstrap());
-    std::io::stdin().read_line(&mut String::new())?;
+    // What it should suffer, a line each; at an empty one, or the end, it is over.
+    for line in std::io::stdin().lines() {
+        let word = line?;
+        match word.trim() {
+            "" => break,
+            "kill" => kafka.kill_hard()?,
+            "start" => kafka.run()?,
+            "freeze" => kafka.signal("-STOP")?,
+            "thaw" => kafka.signal("-CONT")?,
+            other => bail!("{other:?}: expected kill, start, freeze, thaw, or nothing to stop it"),
+        }
+        println!("done: {}", word.trim());
+    }
     kafka.stop()
 }
 

@@ -41,6 +41,7 @@ pub(crate) fn run(extended: bool, cargo_arguments: &[String]) -> Result<()> {
     let mut command = test_command(cargo_arguments, &["--no-fail-fast"]);
     command
         .env("TRIBUTARY_TEST_KAFKA", kafka.bootstrap())
+        .env("TRIBUTARY_TEST_XTASK", std::env::current_exe().context("where xtask lies")?)
         .env("TRIBUTARY_TEST_S3", s3.url())
         .env("TRIBUTARY_TEST_PYTHON", &python)
         .env("TRIBUTARY_TEST_SPARK", &spark)

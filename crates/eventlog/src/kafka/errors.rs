@@ -18,6 +18,8 @@ pub(crate) fn of_append(error: &KafkaError, topic: &str, bytes: usize, bytes_max
         Code::UnknownTopic | Code::UnknownTopicOrPartition | Code::UnknownPartition => {
             LogError::NoSuchTopic { topic: topic.to_owned() }
         }
+        // The broker looked at it and will look at it in the same way each time.
+        Code::InvalidRecord | Code::InvalidTimestamp | Code::InvalidMessage => LogError::Invalid(error.to_string()),
         // Purged before it was ever sent; refused before it was appended.
         Code::PurgeQueue | Code::NotEnoughReplicas => LogError::Retriable(error.to_string()),
         _ if is_for_a_person(code) => LogError::Fatal(error.to_string()),

@@ -28,6 +28,7 @@ use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::{DeliveryFuture, FutureProducer, FutureRecord, Producer};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use tokio::sync::OnceCell;
 
 use crate::log::check_spec;
 use crate::{Ack, Bounds, EventLog, LogError, LogReader, Record, TopicInfo, TopicSpec};
@@ -146,7 +147,8 @@ impl KafkaSettings {
 
 pub struct KafkaLog {
     settings: KafkaSettings,
-    cluster_id: String,
+    /// Known once the cluster has answered.
+    cluster_id: OnceCell<String>,
     producer: FutureProducer<Context>,
     admin: AdminClient<Context>,
     /// Asks for metadata and watermarks. A consumer, because a producer that asks for a topic may create it.
@@ -214,6 +216,13 @@ impl Asker {
 impl KafkaLog {
     /// Returns once the cluster has answered.
     pub async fn connect(settings: KafkaSettings) -> Result<Arc<Self>, LogError> {
+        let log = Self::lazily(settings)?;
+        log.cluster_id().await?;
+        Ok(log)
+    }
+
+    /// Asks nothing yet: for who has somewhere to keep records while the cluster is away.
+    pub fn lazily(settings: KafkaSettings) -> Result<Arc<Self>, LogError> {
         if settings.replication_factor == 0 {
             return Err(LogError::Invalid("replication_factor is 0".into()));
         }
@@ -223,17 +232,9 @@ impl KafkaLog {
         let admin = AdminClient::from_config_and_context(&settings.client(), context.clone()).map_err(bad)?;
         let consumer: Asking = settings.consumer("tributary-asks").create_with_context(context.clone()).map_err(bad)?;
         let asker = Asker { consumer: Arc::new(consumer), context, timeout: settings.request_timeout() };
-        let servers = settings.bootstrap_servers.clone();
-        let cluster_id = asker
-            .ask(move |consumer, timeout| {
-                consumer.client().fetch_cluster_id(timeout).ok_or_else(|| {
-                    LogError::Retriable(format!("no answer from Kafka at {servers}: is it running and reachable?"))
-                })
-            })
-            .await?;
         Ok(Arc::new(Self {
             settings,
-            cluster_id,
+            cluster_id: OnceCell::new(),
             producer,
             admin,
             asker,
@@ -241,6 +242,18 @@ impl KafkaLog {
             groups: Mutex::default(),
             closed: AtomicBool::new(false),
         }))
+    }
+
+    async fn cluster_id(&self) -> Result<&str, LogError> {
+        let servers = self.settings.bootstrap_servers.clone();
+        let asking = || {
+            self.asker.ask(move |consumer, timeout| {
+                consumer.client().fetch_cluster_id(timeout).ok_or_else(|| {
+                    LogError::Retriable(format!("no answer from Kafka at {servers}: is it running and reachable?"))
+                })
+            })
+        };
+        Ok(self.cluster_id.get_or_try_init(asking).await?)
     }
 
     fn check_open(&self) -> Result<(), LogError> {
@@ -342,6 +355,7 @@ impl EventLog for KafkaLog {
     async fn ensure_topic(&self, spec: &TopicSpec) -> Result<TopicInfo, LogError> {
         check_spec(spec)?;
         self.check_open()?;
+        let cluster_id = self.cluster_id().await?;
         if self.asker.partitions(&spec.name).await.is_ok_and(|found| found.is_none()) {
             self.create_topic(spec).await?;
         }
@@ -350,7 +364,7 @@ impl EventLog for KafkaLog {
         if found != spec.partitions {
             return Err(LogError::PartitionsDiffer { topic: spec.name.clone(), asked: spec.partitions, found });
         }
-        let topic_id = format!("{}/{}", self.cluster_id, spec.name);
+        let topic_id = format!("{cluster_id}/{}", spec.name);
         Ok(TopicInfo { topic: spec.name.clone(), topic_id, partitions: found })
     }
 

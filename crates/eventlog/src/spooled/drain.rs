@@ -7,9 +7,11 @@
 //!
 //! A crash after the log's acknowledgement and before the position is stored: those records are handed over again.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::stream::{self, StreamExt as _};
 use tokio::sync::watch;
 
 use super::GROUP;
@@ -19,6 +21,8 @@ use crate::{Delivered, EventLog, LogError, TopicSpec};
 
 /// One step: at most so much is handed over before a position is stored.
 const STEP_BYTES: usize = 1 << 20;
+/// Partitions that are drained at a time.
+const STEPS_MAX: usize = 16;
 const PAUSE_MIN: Duration = Duration::from_millis(100);
 const PAUSE_MAX: Duration = Duration::from_secs(5);
 /// Somebody may have spooled just before we listened.
@@ -34,18 +38,35 @@ pub(super) async fn run(
     let mut pause = PAUSE_MIN;
     while !*stopped.borrow() {
         let waiting = lanes.waiting();
-        let mut moved = false;
-        let mut is_away = false;
-        for (topic, partition, from) in waiting {
-            if *stopped.borrow() {
-                return;
+        // Side by side: a partition whose leader is away holds up no other.
+        let stepping = async {
+            let mut seen_topics = HashMap::new();
+            for (topic, ..) in &waiting {
+                if !seen_topics.contains_key(topic) {
+                    seen_topics.insert(topic.clone(), see(&*log, &lanes, topic, patience).await);
+                }
             }
-            let stepping = step(&*log, &spool, &lanes, &topic, partition, from, patience);
-            // Broken off in the middle, a step is one that was not made: what it handed over is handed over again.
-            let stepped = tokio::select! {
-                stepped = stepping => stepped,
-                _ = stopped.changed() => return,
-            };
+            let mut steps = Vec::new();
+            for (topic, partition, from) in waiting {
+                if seen_topics.get(&topic) == Some(&true) {
+                    let (log, spool, lanes) = (&*log, &*spool, &*lanes);
+                    steps.push(async move {
+                        let stepped = step(log, spool, lanes, &topic, partition, from, patience).await;
+                        (topic, partition, stepped)
+                    });
+                }
+            }
+            let done: Vec<_> = stream::iter(steps).buffer_unordered(STEPS_MAX).collect().await;
+            (seen_topics.values().all(|seen| *seen), done)
+        };
+        // Broken off in the middle, a step is one that was not made: what it handed over is handed over again.
+        let (all_seen, stepped) = tokio::select! {
+            stepped = stepping => stepped,
+            _ = stopped.changed() => return,
+        };
+        let mut moved = false;
+        let mut is_away = !all_seen;
+        for (topic, partition, stepped) in stepped {
             match stepped {
                 Ok(count) => moved |= 0 < count,
                 Err(error) => {
@@ -67,6 +88,39 @@ pub(super) async fn run(
             changed = stopped.changed() => if changed.is_err() { return },
         }
     }
+}
+
+/// Whether the topic is known to be there and the one it was: a start while the log was away took that from memory.
+async fn see(log: &dyn EventLog, lanes: &Lanes, topic: &str, patience: Duration) -> bool {
+    let Some(before) = lanes.unseen(topic) else { return true };
+    let spec = TopicSpec { name: topic.to_owned(), partitions: before.partitions };
+    let found = match tokio::time::timeout(patience, log.ensure_topic(&spec)).await {
+        Ok(Ok(found)) => found,
+        // Others added some. The records that wait lie in those that were there.
+        Ok(Err(LogError::PartitionsDiffer { asked, found, .. })) if asked < found => {
+            tracing::warn!(topic, asked, found, "the topic has got partitions while the log was away");
+            lanes.seen(topic);
+            return true;
+        }
+        Ok(Err(error)) => {
+            tracing::debug!(%error, topic, "the log cannot be asked for a topic");
+            return false;
+        }
+        Err(_) => return false,
+    };
+    if found.topic_id != before.topic_id {
+        tracing::error!(
+            topic,
+            was = before.topic_id,
+            found = found.topic_id,
+            "the spool holds records of another log than the one that is there now: point the settings at that one, or move the \
+             spool's folder away"
+        );
+        return false;
+    }
+    tracing::info!(topic, "the log is there; what waited in the spool follows");
+    lanes.seen(topic);
+    true
 }
 
 /// Hands over the next records of a partition. Returns how many moved on.

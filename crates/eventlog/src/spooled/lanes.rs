@@ -6,11 +6,11 @@
 //!          decided under one lock that is never held over a wait.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
-use crate::{Ack, Record, SpoolState};
+use crate::{Ack, Record, SpoolState, TopicInfo};
 
 pub(super) struct Lanes {
     bytes_max: u64,
@@ -25,6 +25,8 @@ struct Inner {
     bytes: u64,
     /// Not counted into `bytes` yet.
     found_bytes: u64,
+    /// Topics that are known from the time before this start, and that the log has not been asked for since.
+    unseen: HashMap<String, TopicInfo>,
 }
 
 #[derive(Default)]
@@ -65,6 +67,26 @@ impl Lanes {
         }
     }
 
+    /// The log could not be asked for this topic: all of it goes through the spool until it was.
+    pub(super) fn hold(&self, topic: TopicInfo) {
+        let mut inner = self.lock();
+        for ((_, _), lane) in inner.lanes.iter_mut().filter(|((of, _), _)| *of == topic.topic) {
+            lane.spooling = true;
+        }
+        inner.unseen.insert(topic.topic.clone(), topic);
+        drop(inner);
+        self.bell.notify_one();
+    }
+
+    /// The topic as it was, if the log has not been asked for it since the start.
+    pub(super) fn unseen(&self, topic: &str) -> Option<TopicInfo> {
+        self.lock().unseen.get(topic).cloned()
+    }
+
+    pub(super) fn seen(&self, topic: &str) {
+        self.lock().unseen.remove(topic);
+    }
+
     /// The partitions of a topic that go through the spool now; as a rule none.
     pub(super) fn spooling(&self, topic: &str) -> Vec<u32> {
         let inner = self.lock();
@@ -73,7 +95,12 @@ impl Lanes {
     }
 
     /// From here on these partitions go through the spool. `None`: it has no room for so many bytes, or for one of them.
-    pub(super) fn begin(&self, topic: &str, partitions: impl Iterator<Item = u32>, bytes: u64) -> Option<Writing<'_>> {
+    pub(super) fn begin(
+        self: &Arc<Self>,
+        topic: &str,
+        partitions: impl Iterator<Item = u32>,
+        bytes: u64,
+    ) -> Option<Writing> {
         let mut inner = self.lock();
         if self.bytes_max < inner.bytes + bytes {
             return None;
@@ -92,7 +119,8 @@ impl Lanes {
                 lane.writers += 1;
             }
         }
-        Some(Writing { lanes: self, keys, unwritten_bytes: bytes })
+        drop(inner);
+        Some(Writing { lanes: self.clone(), keys, unwritten_bytes: bytes })
     }
 
     /// Partitions with something to drain: topic, partition, offset to begin at.
@@ -128,15 +156,14 @@ impl Lanes {
     }
 }
 
-/// A write on its way to the spool. Dropped in the middle, what was not acknowledged counts as not there: it may be drained
-/// all the same, as a record whose sender heard nothing.
-pub(super) struct Writing<'l> {
-    lanes: &'l Lanes,
+/// A write on its way to the spool. It belongs to a task of its own, which whoever asked for it may leave but not end.
+pub(super) struct Writing {
+    lanes: Arc<Lanes>,
     keys: Vec<(String, u32)>,
     unwritten_bytes: u64,
 }
 
-impl Writing<'_> {
+impl Writing {
     pub(super) fn wrote(&mut self, ack: &Ack, bytes: u64) {
         self.unwritten_bytes = self.unwritten_bytes.saturating_sub(bytes);
         let mut inner = self.lanes.lock();
@@ -148,7 +175,7 @@ impl Writing<'_> {
     }
 }
 
-impl Drop for Writing<'_> {
+impl Drop for Writing {
     fn drop(&mut self) {
         let mut inner = self.lanes.lock();
         inner.bytes = inner.bytes.saturating_sub(self.unwritten_bytes);

@@ -12,7 +12,8 @@
 //!         └─▶ spool ──▶ log  from its first failure on, until the spool of that partition is empty
 //! ```
 //!
-//! A record the log did not answer for in time may be in it all the same, and is spooled too: a double, not a loss.
+//! A record the log did not answer for in time may be in it all the same, and is spooled too: a double, not a loss. A start
+//! needs no log either, if one before it has seen the topics.
 
 mod drain;
 mod lanes;
@@ -74,11 +75,21 @@ impl SpooledLog {
         let opened = tokio::task::spawn_blocking(open).await;
         let (spool, found_bytes) =
             opened.map_err(|error| LogError::Fatal(format!("opening the spool was ended: {error}")))??;
+        Ok(Self::around(log, spool, found_bytes, settings))
+    }
+
+    /// * `spool`: open, and nobody else's.
+    pub(crate) fn around(
+        log: Arc<dyn EventLog>,
+        spool: Arc<EmbeddedLog>,
+        found_bytes: u64,
+        settings: SpoolSettings,
+    ) -> Arc<Self> {
         let lanes = Arc::new(Lanes::new(settings.bytes_max, found_bytes));
         let (stop, stopped) = watch::channel(false);
         let patience = Duration::from_millis(settings.after_ms.saturating_mul(DRAIN_PATIENCE));
         let drain = tokio::spawn(drain::run(log.clone(), spool.clone(), lanes.clone(), patience, stopped));
-        Ok(Arc::new(Self { log, spool, settings, lanes, stop, drain: Mutex::new(Some(drain)) }))
+        Arc::new(Self { log, spool, settings, lanes, stop, drain: Mutex::new(Some(drain)) })
     }
 
     /// Spools `records`, each with its index in the request, and puts the answers at their places.
@@ -91,22 +102,90 @@ impl SpooledLog {
         records.sort_by_key(|(index, _)| *index);
         let bytes: u64 = records.iter().map(|(_, (_, record))| lanes::bytes_of(record)).sum();
         let partitions = records.iter().map(|(_, (partition, _))| *partition);
-        let Some(mut writing) = self.lanes.begin(topic, partitions, bytes) else {
+        let Some(writing) = self.lanes.begin(topic, partitions, bytes) else {
             for (index, _) in records {
                 answers[index] = Some(Err(LogError::Busy));
             }
             return;
         };
         let (indices, records): (Vec<usize>, Vec<(u32, Record)>) = records.into_iter().unzip();
-        let sizes: Vec<u64> = records.iter().map(|(_, record)| lanes::bytes_of(record)).collect();
-        let acks = self.spool.append(topic, records).await;
-        for ((index, ack), bytes) in indices.into_iter().zip(acks).zip(sizes) {
-            answers[index] = Some(ack.map(|ack| {
-                writing.wrote(&ack, bytes);
-                Ack { spooled: true, ..ack }
-            }));
+        // In a task of its own: a sender who hangs up must not take the account of what was written with him.
+        let written = tokio::spawn(write(self.spool.clone(), writing, topic.to_owned(), records)).await;
+        let acks = written.unwrap_or_else(|_| vec![Err(LogError::Unknown); indices.len()]);
+        for (index, ack) in indices.into_iter().zip(acks) {
+            answers[index] = Some(ack);
         }
     }
+
+    /// The topic as the log told it last, in this life or one before.
+    fn remembered(&self, topic: &str) -> Option<TopicInfo> {
+        let text = std::fs::read_to_string(self.settings.dir.join(TOPICS_FILE)).ok()?;
+        let topics: Vec<(String, u32, String)> = serde_json::from_str(&text).ok()?;
+        let found = topics.into_iter().find(|(name, ..)| name == topic);
+        found.map(|(topic, partitions, topic_id)| TopicInfo { topic, topic_id, partitions })
+    }
+
+    fn remember(&self, info: &TopicInfo) -> Result<(), LogError> {
+        let file = self.settings.dir.join(TOPICS_FILE);
+        let text = std::fs::read_to_string(&file).unwrap_or_default();
+        let mut topics: Vec<(String, u32, String)> = serde_json::from_str(&text).unwrap_or_default();
+        let known = (info.topic.clone(), info.partitions, info.topic_id.clone());
+        if topics.contains(&known) {
+            return Ok(());
+        }
+        topics.retain(|(name, ..)| *name != info.topic);
+        topics.push(known);
+        let text = serde_json::to_string(&topics).expect("text and numbers are always JSON");
+        let draft = file.with_extension("draft");
+        let written = std::fs::File::create(&draft)
+            .and_then(|mut out| {
+                std::io::Write::write_all(&mut out, text.as_bytes())?;
+                out.sync_all()
+            })
+            .and_then(|()| std::fs::rename(&draft, &file));
+        written.map_err(|error| LogError::Fatal(format!("{} cannot be written: {error}", file.display())))
+    }
+
+    /// The topic as the log tells it; or, while the log is away, as it told it last.
+    async fn topic(&self, spec: &TopicSpec) -> Result<(TopicInfo, bool), LogError> {
+        let Some(before) = self.remembered(&spec.name) else {
+            return self.log.ensure_topic(spec).await.map(|info| (info, true));
+        };
+        match tokio::time::timeout(FIRST_LOOK_MAX, self.log.ensure_topic(spec)).await {
+            Ok(Ok(info)) => Ok((info, true)),
+            Ok(Err(error)) if !is_away(&error) => Err(error),
+            // A password that is refused is a fault of the settings, and no weather.
+            Ok(Err(LogError::Fatal(told))) => Err(LogError::Fatal(told)),
+            _ if before.partitions != spec.partitions => Err(LogError::PartitionsDiffer {
+                topic: before.topic,
+                asked: spec.partitions,
+                found: before.partitions,
+            }),
+            _ => Ok((before, false)),
+        }
+    }
+}
+
+/// What the log told of its topics, so that a start need not wait for it.
+const TOPICS_FILE: &str = "topics.json";
+/// How long a start waits for a log it knows before it goes on without.
+const FIRST_LOOK_MAX: Duration = Duration::from_secs(5);
+
+async fn write(
+    spool: Arc<EmbeddedLog>,
+    mut writing: lanes::Writing,
+    topic: String,
+    records: Vec<(u32, Record)>,
+) -> Vec<Result<Ack, LogError>> {
+    let sizes: Vec<u64> = records.iter().map(|(_, record)| lanes::bytes_of(record)).collect();
+    let acks = spool.append(&topic, records).await;
+    let acks = acks.into_iter().zip(sizes).map(|(ack, bytes)| {
+        ack.map(|ack| {
+            writing.wrote(&ack, bytes);
+            Ack { spooled: true, ..ack }
+        })
+    });
+    acks.collect()
 }
 
 /// What the files below a folder take; what cannot be looked at counts as nothing, for it is an estimate.
@@ -128,7 +207,7 @@ fn is_away(error: &LogError) -> bool {
 #[async_trait]
 impl EventLog for SpooledLog {
     async fn ensure_topic(&self, spec: &TopicSpec) -> Result<TopicInfo, LogError> {
-        let info = self.log.ensure_topic(spec).await?;
+        let (info, seen) = self.topic(spec).await?;
         // The spool's own may have fewer, where some were added to the log's since.
         let of_spool = TopicSpec { name: spec.name.clone(), partitions: info.partitions };
         let ensured = match self.spool.ensure_topic(&of_spool).await {
@@ -142,6 +221,25 @@ impl EventLog for SpooledLog {
             let next = self.spool.bounds(&spec.name, partition).await?.next;
             let drained = self.spool.position(GROUP, &spec.name, partition).await?.unwrap_or(0);
             self.lanes.found(&spec.name, partition, drained, next);
+        }
+        let before = self.remembered(&spec.name);
+        if seen {
+            if let Some(before) = before.filter(|before| before.topic_id != info.topic_id)
+                && self.lanes.spooling(&spec.name) != Vec::<u32>::new()
+            {
+                return Err(LogError::Fatal(format!(
+                    "the spool in {} holds records of topic {} as it was ({}), and the log has another one of that name ({}): \
+                     point the settings at the log they belong to, or move the folder away",
+                    self.settings.dir.display(),
+                    spec.name,
+                    before.topic_id,
+                    info.topic_id
+                )));
+            }
+            self.remember(&info)?;
+        } else {
+            tracing::warn!(topic = info.topic, "the log is away; until it is there all goes to the spool");
+            self.lanes.hold(info.clone());
         }
         Ok(info)
     }

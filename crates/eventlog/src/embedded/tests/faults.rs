@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::memory_disk::{Dice, MemoryDisk};
 use super::{TOPIC, open, read_all, record};
 use crate::embedded::EmbeddedLog;
+use crate::spooled::{SpoolSettings, SpooledLog};
 use crate::{Advice, EventLog, LogError, TopicSpec};
 
 async fn made(disk: &Arc<MemoryDisk>, queue_bytes_max: usize) -> Arc<EmbeddedLog> {
@@ -136,4 +137,39 @@ async fn a_segment_that_can_not_be_started_is_tried_again() {
     log.close().await.unwrap();
     let log = made(&disk, 1000).await;
     assert_eq!(texts(&log).await, ["a", "c", "d"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_spool_on_a_full_disk_refuses_and_takes_again_and_drains_what_it_took() {
+    let (log_disk, spool_disk) = (Arc::new(MemoryDisk::default()), Arc::new(MemoryDisk::default()));
+    let log = made(&log_disk, 1 << 20).await;
+    let spool = open(&spool_disk, |settings| settings.retention_waits_for = vec!["drain".to_owned()]).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let settings =
+        SpoolSettings { dir: dir.path().to_owned(), bytes_max: 1 << 20, after_ms: 50, record_bytes_max: 1 << 20 };
+    let spooled = SpooledLog::around(log.clone(), spool, 0, settings);
+    spooled.ensure_topic(&TopicSpec { name: TOPIC.into(), partitions: 2 }).await.unwrap();
+    let append = async |text: &str| spooled.append(TOPIC, vec![(0, record(text))]).await.remove(0);
+    // The log does not answer.
+    let held = log_disk.hold_syncs();
+    assert!(append("first").await.unwrap().spooled);
+    spool_disk.set_space(Some(30));
+    let refused = append("refused").await.unwrap_err();
+    assert!(matches!(refused, LogError::DiskFull { .. }), "{refused}");
+    assert_eq!(refused.advice(), Advice::Retry);
+    spool_disk.set_space(None);
+    assert!(append("second").await.unwrap().spooled);
+    drop(held);
+    let drained = async {
+        while spooled.spool_state().unwrap().partitions != 0 {
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(60), drained).await.expect("the spool is drained");
+    assert!(!append("third").await.unwrap().spooled);
+    let found = texts(&log).await;
+    // The log may have taken the first before it fell silent: a double, no loss.
+    let mut once = found.clone();
+    once.dedup();
+    assert_eq!(once, ["first", "second", "third"], "{found:?}");
 }

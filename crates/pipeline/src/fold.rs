@@ -6,7 +6,8 @@
 //! Not here: I/O; when a commit happens (`job`), and in which order tables move (`commit`).
 
 use arrow::array::{
-    Array, ArrayRef, AsArray, Date32Array, Decimal128Array, Int32Array, Int64Array, ListArray, RecordBatch, StringArray,
+    Array, ArrayRef, AsArray, Date32Array, Decimal128Array, Int32Array, Int64Array, ListArray, RecordBatch,
+    StringArray, new_null_array,
 };
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -487,21 +488,30 @@ impl DeadRows {
         let texts = |of: &dyn Fn(&DeadRow) -> Option<String>| -> ArrayRef {
             Arc::new(rows.iter().map(of).collect::<StringArray>())
         };
-        let columns: Vec<ArrayRef> = vec![
-            texts(&|row| row.source.clone()),
-            texts(&|_| Some("log".to_owned())),
-            texts(&|row| row.event_id.clone()),
-            Arc::new(Int64Array::from_iter_values(rows.iter().map(|row| row.ingest_time_us))),
-            texts(&|row| Some(row.reason.as_str().to_owned())),
-            texts(&|row| Some(row.detail.clone())),
-            texts(&|row| row.payload.clone()),
-            Arc::new(Int64Array::from_iter_values(rows.iter().map(|row| row.payload_bytes.cast_signed() as i64))),
-            texts(&|_| Some(topic.to_owned())),
-            Arc::new(Int32Array::from(vec![partition.cast_signed(); rows.len()])),
-            Arc::new(Int64Array::from_iter_values(rows.iter().map(|row| row.offset.cast_signed()))),
-            Arc::new(Date32Array::from_iter_values(rows.iter().map(|row| day_of(row.ingest_time_us)))),
+        let own: Vec<(&str, ArrayRef)> = vec![
+            ("source", texts(&|row| row.source.clone())),
+            ("dialect", texts(&|_| Some("log".to_owned()))),
+            ("event_id", texts(&|row| row.event_id.clone())),
+            ("ingest_time_us", Arc::new(Int64Array::from_iter_values(rows.iter().map(|row| row.ingest_time_us)))),
+            ("reason", texts(&|row| Some(row.reason.as_str().to_owned()))),
+            ("detail", texts(&|row| Some(row.detail.clone()))),
+            ("payload", texts(&|row| row.payload.clone())),
+            (
+                "payload_bytes",
+                Arc::new(Int64Array::from_iter_values(rows.iter().map(|row| row.payload_bytes.cast_signed() as i64))),
+            ),
+            ("log_topic", texts(&|_| Some(topic.to_owned()))),
+            ("log_partition", Arc::new(Int32Array::from(vec![partition.cast_signed(); rows.len()]))),
+            ("log_offset", Arc::new(Int64Array::from_iter_values(rows.iter().map(|row| row.offset.cast_signed())))),
+            ("ingest_date", Arc::new(Date32Array::from_iter_values(rows.iter().map(|row| day_of(row.ingest_time_us))))),
         ];
-        RecordBatch::try_new(Table::DeadLetters.arrow_schema(), columns).expect("the columns of `dead_letters`")
+        let schema = Table::DeadLetters.arrow_schema();
+        // Of the event nothing more is known here.
+        let columns = schema.fields().iter().map(|field| {
+            let known = own.iter().find(|(name, _)| *name == field.name());
+            known.map_or_else(|| new_null_array(field.data_type(), rows.len()), |(_, column)| column.clone())
+        });
+        RecordBatch::try_new(schema.clone(), columns.collect()).expect("the columns of `dead_letters`")
     }
 }
 

@@ -7,7 +7,8 @@
 use std::fmt::Write as _;
 
 use crate::columns::{Column, Personal, Purpose};
-use crate::tables::Table;
+use crate::event::DEAD_LETTER_OWN;
+use crate::tables::{DEAD_LETTER_LAKE_COLUMNS, Table};
 use crate::vocabulary::{
     ClockQuality, Consent, DeadReason, EngagementClass, EventFlags, EventKind, LinkAction, LinkKind, LinkReason,
 };
@@ -60,7 +61,8 @@ fn write_table(page: &mut String, table: Table) {
     write_line(page, format_args!("{} {partitioned}", table.meaning()));
     write_line(page, format_args!("Files are skipped by {}.\n", ticked(table.statistics_columns())));
     page.push_str("| column | type | null | unit | meaning | purpose | personal |\n|---|---|---|---|---|---|---|\n");
-    for Column { name, kind, nullable, meaning, unit, purpose, personal } in table.columns() {
+    let columns = table.columns();
+    for Column { name, kind, nullable, meaning, unit, purpose, personal } in shown(table, &columns) {
         write_line(
             page,
             format_args!(
@@ -74,6 +76,20 @@ fn write_table(page: &mut String, table: Table) {
             ),
         );
     }
+    if table == Table::DeadLetters {
+        page.push_str(
+            "\nAnd every other column that `events` has from the log, each null where it could not be read.\n",
+        );
+    }
+}
+
+/// The columns that are told on the table's own part of the page: those that dead letters share with events are not told twice.
+fn shown(table: Table, columns: &[Column]) -> impl Iterator<Item = Column> {
+    let is_own = move |column: &Column| {
+        table != Table::DeadLetters
+            || DEAD_LETTER_OWN.iter().chain(DEAD_LETTER_LAKE_COLUMNS).any(|own| own.name == column.name)
+    };
+    columns.iter().filter(move |column| is_own(column)).copied()
 }
 
 fn write_words<'w>(page: &mut String, list: &str, words: impl Iterator<Item = &'w str>) {
@@ -126,7 +142,7 @@ mod tests {
         for table in Table::ALL {
             let (_, rest) = page.split_once(&format!("\n## {}\n", table.name())).unwrap();
             let section = rest.split("\n## ").next().unwrap();
-            for column in table.columns() {
+            for column in shown(*table, &table.columns()) {
                 assert!(section.contains(&format!("| `{}` |", column.name)), "{}.{}", table.name(), column.name);
             }
         }

@@ -2,10 +2,12 @@
 //!
 //! In:      what a dialect of the door, an import or a campaign knows.
 //! Out:     `Event` (and `DeadLetter` for what could not become one), and their column tables.
-//! Promise: the columns here are complete from the first version: later versions only add at the end.
+//! Promise: columns are only ever added, at the end.
 //!
 //! A field of the struct and the column of the same name stand in the same order; `wire` writes them
 //! in that order and a test finds each again under its name.
+
+use std::sync::LazyLock;
 
 use crate::columns::{Column, ColumnKind as K, Personal as P, Purpose as U, optional, required};
 use crate::ids::is_junk_id;
@@ -98,6 +100,10 @@ pub struct Event {
     pub flags: EventFlags,
 
     pub properties: Option<String>,
+
+    pub schema_version: Option<String>,
+    pub warnings: Vec<String>,
+    pub replayed_from: Option<String>,
 }
 
 /// The columns of [`Event`], in its order. This is the source of the Avro schema, of the Arrow
@@ -361,7 +367,7 @@ pub const EVENT_COLUMNS: &[Column] = &[
         K::Int,
         U::Quality,
         P::No,
-        "bit mask: 1 late, 2 clamped, 4 unordered, 8 id_collision, 16 junk_id, 32 trimmed, 64 privacy_control, 128 unread_value",
+        "bit mask: 1 late, 2 clamped, 4 unordered, 8 id_collision, 16 junk_id, 32 trimmed, 64 privacy_control, 128 unread_value, 256 off_schema",
         "What the line noticed about it.",
     ),
     optional(
@@ -372,9 +378,33 @@ pub const EVENT_COLUMNS: &[Column] = &[
         "JSON object",
         "Everything else the sender said: properties or traits.",
     ),
+    optional(
+        "schema_version",
+        K::Text,
+        U::Audit,
+        P::No,
+        "MODEL-REVISION-ADDITION",
+        "The version of the schema of this event's name that its properties fit; null where there is none, or it fits none.",
+    ),
+    optional(
+        "warnings",
+        K::TextList,
+        U::Quality,
+        P::No,
+        "",
+        "What is not as it should be, in words: `schema: ...` where it fits no schema of its name and the mode is warn.",
+    ),
+    optional(
+        "replayed_from",
+        K::Text,
+        U::Audit,
+        P::No,
+        "topic/partition/offset",
+        "The row of `dead_letters` it came of, by `log_topic`, `log_partition` and `log_offset`; null where it came as it is.",
+    ),
 ];
 
-/// Something that could not become an event, kept whole so that it can be mended and replayed.
+/// Something that could not become an event, kept so that it can be mended and replayed.
 #[derive(Debug, Clone, PartialEq)]
 pub struct DeadLetter {
     pub source: Option<String>,
@@ -385,10 +415,13 @@ pub struct DeadLetter {
     pub detail: String,
     pub payload: Option<String>,
     pub payload_bytes: i64,
+    pub request: Option<String>,
+    /// As much of the event as could be read. Its source, dialect, id and time of receipt are those of the letter.
+    pub event: Option<Box<Event>>,
 }
 
-/// The columns of [`DeadLetter`], in its order.
-pub const DEAD_LETTER_COLUMNS: &[Column] = &[
+/// The columns a dead letter has of its own.
+pub(crate) const DEAD_LETTER_OWN: &[Column] = &[
     optional("source", K::Text, U::Identity, P::No, "", "Which source sent it, if its write key was known."),
     required("dialect", K::Text, U::Audit, P::No, "", "The protocol it came in by."),
     optional("event_id", K::Text, U::Identity, P::Pseudonymous, "", "Its event id, if it had one that could be read."),
@@ -399,7 +432,7 @@ pub const DEAD_LETTER_COLUMNS: &[Column] = &[
         U::Quality,
         P::No,
         "",
-        "Why it is here: malformed, invalid_field, no_identity, too_large, duplicate or undecodable.",
+        "Why it is here: malformed, invalid_field, no_identity, too_large, duplicate, undecodable or off_schema.",
     ),
     required(
         "detail",
@@ -415,10 +448,30 @@ pub const DEAD_LETTER_COLUMNS: &[Column] = &[
         U::Audit,
         P::Yes,
         "",
-        "What was sent, cut at the limit in the settings; absent for duplicates, whose first copy is in `events`.",
+        "What was sent, as a body its dialect reads, cut at the limit in the settings; absent for duplicates, whose first copy is in `events`.",
     ),
     required("payload_bytes", K::Int, U::Audit, P::No, "bytes", "How long it was before any cut."),
+    optional(
+        "request",
+        K::Text,
+        U::Audit,
+        P::Pseudonymous,
+        "method, path and query, words",
+        "The request it came in, without its keys, and what its headers said (retried, sp-anonymous): `dead-letters replay` sends the payload there again.",
+    ),
 ];
+
+/// The columns of [`DeadLetter`]: its own, then those of [`EVENT_COLUMNS`] that are not among them, each null where it could
+/// not be read.
+pub fn dead_letter_columns() -> &'static [Column] {
+    static COLUMNS: LazyLock<Vec<Column>> = LazyLock::new(|| {
+        let own = |column: &Column| DEAD_LETTER_OWN.iter().any(|own| own.name == column.name);
+        let of_event = EVENT_COLUMNS.iter().filter(|column| !own(column));
+        let of_event = of_event.map(|column| Column { nullable: true, ..*column });
+        DEAD_LETTER_OWN.iter().copied().chain(of_event).collect()
+    });
+    &COLUMNS
+}
 
 impl Event {
     /// An event with what none may lack; everything else absent.
@@ -490,6 +543,9 @@ impl Event {
             consent: None,
             flags: EventFlags::default(),
             properties: None,
+            schema_version: None,
+            warnings: Vec::new(),
+            replayed_from: None,
         }
     }
 

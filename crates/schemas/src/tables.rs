@@ -8,7 +8,7 @@ use arrow::datatypes::{Field, Schema, SchemaRef};
 use std::sync::Arc;
 
 use crate::columns::{Column, ColumnKind as K, Personal as P, Purpose as U, optional, required};
-use crate::event::{DEAD_LETTER_COLUMNS, EVENT_COLUMNS};
+use crate::event::{EVENT_COLUMNS, dead_letter_columns};
 
 /// A table of the lake.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -93,7 +93,7 @@ const EVENT_LAKE_COLUMNS: &[Column] = &[
     DATE_OF_EVENT,
 ];
 
-const DEAD_LETTER_LAKE_COLUMNS: &[Column] = &[
+pub(crate) const DEAD_LETTER_LAKE_COLUMNS: &[Column] = &[
     required("log_topic", K::Text, U::Audit, P::No, "", "Topic of the log it came from."),
     LOG_PARTITION,
     LOG_OFFSET,
@@ -311,7 +311,9 @@ impl Table {
                 "Versions of sessions; the SQL view `sessions` shows the latest, `session_history` those that compaction has left."
             }
             Self::Identities => "Which device belongs to which person, as it was said. Append-only.",
-            Self::DeadLetters => "What could not become an event, and duplicates, with the reason. Append-only.",
+            Self::DeadLetters => {
+                "What could not become an event, and duplicates, with the reason, in the shape of `events`: what could be read stands in the columns of the same names. Append-only."
+            }
         }
     }
 
@@ -321,7 +323,7 @@ impl Table {
             Self::Events => [EVENT_COLUMNS, EVENT_LAKE_COLUMNS].concat(),
             Self::Sessions => SESSION_COLUMNS.to_vec(),
             Self::Identities => IDENTITY_COLUMNS.to_vec(),
-            Self::DeadLetters => [DEAD_LETTER_COLUMNS, DEAD_LETTER_LAKE_COLUMNS].concat(),
+            Self::DeadLetters => [dead_letter_columns(), DEAD_LETTER_LAKE_COLUMNS].concat(),
         }
     }
 

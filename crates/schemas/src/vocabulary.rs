@@ -99,6 +99,8 @@ words! {
         Duplicate => "duplicate",
         /// Its bytes in the log could not be decoded.
         Undecodable => "undecodable",
+        /// It fits no schema of its name, where the mode is enforce; or none of its name is known, where one must be.
+        OffSchema => "off_schema",
     }
 }
 
@@ -188,6 +190,8 @@ impl EventFlags {
     pub const PRIVACY_CONTROL: Self = Self(64);
     /// An amount or a currency was said that is none; the properties keep it.
     pub const UNREAD_VALUE: Self = Self(128);
+    /// It fits no schema of its name; `warnings` says why.
+    pub const OFF_SCHEMA: Self = Self(256);
     pub const NAMES: &[(&str, Self)] = &[
         ("late", Self::LATE),
         ("clamped", Self::CLAMPED),
@@ -197,6 +201,7 @@ impl EventFlags {
         ("trimmed", Self::TRIMMED),
         ("privacy_control", Self::PRIVACY_CONTROL),
         ("unread_value", Self::UNREAD_VALUE),
+        ("off_schema", Self::OFF_SCHEMA),
     ];
 
     pub const fn with(self, other: Self) -> Self {

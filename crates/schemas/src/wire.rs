@@ -20,7 +20,7 @@ use arrow_avro::schema::{AvroSchema, Fingerprint, FingerprintAlgorithm, SchemaSt
 use std::sync::LazyLock;
 
 use crate::columns::Column;
-use crate::event::{DEAD_LETTER_COLUMNS, DeadLetter, EVENT_COLUMNS, Event, Exposure};
+use crate::event::{DEAD_LETTER_OWN, DeadLetter, EVENT_COLUMNS, Event, Exposure, dead_letter_columns};
 use crate::tables::arrow_schema;
 
 /// The two shapes that travel in the log.
@@ -44,7 +44,7 @@ impl Shape {
     pub fn columns(self) -> &'static [Column] {
         match self {
             Self::Event => EVENT_COLUMNS,
-            Self::DeadLetter => DEAD_LETTER_COLUMNS,
+            Self::DeadLetter => dead_letter_columns(),
         }
     }
 
@@ -97,22 +97,41 @@ fn prefix_of(shape: Shape) -> [u8; 10] {
 /// Writes one event as a record's value.
 pub fn encode_event(event: &Event) -> Vec<u8> {
     let mut out = AvroWriter::begin(Shape::Event, 512);
-    let e = event;
-    out.text(&e.event_id);
+    write_event(&mut out, Known::Event, event);
+    out.bytes
+}
+
+/// Whose columns are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Known {
+    Event,
+    /// Of a dead letter, and whether what every event has is known of it.
+    Letter(bool),
+}
+
+/// The columns of an event: all of them, or in a dead letter those that are not its own.
+fn write_event(out: &mut AvroWriter, known: Known, e: &Event) {
+    if known == Known::Event {
+        out.text(&e.event_id);
+    }
     out.maybe_text(e.client_event_id.as_deref());
-    out.text(&e.source);
-    out.text(&e.dialect);
+    if known == Known::Event {
+        out.text(&e.source);
+        out.text(&e.dialect);
+    }
     for id in [&e.anonymous_id, &e.user_id, &e.previous_id, &e.device_id, &e.account_id] {
         out.maybe_text(id.as_deref());
     }
-    out.long(e.event_time_us);
+    out.event_long(known, e.event_time_us);
     out.maybe_long(e.client_time_us);
     out.maybe_long(e.sent_time_us);
-    out.long(e.ingest_time_us);
-    out.text(e.clock_quality.as_str());
+    if known == Known::Event {
+        out.long(e.ingest_time_us);
+    }
+    out.event_text(known, e.clock_quality.as_str());
     out.maybe_long(e.clock_skew_us);
-    out.text(&e.event_name);
-    out.text(e.event_kind.as_str());
+    out.event_text(known, &e.event_name);
+    out.event_text(known, e.event_kind.as_str());
     out.maybe_decimal(e.value.map(|money| money.micros));
     out.maybe_text(e.currency.as_deref());
     for text in [
@@ -164,13 +183,15 @@ pub fn encode_event(event: &Event) -> Vec<u8> {
     ] {
         out.maybe_text(text.as_deref());
     }
-    out.text(e.engagement_class.as_str());
+    out.event_text(known, e.engagement_class.as_str());
     out.maybe_double(e.engagement_confidence);
     out.text_list(&e.engagement_reasons);
     out.maybe_long(e.consent.map(|consent| consent.0));
-    out.long(e.flags.0);
+    out.event_long(known, e.flags.0);
     out.maybe_text(e.properties.as_deref());
-    out.bytes
+    out.maybe_text(e.schema_version.as_deref());
+    out.text_list(&e.warnings);
+    out.maybe_text(e.replayed_from.as_deref());
 }
 
 /// Writes one dead letter as a record's value.
@@ -184,6 +205,13 @@ pub fn encode_dead_letter(letter: &DeadLetter) -> Vec<u8> {
     out.text(&letter.detail);
     out.maybe_text(letter.payload.as_deref());
     out.long(letter.payload_bytes);
+    out.maybe_text(letter.request.as_deref());
+    match &letter.event {
+        // Without a name it was not read far enough to have what every event has.
+        Some(event) => write_event(&mut out, Known::Letter(!event.event_name.is_empty()), event),
+        // Each of the event's columns is absent: one byte.
+        None => out.bytes.resize(out.bytes.len() + dead_letter_columns().len() - DEAD_LETTER_OWN.len(), 0),
+    }
     out.bytes
 }
 
@@ -229,6 +257,21 @@ impl AvroWriter {
         self.branch(text.is_some());
         if let Some(text) = text {
             self.text(text);
+        }
+    }
+
+    /// A column that every event has, and a dead letter may lack.
+    fn event_text(&mut self, known: Known, text: &str) {
+        match known {
+            Known::Event => self.text(text),
+            Known::Letter(known) => self.maybe_text(known.then_some(text)),
+        }
+    }
+
+    fn event_long(&mut self, known: Known, value: i64) {
+        match known {
+            Known::Event => self.long(value),
+            Known::Letter(known) => self.maybe_long(known.then_some(value)),
         }
     }
 
@@ -388,8 +431,8 @@ fn conform(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch, arrow
 }
 
 /// Schemas that were written once and are no longer: oldest first. Their goldens are in `tests/golden`.
-const FORMER_EVENT_SCHEMAS: &[&str] = &[];
-const FORMER_DEAD_LETTER_SCHEMAS: &[&str] = &[];
+const FORMER_EVENT_SCHEMAS: &[&str] = &[include_str!("../tests/golden/event.v1.avsc")];
+const FORMER_DEAD_LETTER_SCHEMAS: &[&str] = &[include_str!("../tests/golden/dead_letter.v1.avsc")];
 
 fn new_decoder(shape: Shape) -> Decoder {
     let former = match shape {

@@ -1,6 +1,6 @@
 //! What a person allowed, as the consent tools of each dialect write it down.
 //!
-//! In:      switches by name, lists of names.
+//! In:      switches by name, lists of names, strings of the IAB's framework (`tcf`).
 //! Out:     a mask of purposes; `None` when nobody asked.
 //! Promise: what is not named as granted is not granted, but where a tool writes down only what was denied; a name that
 //!          stands for no purpose of ours grants nothing.
@@ -9,16 +9,35 @@ use tributary_schemas::Consent;
 
 use crate::json::{self, Scalar};
 use crate::kind_rule::plain_name;
-use crate::telling;
+use crate::{tcf, telling};
 
-/// An object of category names and true or false.
+/// An object of category names and true or false; `tcf` in it is a string of the IAB's framework.
 pub(crate) fn of_switches(json: &str) -> Option<Consent> {
     let Ok(members) = json::members(json) else {
         telling::not_read("consent");
         return None;
     };
     let granted = members.iter().filter(|(_, value)| *value == "true");
-    Some(granted.filter_map(|(name, _)| purpose(name)).fold(Consent::default(), Consent::with))
+    let granted = Some(granted.filter_map(|(name, _)| purpose(name)).fold(Consent::default(), Consent::with));
+    match members.iter().find(|(name, _)| name == TCF).and_then(|(_, json)| json::text_of(json)) {
+        Some(text) => with_tcf(granted, &text),
+        None => granted,
+    }
+}
+
+/// The member and parameter by which a TC string is told beside switches.
+pub(crate) const TCF: &str = "tcf";
+
+/// What is known, and what a string of the IAB's framework says of the purposes it speaks about; of the others it says nothing,
+/// and what nobody has said is not granted.
+pub(crate) fn with_tcf(known: Option<Consent>, text: &str) -> Option<Consent> {
+    match tcf::consent(text.trim()) {
+        Some(said) => Some(Consent(known.unwrap_or_default().0 & !said.about.0 | said.granted.0)),
+        None => {
+            telling::not_read("consent");
+            known
+        }
+    }
 }
 
 /// Lists of what was allowed and what was denied. When only the latter is there, the rest is allowed: that is how

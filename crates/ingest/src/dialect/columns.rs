@@ -65,13 +65,14 @@ pub(crate) fn put_column(event: &mut Event, name: &str, json: &str, reading: &mu
     Ok(true)
 }
 
-/// Switches by name, a list of what was granted, or the mask itself.
+/// Switches by name, a list of what was granted, a string of the IAB's framework, or the mask itself.
 pub(crate) fn read_consent(json: &str) -> Option<Consent> {
     match json::scalar(json) {
         Scalar::Object => {
             let named = json::members(json).unwrap_or_default();
             // A browser that objects to ads, of whose visitor nobody has asked anything, has not refused the rest.
-            let is_asked = named.iter().any(|(name, value)| *value == "true" || name == "analytics");
+            let is_asked =
+                named.iter().any(|(name, value)| *value == "true" || name == "analytics" || name == consent::TCF);
             consent::of_switches(json).filter(|_| is_asked)
         }
         Scalar::List => consent::of_names(json),
@@ -79,6 +80,7 @@ pub(crate) fn read_consent(json: &str) -> Option<Consent> {
             let all = Consent::NAMES.iter().fold(0, |all, (_, purpose)| all | purpose.0);
             digits.parse().ok().map(|mask: i64| Consent(mask & all))
         }
+        Scalar::Text(text) => consent::with_tcf(None, &text.text),
         _ => None,
     }
 }

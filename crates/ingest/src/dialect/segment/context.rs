@@ -305,13 +305,19 @@ impl<'a> Context<'a> {
         })
     }
 
-    /// `consent.categoryPreferences` as Segment's wrappers write it; `consentManagement` as RudderStack's clients do.
+    /// `consent.categoryPreferences` as Segment's wrappers write it; `consentManagement` as RudderStack's clients do; beside
+    /// either a TC string as `consent.tcf`.
     fn consent(&self) -> Option<Consent> {
-        if let [Some(preferences)] = self.within("consent", ["categoryPreferences"]) {
-            return consent::of_switches(preferences);
-        }
+        let [preferences, tcf] = self.within("consent", ["categoryPreferences", consent::TCF]);
         let [allowed, denied] = self.within("consentManagement", ["allowedConsentIds", "deniedConsentIds"]);
-        consent::of_lists(allowed, denied)
+        let by_name = match preferences {
+            Some(preferences) => consent::of_switches(preferences),
+            None => consent::of_lists(allowed, denied),
+        };
+        match tcf.and_then(json::text_of) {
+            Some(text) => consent::with_tcf(by_name, &text),
+            None => by_name,
+        }
     }
 
     /// A browser is where it calls from; a server names the address of its visitor, and its own says nothing.

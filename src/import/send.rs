@@ -58,7 +58,7 @@ impl Door {
     pub(crate) fn new(url: &str, write_key: &str) -> anyhow::Result<Self> {
         let url = http::address(url)?;
         let client = http::client_for(&url, REQUEST_TIME_MAX)?;
-        Ok(Self { client, batch_url: format!("{url}/v1/batch"), write_key: write_key.to_owned() })
+        Ok(Self { client, batch_url: format!("{url}/v1/import"), write_key: write_key.to_owned() })
     }
 
     /// What answers there is something else.

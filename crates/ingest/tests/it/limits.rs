@@ -4,6 +4,10 @@ use axum::body::{Body, Bytes};
 use axum::http::{Request, StatusCode};
 use serde_json::{Value, json};
 
+use std::time::Duration;
+
+use tributary_ingest::WriteKey;
+
 use crate::house::{House, gzip, settings};
 
 fn batch(count: usize) -> String {
@@ -190,4 +194,44 @@ async fn bytes_in_work_are_bounded_too() {
         drop(send);
         assert_eq!(task.await.unwrap().unwrap().status(), StatusCode::BAD_REQUEST);
     }
+}
+
+#[tokio::test]
+async fn history_waits_while_the_line_is_behind_and_the_present_does_not() {
+    let mut settings = settings();
+    settings.history_backlog_max = 1_000;
+    settings.write_keys.push(WriteKey {
+        key: "PAST".into(),
+        source: "past".into(),
+        historical: true,
+        ..WriteKey::default()
+    });
+    let house = House::with(settings);
+    let batch = r#"{"batch": [{"type": "track", "event": "E", "userId": "u"}]}"#;
+    let migration = r#"{"api_key": "WK", "historical_migration": true, "batch": [{"event": "E", "distinct_id": "u"}]}"#;
+    let with_past_key = async || {
+        let request = Request::post("/v1/batch").header("x-write-key", "PAST");
+        house.ask(request.body(Body::from(batch)).unwrap()).await.status
+    };
+    // No job has reported: nobody is kept waiting for.
+    assert_eq!(house.post("/v1/import", batch).await.status, StatusCode::OK);
+    tokio::time::sleep(Duration::from_millis(250)).await;
+    house.log.set_backlog(1_001);
+    let waits = house.post("/v1/import", batch).await;
+    assert_eq!((waits.status, waits.headers["retry-after"].to_str().unwrap()), (StatusCode::SERVICE_UNAVAILABLE, "1"));
+    assert_eq!(house.post("/batch", migration).await.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(with_past_key().await, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(house.post("/v1/batch", batch).await.status, StatusCode::OK, "the present");
+    house.log.set_backlog(1_000);
+    let again = async {
+        while house.post("/v1/import", batch).await.status != StatusCode::OK {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), again).await.expect("history goes on once the line has come near");
+    assert_eq!((house.post("/batch", migration).await.status, with_past_key().await), (StatusCode::OK, StatusCode::OK));
+    // A log that is away: what it can keep meanwhile is kept for the present.
+    house.log.spool(0.1);
+    assert_eq!(house.post("/v1/import", batch).await.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(house.post("/v1/batch", batch).await.status, StatusCode::OK);
 }

@@ -61,6 +61,7 @@ async fn door(bodies: &[Bytes], events: usize, dir: &Path) -> anyhow::Result<f64
         log: log.clone(),
         events: topic.clone(),
         dead_letters,
+        reader: "bench".to_owned(),
         clock: Arc::new(SystemClock),
         stop: stop.clone(),
         tasks: TaskTracker::new(),

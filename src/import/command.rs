@@ -132,11 +132,10 @@ const KNOCK_TIME_MAX: Duration = Duration::from_secs(5);
 ///
 /// A server that was killed leaves its address behind; five minutes of trying again would not bring it back.
 fn running_server(settings: &Settings) -> anyhow::Result<String> {
-    let addr = std::fs::read_to_string(settings.serve.data_dir.join("listen.addr")).unwrap_or_default();
-    let addr = addr.trim();
-    let answers = addr.parse().is_ok_and(|addr| TcpStream::connect_timeout(&addr, KNOCK_TIME_MAX).is_ok());
-    if answers {
-        return Ok(format!("http://{addr}"));
+    if let Some((url, addr)) = http::written_down(&settings.serve.data_dir)
+        && TcpStream::connect_timeout(&addr, KNOCK_TIME_MAX).is_ok()
+    {
+        return Ok(url);
     }
     Err(UserError(format!(
         "no server runs on {}; start one with `tributary serve`, or name one with --url http://HOST:PORT",

@@ -81,8 +81,7 @@ pub(crate) async fn command(
 
 /// The address of the server on this folder, if one answers there.
 pub(crate) async fn running(settings: &Settings) -> Option<String> {
-    let written = std::fs::read_to_string(settings.serve.data_dir.join("listen.addr")).unwrap_or_default();
-    let url = format!("http://{}", written.trim().parse::<std::net::SocketAddr>().ok()?);
+    let (url, _) = http::written_down(&settings.serve.data_dir)?;
     let client = http::client_for(&url, Duration::from_secs(5)).ok()?;
     client.get(format!("{url}/healthz")).send().await.ok().filter(|answer| answer.status().is_success())?;
     Some(url)

@@ -16,9 +16,11 @@ use axum::{Extension, Router};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tower::Layer;
 
@@ -54,7 +56,13 @@ pub(crate) fn connections_that_fit(connections_max: usize) -> usize {
 }
 
 /// Serves until `stop`, then until the last connection has ended.
-pub(crate) async fn serve(listener: TcpListener, router: Router, limits: Limits, stop: CancellationToken) {
+pub(crate) async fn serve(
+    listener: TcpListener,
+    tls: Option<TlsAcceptor>,
+    router: Router,
+    limits: Limits,
+    stop: CancellationToken,
+) {
     let places = Arc::new(Semaphore::new(limits.connections_max));
     let mut connections = JoinSet::new();
     loop {
@@ -68,9 +76,19 @@ pub(crate) async fn serve(listener: TcpListener, router: Router, limits: Limits,
             () = stop.cancelled() => break,
             next = next => next,
         };
-        let (router, stop) = (router.clone(), stop.clone());
+        let (router, stop, tls) = (router.clone(), stop.clone(), tls.clone());
         connections.spawn(async move {
-            connection(stream, peer, router, limits, stop).await;
+            // Answers are short and somebody waits for them. Where this fails the connection is gone already.
+            drop(stream.set_nodelay(true));
+            match tls {
+                None => connection(stream, peer, router, limits, stop).await,
+                Some(tls) => match tokio::time::timeout(limits.idle_max, tls.accept(stream)).await {
+                    Ok(Ok(stream)) => connection(stream, peer, router, limits, stop).await,
+                    // Scanners, and clients that do not know who signed the certificate.
+                    Ok(Err(error)) => tracing::debug!(%peer, %error, "no TLS came about"),
+                    Err(_) => tracing::debug!(%peer, "no TLS came about in time"),
+                },
+            }
             drop(place);
         });
     }
@@ -98,9 +116,13 @@ fn is_of_the_peer(error: &io::Error) -> bool {
     matches!(error.kind(), E::ConnectionRefused | E::ConnectionAborted | E::ConnectionReset | E::Interrupted)
 }
 
-async fn connection(stream: TcpStream, peer: SocketAddr, router: Router, limits: Limits, stop: CancellationToken) {
-    // Answers are short and somebody waits for them. Where this fails the connection is gone already.
-    drop(stream.set_nodelay(true));
+async fn connection(
+    stream: impl AsyncRead + AsyncWrite + Unpin,
+    peer: SocketAddr,
+    router: Router,
+    limits: Limits,
+    stop: CancellationToken,
+) {
     let service = TowerToHyperService::new(Extension(ConnectInfo(peer)).layer(router));
     let served = http1::Builder::new()
         .timer(TokioTimer::new())

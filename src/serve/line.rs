@@ -31,8 +31,9 @@ use tributary_schemas::{Clock, SystemClock};
 
 use super::http;
 use super::live::{OtherProcess, OwnJob};
-use super::parts::{LogParts, lake_folder, open_lake, open_log};
-use super::{rates, upkeep};
+use super::parts::{LogParts, lake_folder, log_is_there, open_lake, open_log};
+use super::traces::traced;
+use super::{rates, tls, upkeep};
 use crate::cli::{UserError, spelling};
 use crate::ops::{self, Observer, ObserverParts};
 use crate::settings::{Role, Settings};
@@ -110,6 +111,7 @@ impl Line {
                     log: log.log.clone(),
                     events: log.events.clone(),
                     dead_letters: log.dead_letters.clone(),
+                    reader: tributary_pipeline::GROUP.to_owned(),
                     clock,
                     stop: unready.clone(),
                     tasks: late_appends.clone(),
@@ -119,6 +121,9 @@ impl Line {
                 let mut ingest = settings.ingest.clone();
                 if ingest.watch_tokens.is_empty() {
                     ingest.watch_tokens.clone_from(&settings.query.tokens);
+                }
+                if ingest.replay_tokens.is_empty() {
+                    ingest.replay_tokens.clone_from(&settings.query.tokens);
                 }
                 let door = tributary_ingest::router(ingest, parts);
                 router.merge(door.map_err(|error| UserError(error.to_string()))?)
@@ -145,7 +150,8 @@ impl Line {
         let addr = listener.local_addr().context("the listener has no address")?;
         let addr_file = has(Role::Ingest).then(|| data_dir.join("listen.addr"));
         if let Some(file) = &addr_file {
-            std::fs::write(file, format!("{addr}\n"))
+            let scheme = if settings.serve.tls() { "https://" } else { "" };
+            std::fs::write(file, format!("{scheme}{addr}\n"))
                 .with_context(|| format!("cannot write {}; is the disk full?", file.display()))?;
         }
 
@@ -188,7 +194,14 @@ impl Line {
                 let newer_rates = NewerRates::default();
                 rates_upkeep = rates::spawn(&settings.pipeline, newer_rates.clone(), pipeline_stop.clone());
                 let (pipeline, stop) = (settings.pipeline.clone(), pipeline_stop.clone());
-                Some(tokio::spawn(tributary_pipeline::run_live(pipeline, parts, desk, newer_rates, stop)))
+                let log = log.clone();
+                Some(tokio::spawn(async move {
+                    tokio::select! {
+                        () = log_is_there(&log) => {}
+                        () = stop.cancelled() => return Ok(Summary::default()),
+                    }
+                    tributary_pipeline::run_live(pipeline, parts, desk, newer_rates, stop).await
+                }))
             }
             _ => None,
         };
@@ -198,7 +211,19 @@ impl Line {
             idle_max: Duration::from_millis(settings.serve.idle_ms_max),
         };
         let door_stop = CancellationToken::new();
-        let server = tokio::spawn(http::serve(listener, router, limits, door_stop.clone()));
+        if !settings.telemetry.otlp_endpoint.is_empty() {
+            router = router.layer(axum::middleware::from_fn(traced));
+        }
+        let tls = match settings.serve.tls() {
+            true => {
+                let (certificate, key) = (settings.serve.tls_certificate.clone(), settings.serve.tls_key.clone());
+                let (tls, following) = tls::open(certificate, key, unready.clone())?;
+                late_appends.spawn(following);
+                Some(tls)
+            }
+            false => None,
+        };
+        let server = tokio::spawn(http::serve(listener, tls, router, limits, door_stop.clone()));
         let upkeep = tokio::spawn(observer.run());
         Ok(Self {
             watch: LineWatch { addr, log, engine, progress },

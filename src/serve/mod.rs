@@ -12,6 +12,8 @@ mod live;
 mod parts;
 mod rates;
 mod stop;
+mod tls;
+mod traces;
 mod upkeep;
 
 use std::io::Write;
@@ -26,7 +28,7 @@ pub(crate) use stop::Signals;
 
 /// Serves until SIGINT, SIGTERM or a failure.
 pub(crate) async fn command(mut settings: Settings) -> anyhow::Result<()> {
-    telemetry::start(&settings.telemetry);
+    let traces = telemetry::start(&settings.telemetry)?;
     let metrics = telemetry::start_metrics()?;
     // Before keys are made and folders touched: a port in use is the commonest fault of all.
     let listener = parts::listen(&settings).await?;
@@ -35,7 +37,8 @@ pub(crate) async fn command(mut settings: Settings) -> anyhow::Result<()> {
 
     // The first line is for programs: tests and scripts read the port from it.
     let mut out = std::io::stdout();
-    writeln!(out, "listening on http://{}", line.watch().addr())?;
+    let scheme = if settings.serve.tls() { "https" } else { "http" };
+    writeln!(out, "listening on {scheme}://{}", line.watch().addr())?;
     if let Some(keys) = made {
         writeln!(out, "made {}: {}", keys.made.join(", "), keys.file.display())?;
     }
@@ -59,6 +62,7 @@ pub(crate) async fn command(mut settings: Settings) -> anyhow::Result<()> {
             "stopped at once by a second {name}; nothing accepted is lost, the next start goes on from the log"
         ),
     };
+    traces.close().await;
     match failure {
         // The failure came first and explains what the stop may have met.
         Some(failure) => Err(failure),

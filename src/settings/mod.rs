@@ -46,6 +46,15 @@ pub(crate) struct ServeSettings {
     pub(crate) unready_ms: u64,
     pub(crate) connections_max: usize,
     pub(crate) idle_ms_max: u64,
+    pub(crate) tls_certificate: PathBuf,
+    pub(crate) tls_key: PathBuf,
+}
+
+impl ServeSettings {
+    /// Whether connections are taken by TLS.
+    pub(crate) fn tls(&self) -> bool {
+        !self.tls_certificate.as_os_str().is_empty()
+    }
 }
 
 /// What a process does. All of them, unless a team splits them over Kafka.
@@ -69,6 +78,8 @@ pub(crate) enum TelemetryFormat {
 pub(crate) struct TelemetrySettings {
     pub(crate) format: TelemetryFormat,
     pub(crate) filter: String,
+    pub(crate) otlp_endpoint: String,
+    pub(crate) trace_ratio: f64,
     pub(crate) observe_interval_ms: u64,
     pub(crate) books_interval_ms: u64,
 }
@@ -222,6 +233,33 @@ impl Settings {
             if value == 0 {
                 faults.push(format!("serve.{name} is 0: nobody could be served; give at least 1"));
             }
+        }
+        if self.serve.tls_certificate.as_os_str().is_empty() != self.serve.tls_key.as_os_str().is_empty() {
+            faults.push(
+                "serve.tls_certificate and serve.tls_key belong together: give both, or neither for plain HTTP"
+                    .to_owned(),
+            );
+        }
+        if !(0.0..=1.0).contains(&self.telemetry.trace_ratio) {
+            faults.push(format!("telemetry.trace_ratio is {}; give a ratio, 0 to 1", self.telemetry.trace_ratio));
+        }
+        // Half of it is then left for the spool to write.
+        if self.log.kind == LogKind::Kafka
+            && self.log.spool
+            && self.ingest.append_time_ms_max / 2 < self.log.spool_after_ms
+        {
+            faults.push(format!(
+                "log.spool_after_ms is {}, more than half of ingest.append_time_ms_max ({}): requests would be refused before the \
+                 spool takes them",
+                self.log.spool_after_ms, self.ingest.append_time_ms_max
+            ));
+        }
+        if !self.ingest.webhooks.is_empty() && self.pipeline.dedup_window_ms <= self.ingest.webhook_age_ms_max {
+            faults.push(format!(
+                "ingest.webhook_age_ms_max is {}, not below pipeline.dedup_window_ms ({}): an old request sent again would count \
+                 again",
+                self.ingest.webhook_age_ms_max, self.pipeline.dedup_window_ms
+            ));
         }
         let splits = self.serve.roles.contains(&Role::Ingest) != self.serve.roles.contains(&Role::Pipeline);
         if self.log.kind == LogKind::Embedded && splits {

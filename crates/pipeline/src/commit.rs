@@ -309,6 +309,7 @@ pub(crate) struct OwnedDead {
 }
 
 /// Commits everything pending. On an error nothing of the memory may be used again.
+#[tracing::instrument(target = "tributary::trace", level = "trace", skip_all)]
 pub(crate) async fn commit(
     writers: &mut Writers,
     events_topic: &TopicInfo,

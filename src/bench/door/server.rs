@@ -56,7 +56,7 @@ pub(crate) async fn command(args: ServerArgs) -> anyhow::Result<()> {
     println!("{}", listener.local_addr()?);
     let limits = Limits { connections_max: 20_000, idle_max: std::time::Duration::from_secs(75) };
     let stop = CancellationToken::new();
-    tokio::spawn(serve(listener, router, limits, stop.clone()));
+    tokio::spawn(serve(listener, None, router, limits, stop.clone()));
     // Ends when whoever started it does.
     let ended = tokio::task::spawn_blocking(|| std::io::copy(&mut std::io::stdin(), &mut std::io::sink()));
     drop(ended.await);
@@ -87,6 +87,7 @@ async fn durable(args: &ServerArgs) -> anyhow::Result<Router> {
         log,
         events,
         dead_letters,
+        reader: "bench".to_owned(),
         clock: Arc::new(SystemClock),
         stop: CancellationToken::new(),
         tasks: TaskTracker::new(),

@@ -46,6 +46,7 @@ pub(super) async fn fill(lines: Lines, folder: &Path, partitions: u32) -> anyhow
         log: log.clone(),
         events,
         dead_letters,
+        reader: "bench".to_owned(),
         clock: clock.clone(),
         stop: CancellationToken::new(),
         tasks: TaskTracker::new(),

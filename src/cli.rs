@@ -11,7 +11,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::settings::{Layers, LogKind, Role, Settings, SettingsError, process_environment};
-use crate::{bench, demo, import, lake, link, ops, serve, sql, tail, telemetry};
+use crate::{bench, dead_letters, demo, import, lake, link, ops, schema, serve, sql, tail, telemetry};
 
 #[derive(Parser)]
 #[command(
@@ -48,6 +48,10 @@ enum Command {
     Replay(ops::ReplayArgs),
     /// Watch what comes in, as it comes
     Tail(tail::TailArgs),
+    /// Check the schemas of events
+    Schema(schema::SchemaArgs),
+    /// See what could not become an event, and send it through the door again
+    DeadLetters(dead_letters::DeadLettersArgs),
     /// Make a signed link, pixel and way out for a message
     Link(link::LinkArgs),
     /// Measure this machine
@@ -142,6 +146,11 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Tail(args) => {
             telemetry::start_quiet();
             tail::command(args, |data| Settings::load(layers(data_flag(data)))).await
+        }
+        Command::Schema(args) => schema::command(args, || Settings::load(layers(Vec::new()))),
+        Command::DeadLetters(args) => {
+            telemetry::start_quiet();
+            dead_letters::command(args, |data| Settings::load(layers(data_flag(data)))).await
         }
         Command::Link(args) => link::command(args, |data| Settings::load(layers(data_flag(data)))),
         Command::Bench(args) => {

@@ -12,6 +12,7 @@ mod telemetry;
 mod exposition;
 mod http;
 mod ops;
+mod schema;
 mod serve;
 
 mod import;
@@ -21,6 +22,7 @@ mod sql;
 mod tail;
 
 mod bench;
+mod dead_letters;
 mod demo;
 
 /// glibc's allocator took a fifth of the door's time.

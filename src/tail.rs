@@ -74,7 +74,8 @@ pub(crate) async fn command(
                     settings.serve.data_dir.display()
                 ))
             })?;
-            (url, args.token.clone().or_else(|| settings.query.tokens.first().cloned()))
+            let of_settings = settings.ingest.watch_tokens.first().or(settings.query.tokens.first());
+            (url, args.token.clone().or_else(|| of_settings.cloned()))
         }
     };
     http::keep_secret(&url, args.insecure_http)?;

@@ -13,7 +13,7 @@ use std::io::{IsTerminal, Read, Write};
 use std::path::PathBuf;
 
 use crate::settings::{Settings, SettingsError};
-use asker::Asker;
+pub(crate) use asker::Asker;
 
 #[derive(clap::Args)]
 pub(crate) struct SqlArgs {

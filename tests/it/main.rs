@@ -20,16 +20,20 @@ mod server;
 mod bad_input;
 mod browser;
 mod bucket;
+mod dead_letters;
 mod dialects;
 mod door;
 mod graceful;
 mod live;
+mod openapi;
 mod other_engine;
 mod persons;
 mod sdk;
+mod tls;
 mod watch;
 
 // The line under fire.
+mod kafka_away;
 mod kafka_changes;
 mod kill_loop;
 mod replay;

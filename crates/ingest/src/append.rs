@@ -10,6 +10,7 @@ use std::time::Duration;
 use axum::http::{HeaderName, HeaderValue};
 use axum::response::Response;
 use bytes::Bytes;
+use tracing::Instrument as _;
 use tributary_eventlog::{Ack, LogError, Record, partition_for};
 use tributary_schemas::wire::{encode_dead_letter, encode_event};
 use tributary_schemas::{DeadLetter, DeadReason, Event};
@@ -28,6 +29,8 @@ pub(crate) struct Accepted {
     pub dead_letters: Vec<DeadLetter>,
     /// One for each event as it was sent, where the dialect answers for each; else empty.
     pub told: Vec<Told>,
+    /// The request says that it brings the past.
+    pub historical: bool,
 }
 
 /// What is said of one event.
@@ -102,7 +105,9 @@ pub(crate) async fn append_each(door: &Door, accepted: Accepted) -> Result<Durab
 async fn append_in_time(door: &Door, accepted: Accepted, each: bool) -> Result<Durable, Refusal> {
     let begin = tokio::time::Instant::now();
     let time_max = door.settings.append_time_max();
-    let appended = tokio::time::timeout(time_max, append_all(door, accepted, each)).await;
+    // Sent where traces are; of the level TRACE, so that it costs a look elsewhere.
+    let span = tracing::trace_span!(target: "tributary::trace", "append", events = accepted.events.len());
+    let appended = tokio::time::timeout(time_max, append_all(door, accepted, each).instrument(span)).await;
     telling::appended(begin.elapsed());
     match appended {
         Ok(Err(Refusal::Log(error))) => {
@@ -119,15 +124,20 @@ async fn append_in_time(door: &Door, accepted: Accepted, each: bool) -> Result<D
 }
 
 async fn append_all(door: &Door, accepted: Accepted, each: bool) -> Result<Durable, Refusal> {
-    let Accepted { mut events, mut dead_letters, mut told } = accepted;
+    let Accepted { mut events, mut dead_letters, mut told, .. } = accepted;
     // All of one request has one source and one time of receipt.
     let of_request = events.first().map(|event| (event.source.clone(), event.ingest_time_us)).or_else(|| {
         dead_letters.first().map(|letter| (letter.source.clone().unwrap_or_default(), letter.ingest_time_us))
     });
-    let suppressed_count = hold_back(door, &mut events, &mut told);
-    for letter in &mut dead_letters {
-        door.privacy.clean_letter(letter);
-    }
+    let mut suppressed_count = hold_back(door, &mut events, &mut told);
+    dead_letters.retain_mut(|letter| {
+        let allowed = door.privacy.allows_letter(letter);
+        if !allowed {
+            suppressed_count += 1;
+            telling::suppressed(letter.source.as_deref().unwrap_or_default());
+        }
+        allowed
+    });
     // The letters wait until the events stand: nothing drops a letter that comes twice, so a request that is
     // refused and comes again must not have left its letters behind each time.
     shed(door, &events)?;
@@ -217,6 +227,7 @@ async fn append_events(door: &Door, events: &[Event]) -> (Vec<(usize, LogError)>
     let records = events.iter().map(|event| {
         let key = event.partition_key();
         let partition = partition_for(&key, topic.partitions);
+        door.hot.see(&key, event);
         let value = Bytes::from(encode_event(event));
         (partition, Record { key: Some(Bytes::from(key)), value, time_ms: event.ingest_time_us.div_euclid(1_000) })
     });
@@ -243,7 +254,8 @@ async fn append_dead_letters(door: &Door, letters: &[DeadLetter]) -> Result<bool
         .map(|(index, _)| {
             let letter = &letters[*index];
             let payload = letter.payload.as_deref().map(|payload| cut(payload, LAST_PAYLOAD_BYTES).to_owned());
-            DeadLetter { payload, ..letter.clone() }
+            let event = letter.event.clone().map(|event| Box::new(Event { properties: None, ..*event }));
+            DeadLetter { payload, event, ..letter.clone() }
         })
         .collect();
     let (still_refused, shorter_spooled) = append_letters_once(door, &shorter).await?;
@@ -299,6 +311,9 @@ fn too_large_letter(door: &Door, event: &Event, error: &LogError) -> DeadLetter 
         detail: format!("event {:?}: {error}; payload holds its properties", cut(&event.event_name, 100)),
         payload: Some(cut(properties, door.settings.dead_letter_payload_bytes_max).to_owned()),
         payload_bytes: i64::try_from(properties.len()).unwrap_or(i64::MAX),
+        // It cannot be replayed: the properties alone are no body of its dialect.
+        request: None,
+        event: Some(Box::new(Event { properties: None, ..event.clone() })),
     }
 }
 

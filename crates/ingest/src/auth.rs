@@ -4,6 +4,7 @@
 //! Out:     the write key it came with.
 //! Promise: each key is compared in constant time; how long an answer takes says nothing of how near a guess was.
 
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, Uri, header};
 use base64::Engine as _;
 use subtle::ConstantTimeEq as _;
@@ -48,6 +49,15 @@ pub(crate) fn find<'k>(known: &'k [WriteKey], given: &[String]) -> Result<&'k Wr
         known.iter().fold(None, |hit, known| if is_it(&known) { Some(known) } else { hit })
     });
     found.ok_or(if given.is_empty() { Refusal::NoKey } else { Refusal::UnknownKey })
+}
+
+/// Whether a request carries one of the tokens. Every one is compared, and each whole.
+pub(crate) fn check_token(head: &Parts, known: &[String]) -> Result<(), Refusal> {
+    let given = keys_outside_body(&head.headers, &head.uri);
+    let is_known = |given: &String| {
+        known.iter().fold(false, |hit, token| hit | bool::from(token.as_bytes().ct_eq(given.as_bytes())))
+    };
+    if given.iter().any(is_known) { Ok(()) } else { Err(Refusal::NoToken) }
 }
 
 #[cfg(test)]

@@ -43,7 +43,7 @@ pub(crate) fn derived(source: &str, parts: &[&str]) -> String {
 }
 
 /// Members that say how an event was sent, not what it is: they differ between two attempts.
-const SENDING: &[&str] = &["sentAt", "writeKey", "_metadata", "sent_time", "sent_at", "offset"];
+const SENDING: &[&str] = &["sentAt", "writeKey", "write_key", "_metadata", "sent_time", "sent_at", "offset"];
 
 /// An id from the event's content: its members in order of name, as they were written.
 pub(crate) fn from_content(source: &str, call: &str, event_json: &str) -> Result<EventId, JsonError> {

@@ -9,6 +9,7 @@
 
 use std::net::{IpAddr, Ipv6Addr};
 use std::num::NonZeroU32;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use axum::http::{HeaderMap, header};
 use governor::clock::DefaultClock;
@@ -24,9 +25,11 @@ pub(crate) struct Guard {
     /// By source; a key without a rate of its own is not in here.
     keys: Vec<(String, Limiter<()>)>,
     addresses: Option<Limiter<IpAddr>>,
+    /// Beyond so many, those that could send again anyway are forgotten.
+    addresses_max: AtomicUsize,
 }
 
-/// From so many addresses on, those that could send again anyway are forgotten.
+/// As many as are worth no look.
 const ADDRESSES_MAX: usize = 100_000;
 
 impl Guard {
@@ -38,14 +41,17 @@ impl Guard {
                 .filter_map(|key| Some((key.key.clone(), RateLimiter::keyed(quota(key.requests_per_second)?))))
                 .collect(),
             addresses: quota(settings.address_requests_per_second).map(RateLimiter::keyed),
+            addresses_max: AtomicUsize::new(ADDRESSES_MAX),
         }
     }
 
     /// Before anything of a request is read.
     pub(crate) fn let_address(&self, ip: Option<IpAddr>) -> Result<(), Refusal> {
         let (Some(limiter), Some(ip)) = (&self.addresses, ip) else { return Ok(()) };
-        if ADDRESSES_MAX < limiter.len() {
+        // Not on each request while there are many that sent just now.
+        if self.addresses_max.load(Ordering::Relaxed) < limiter.len() {
             limiter.retain_recent();
+            self.addresses_max.store(ADDRESSES_MAX.max(2 * limiter.len()), Ordering::Relaxed);
         }
         limiter.check_key(&network_of(ip)).map_err(|_| Refusal::TooOften)
     }

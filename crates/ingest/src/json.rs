@@ -252,6 +252,12 @@ pub(crate) fn is_deeper_than(json: &str, depth_max: usize) -> bool {
     false
 }
 
+/// An object of these members (name, JSON value), without those that are absent.
+pub(crate) fn object(members: &[(&str, Option<&str>)]) -> String {
+    let present: Vec<(&str, &str)> = members.iter().filter_map(|(name, json)| Some((*name, (*json)?))).collect();
+    with_members(None, &present).unwrap_or_else(|| "{}".to_owned())
+}
+
 /// The object `json` with `extra` members (name, JSON value) put before its own; an absent object counts as empty.
 pub(crate) fn with_members(json: Option<&str>, extra: &[(&str, &str)]) -> Option<String> {
     if extra.is_empty() {

@@ -6,7 +6,7 @@
 //!           does not spoil its neighbours; whatever a client sends, the door stands and says what to do.
 //! Not here: sessions, campaigns, the lake. The door does not know what becomes of an event.
 //!
-//! A request goes `router` → `guard`, `auth` → `intake` (`body`) → a `dialect` → `privacy` → `append` → answer.
+//! A request goes `router` → `guard`, `auth` → `intake` (`body`) → a `dialect` → `schema` → `privacy` → `append` → answer.
 
 mod settings;
 
@@ -18,6 +18,7 @@ mod guard;
 mod intake;
 
 mod dialect;
+mod openapi;
 mod script;
 mod webhook;
 
@@ -29,15 +30,21 @@ mod json;
 mod kind_rule;
 mod landing;
 mod network;
+mod tcf;
 mod text;
 
 mod privacy;
 mod suppressed;
 
+pub mod schema;
+
 mod append;
+mod history;
+mod hot;
 mod importance;
 mod ledger;
 mod refusal;
+mod replay;
 mod tail;
 mod telling;
 

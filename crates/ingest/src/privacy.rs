@@ -16,7 +16,7 @@ use aho_corasick::{AhoCorasick, MatchKind};
 use hmac::{Hmac, KeyInit, Mac};
 use serde::Deserialize;
 use sha2::Sha256;
-use tributary_schemas::{Consent, DeadLetter, Event};
+use tributary_schemas::{Consent, DeadLetter, Event, EventKind};
 
 use crate::dialect::DEPTH_MAX;
 use crate::json::{self, Scalar};
@@ -44,8 +44,11 @@ pub struct PrivacyRule {
     pub hash: Vec<String>,
     /// Properties by name, at any depth, that are left out.
     pub drop: Vec<String>,
-    /// Parameters that are left out of addresses, in the columns and in the properties.
+    /// Parameters that are left out of addresses, in the columns and in the properties, beside those that open something
+    /// (password, access_token, api_key ...).
     pub query_drop: Vec<String>,
+    /// Of the latter, those that are none here and stay.
+    pub query_keep: Vec<String>,
     /// Keeps no network of an address either.
     pub drop_network: bool,
     /// Keeps events of nobody who has refused this purpose: analytics, marketing, ads, personalization or sale.
@@ -59,7 +62,8 @@ impl Default for PrivacyRule {
             emails: Treatment::Keep,
             hash: Vec::new(),
             drop: Vec::new(),
-            query_drop: SECRETS.iter().map(|name| (*name).to_owned()).collect(),
+            query_drop: Vec::new(),
+            query_keep: Vec::new(),
             drop_network: false,
             requires: Vec::new(),
         }
@@ -101,8 +105,11 @@ impl PrivacyRule {
         if self.sources.is_empty() {
             faults.push("sources is empty: name some, or \"*\"".to_owned());
         }
-        if [&self.hash, &self.drop, &self.query_drop].into_iter().flatten().any(String::is_empty) {
-            faults.push("hash, drop and query_drop name properties and parameters: an empty name is none".to_owned());
+        if [&self.hash, &self.drop, &self.query_drop, &self.query_keep].into_iter().flatten().any(String::is_empty) {
+            faults.push(
+                "hash, drop, query_drop and query_keep name properties and parameters: an empty name is none"
+                    .to_owned(),
+            );
         }
         faults
     }
@@ -135,7 +142,11 @@ impl Privacy {
         let mut all: Vec<PrivacyRule> = rules.to_vec();
         // Where no rule names a source, secrets are still kept out.
         all.push(PrivacyRule::default());
-        let rules = all.into_iter().map(|settings| {
+        let rules = all.into_iter().map(|mut settings| {
+            let is_kept = |name: &str| settings.query_keep.iter().any(|kept| kept.eq_ignore_ascii_case(name));
+            let secrets: Vec<String> =
+                SECRETS.iter().filter(|name| !is_kept(name)).map(|name| (*name).to_owned()).collect();
+            settings.query_drop.extend(secrets);
             let mut patterns: Vec<&str> = settings.hash.iter().chain(&settings.drop).map(String::as_str).collect();
             patterns.extend(settings.query_drop.iter().map(String::as_str));
             let is_strict =
@@ -171,7 +182,9 @@ impl Privacy {
             return false;
         }
         let Some(rule) = self.rule_of(&event.source) else { return true };
-        if event.consent.is_some_and(|granted| !granted.allows(rule.required)) {
+        // That somebody withdrew, or wants no more mail, must be known to be honoured.
+        let says_no = matches!(event.event_kind, EventKind::Consent | EventKind::Feedback);
+        if !says_no && event.consent.is_some_and(|granted| !granted.allows(rule.required)) {
             return false;
         }
         if rule.settings.drop_network {
@@ -221,10 +234,25 @@ impl Privacy {
         true
     }
 
-    /// The same for what could not become an event: it is kept as it was sent, and may hold what the rule takes away.
-    pub(crate) fn clean_letter(&self, letter: &mut DeadLetter) {
+    /// The same for what could not become an event: as much as was read of it, and what was sent.
+    pub(crate) fn allows_letter(&self, letter: &mut DeadLetter) -> bool {
+        if letter.event.as_deref_mut().is_some_and(|event| !self.allows(event)) {
+            return false;
+        }
+        self.clean_letter(letter);
+        true
+    }
+
+    fn clean_letter(&self, letter: &mut DeadLetter) {
         let source = letter.source.as_deref().unwrap_or_default();
         let Some(rule) = self.rule_of(source) else { return };
+        // It may tell what was found.
+        if rule.is_strict
+            && rule.any.is_match(&letter.detail)
+            && let Some((told, _)) = letter.detail.split_once(", found ")
+        {
+            letter.detail = told.to_owned();
+        }
         if rule.settings.emails != Treatment::Keep && letter.event_id.as_deref().is_some_and(is_email) {
             letter.event_id = letter.event_id.as_deref().map(|email| self.hash(email));
         }
@@ -518,6 +546,8 @@ mod tests {
                 detail: String::new(),
                 payload: Some(payload.to_owned()),
                 payload_bytes: 1,
+                request: None,
+                event: None,
             };
             privacy.clean_letter(&mut letter);
             letter.payload

@@ -17,7 +17,7 @@ pub(crate) enum Refusal {
     NoKey,
     #[error("the write key is not known here")]
     UnknownKey,
-    #[error("no token of a watcher came with the request")]
+    #[error("no token that is good for this came with the request")]
     NoToken,
     #[error("pages of this origin may not use this write key")]
     ForeignOrigin,
@@ -48,6 +48,8 @@ pub(crate) enum Refusal {
     Full,
     #[error("room is running out; more important events go first")]
     Shed,
+    #[error("history waits until the line has taken up what is there")]
+    Behind,
     #[error("the log takes no writes for now: {0}")]
     Log(LogError),
     #[error("the log did not confirm within {time_ms_max} ms")]
@@ -66,9 +68,13 @@ impl Refusal {
             Self::Malformed { .. } | Self::BrokenBody(_) => StatusCode::BAD_REQUEST,
             Self::TooLarge { .. } | Self::TooDense { .. } | Self::TooMany { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Self::SlowBody { .. } => StatusCode::REQUEST_TIMEOUT,
-            Self::Full | Self::TooOften | Self::Shed | Self::Elsewhere(_) | Self::Log(_) | Self::SlowLog { .. } => {
-                StatusCode::SERVICE_UNAVAILABLE
-            }
+            Self::Full
+            | Self::TooOften
+            | Self::Shed
+            | Self::Behind
+            | Self::Elsewhere(_)
+            | Self::Log(_)
+            | Self::SlowLog { .. } => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
 
@@ -92,7 +98,7 @@ impl Refusal {
             Self::TooLarge { .. } | Self::TooDense { .. } | Self::TooMany { .. } => "send fewer events in one request",
             Self::SlowBody { .. } => "send it again, in smaller pieces if the line is slow",
             Self::BrokenBody(_) => "send it again",
-            Self::Full | Self::Shed | Self::Elsewhere(_) | Self::Log(_) | Self::SlowLog { .. } => {
+            Self::Full | Self::Shed | Self::Behind | Self::Elsewhere(_) | Self::Log(_) | Self::SlowLog { .. } => {
                 "send the same request again with the same ids after the time in Retry-After; nothing is counted twice"
             }
         }
@@ -123,6 +129,7 @@ impl Refusal {
             Self::BrokenBody(_) => "broken_body",
             Self::Full => "full",
             Self::Shed => "shed",
+            Self::Behind => "history_waits",
             Self::Log(_) => "log",
             Self::SlowLog { .. } => "slow_log",
         }

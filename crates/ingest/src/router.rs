@@ -20,12 +20,19 @@ use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 use tributary_eventlog::{EventLog, TopicInfo};
 use tributary_schemas::Clock;
 
-use crate::dialect::{cloudevents, ga4, matomo, native, pixel, posthog, redirect, segment, snowplow, unsubscribe};
+use crate::dialect::{
+    self, cloudevents, ga4, matomo, native, pixel, posthog, redirect, segment, snowplow, unsubscribe,
+};
 use crate::guard::Guard;
+use crate::history::History;
+use crate::hot::HotKeys;
 use crate::intake::Room;
 use crate::ledger::Ledger;
+use crate::openapi::{self, Limits, Routes};
 use crate::privacy::Privacy;
 use crate::refusal::json_answer;
+use crate::replay;
+use crate::schema::{self, Judge};
 use crate::script;
 use crate::settings::IngestSettings;
 use crate::suppressed;
@@ -39,6 +46,8 @@ pub struct Parts {
     pub log: Arc<dyn EventLog>,
     pub events: TopicInfo,
     pub dead_letters: TopicInfo,
+    /// The group by which the stream job reports how far it has come.
+    pub reader: String,
     pub clock: Arc<dyn Clock>,
     /// Cancelled when the process is about to go: `/readyz` then says no, so that a balancer looks elsewhere.
     pub stop: CancellationToken,
@@ -67,6 +76,9 @@ pub(crate) struct Door {
     pub guard: Guard,
     pub privacy: Arc<Privacy>,
     pub tail: Tail,
+    pub judge: Arc<Judge>,
+    pub hot: HotKeys,
+    pub history: History,
 }
 
 /// The routes of the door. It sets no fallback, so it may be merged with other routers.
@@ -85,13 +97,24 @@ pub fn router(settings: IngestSettings, parts: Parts) -> Result<Router, SetupErr
             .map_err(|fault| SetupError { faults: vec![fault] })?;
         parts.tasks.spawn(following);
     }
-    let door = Arc::new(Door { settings, parts, room, webhooks, guard, privacy, tail: Tail::default() });
+    let (judge, following) = schema::open(&settings, parts.stop.clone()).map_err(|faults| SetupError { faults })?;
+    if let Some(following) = following {
+        parts.tasks.spawn(following);
+    }
+    let hot = HotKeys::new(settings.hot_key_events_per_second);
+    let (tail, history) = (Tail::default(), History::default());
+    let door = Arc::new(Door { settings, parts, room, webhooks, guard, privacy, tail, judge, hot, history });
 
-    let router = dialects()
+    let dialects = dialects();
+    // What is sent again goes the way it came.
+    let again = dialects.clone().with_state(door.clone());
+    let router = dialects
         .layer(cors)
+        .route(replay::PATH, post(async move |state, request| replay::receive(again, state, request).await))
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
         .route("/v1/tail", get(tail::receive))
+        .route("/openapi.json", get(openapi_document))
         .layer(middleware::from_fn(count));
     Ok(router.with_state(door))
 }
@@ -102,12 +125,10 @@ fn dialects() -> Router<Arc<Door>> {
     for (path, call) in segment::PATHS {
         router = router.route(path, post(move |door, request| segment::receive(*call, door, request)));
     }
-    // PostHog's SDKs write these with and without the slash at the end.
-    let both = |path: &str| [path.to_owned(), format!("{path}/")];
-    for path in posthog::PATHS.iter().flat_map(|path| both(path)) {
+    for path in both(posthog::PATHS) {
         router = router.route(&path, get(posthog::receive).post(posthog::receive));
     }
-    for path in posthog::FLAGS_PATHS.iter().flat_map(|path| both(path)) {
+    for path in both(posthog::FLAGS_PATHS) {
         router = router.route(&path, get(posthog::flags).post(posthog::flags));
     }
     for path in snowplow::GET_PATHS {
@@ -155,13 +176,14 @@ fn cors(settings: &IngestSettings) -> CorsLayer {
 }
 
 async fn count(request: Request, next: Next) -> Response {
-    let route =
-        request.extensions().get::<MatchedPath>().map_or_else(|| "unmatched".to_owned(), |p| p.as_str().to_owned());
+    let begin = tokio::time::Instant::now();
+    let route = request.extensions().get::<MatchedPath>().cloned();
     if request.headers().get("x-retry-count").is_some_and(|count| count != "0") {
         telling::retry();
     }
     let mut response = next.run(request).await;
-    telling::request(&route, response.status().as_u16());
+    let route = route.as_ref().map_or("unmatched", MatchedPath::as_str);
+    telling::request(route, &response.status(), begin.elapsed());
     response
         .headers_mut()
         .insert(HeaderName::from_static("x-content-type-options"), HeaderValue::from_static("nosniff"));
@@ -192,4 +214,56 @@ async fn readyz(State(door): State<Arc<Door>>) -> Response {
             response.into_response()
         }
     }
+}
+
+async fn openapi_document(State(door): State<Arc<Door>>) -> Response {
+    json_answer(StatusCode::OK, &described(door.settings.batch_events_max))
+}
+
+/// PostHog's SDKs write these with and without the slash at the end.
+fn both(paths: &[&str]) -> Vec<String> {
+    paths.iter().flat_map(|path| [(*path).to_owned(), format!("{path}/")]).collect()
+}
+
+/// The routes of this file, told to programs.
+///
+/// * `events_max`: `batch_events_max` of the settings.
+pub(crate) fn described(events_max: usize) -> serde_json::Value {
+    let segment: Vec<&str> = segment::PATHS.iter().map(|(path, _)| *path).collect();
+    let (posthog, flags) = (both(posthog::PATHS), both(posthog::FLAGS_PATHS));
+    let posthog: Vec<&str> = posthog.iter().map(String::as_str).collect();
+    let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
+    let snowplow: Vec<&str> = snowplow::GET_PATHS.iter().copied().chain([snowplow::POST_PATH]).collect();
+    let routes = Routes {
+        native: &[native::PATH],
+        segment: &segment,
+        segment_metrics: &[segment::METRICS_PATH],
+        segment_settings: &[segment::SETTINGS_PATH],
+        rudder_config: &[segment::RUDDER_CONFIG_PATH],
+        rudder_pixel: &["/pixel/v1/{call}"],
+        posthog: &posthog,
+        posthog_v1: &[posthog::V1_PATH],
+        posthog_flags: &flags,
+        posthog_config: &["/array/{key}/{file}"],
+        snowplow_get: &snowplow,
+        snowplow_post: &[snowplow::POST_PATH],
+        matomo: matomo::PATHS,
+        ga4: &[ga4::PATH],
+        ga4_debug: &[ga4::DEBUG_PATH],
+        cloudevents: &[cloudevents::PATH],
+        webhooks: &["/webhooks/{source}"],
+        script: &["/t.js"],
+        pixel: &["/p.gif"],
+        link: &["/r/{ticket}"],
+        way_out: &["/u/{ticket}"],
+        tail: &["/v1/tail"],
+        replay: &[replay::PATH],
+        health: &["/healthz"],
+        ready: &["/readyz"],
+        itself: &["/openapi.json"],
+        sql: &["/v1/sql"],
+        receipts: &["/v1/receipts/{event_id}"],
+    };
+    let limits = Limits { events_max, exposures_max: dialect::EXPOSURES_MAX, letters_max: replay::LETTERS_MAX };
+    openapi::document(&routes, &limits)
 }

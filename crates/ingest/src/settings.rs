@@ -6,6 +6,7 @@
 
 use crate::clock_rule::ClockBounds;
 use crate::privacy::{PrivacyRule, Treatment};
+use crate::schema::SchemaMode;
 use std::collections::HashSet;
 use std::fmt;
 use std::path::PathBuf;
@@ -35,6 +36,11 @@ pub struct WriteKey {
     /// Requests a second it may make; 0: any number.
     #[serde(default)]
     pub requests_per_second: u32,
+    /// It brings the past: its requests wait while the line is behind, so that the present does not.
+    #[serde(default)]
+    pub historical: bool,
+    /// What becomes of its events that fit no schema; absent: as `ingest.schema_mode` says.
+    pub schema_mode: Option<SchemaMode>,
 }
 
 impl WriteKey {
@@ -153,6 +159,19 @@ pub struct IngestSettings {
     pub privacy: Vec<PrivacyRule>,
     /// A file of ids and addresses, one a line, of which nothing is recorded; read anew when it changes.
     pub suppress_file: PathBuf,
+    /// A folder of JSON Schemas of events, read anew when it changes. Empty: events are held to none.
+    pub schema_dir: PathBuf,
+    /// What becomes of an event that fits no schema of its name: `warn` takes it and says so, `enforce` makes it a dead letter.
+    pub schema_mode: SchemaMode,
+    /// Whether each event must have a schema of its name.
+    pub schema_required: bool,
+    /// Records that may wait to be taken up before history (`historical` keys, `/v1/import`, PostHog's `historical_migration`) is
+    /// told to come again. Default 1,000,000: some four seconds of the stream job's work. 0: it is taken as it comes.
+    pub history_backlog_max: u64,
+    /// Events a second of one id above which it is told as a hot key. Default 1,000: no visitor does so much. 0: none is.
+    pub hot_key_events_per_second: u32,
+    /// Tokens that may send dead letters through the door again. By default those of `query.tokens`.
+    pub replay_tokens: Vec<String>,
     /// Tokens that may watch what comes in. By default those of `query.tokens`.
     pub watch_tokens: Vec<String>,
     /// How many proxies of yours stand in front and add to `X-Forwarded-For`. Default 0: the header is ignored,
@@ -187,6 +206,12 @@ impl Default for IngestSettings {
             address_requests_per_second: 0,
             privacy: Vec::new(),
             suppress_file: PathBuf::new(),
+            schema_dir: PathBuf::new(),
+            schema_mode: SchemaMode::Warn,
+            schema_required: false,
+            history_backlog_max: 1_000_000,
+            hot_key_events_per_second: 1_000,
+            replay_tokens: Vec::new(),
             watch_tokens: Vec::new(),
             forwarded_hops: 0,
             in_flight_requests_max: 1_024,

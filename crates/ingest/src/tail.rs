@@ -15,7 +15,6 @@ use axum::response::sse::{Event as SseEvent, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use futures::stream;
 use serde_json::json;
-use subtle::ConstantTimeEq as _;
 use tokio::sync::broadcast;
 use tributary_schemas::{DeadLetter, Event};
 
@@ -105,7 +104,7 @@ fn item_of_letter(letter: &DeadLetter) -> Item {
     let source = letter.source.clone().unwrap_or_default();
     let data = json!({
         "source": source, "dialect": letter.dialect, "event_id": letter.event_id, "reason": letter.reason.as_str(),
-        "detail": letter.detail, "ingest_time_us": letter.ingest_time_us, "payload": letter.payload.as_deref().map(|payload| cut(payload, SHOWN_BYTES_MAX)),
+        "detail": letter.detail, "event_name": letter.event.as_ref().map(|event| &event.event_name), "ingest_time_us": letter.ingest_time_us, "payload": letter.payload.as_deref().map(|payload| cut(payload, SHOWN_BYTES_MAX)),
     });
     Item {
         is_dead: true,
@@ -154,14 +153,8 @@ impl Filter {
 
 pub(crate) async fn receive(State(door): State<Arc<Door>>, request: Request) -> Response {
     let head = request.into_parts().0;
-    // Every token is compared, and each whole.
-    let given = auth::keys_outside_body(&head.headers, &head.uri);
-    let is_known = |given: &String| {
-        let known = door.settings.watch_tokens.iter();
-        known.fold(false, |hit, token| hit | bool::from(token.as_bytes().ct_eq(given.as_bytes())))
-    };
-    if !given.iter().any(is_known) {
-        return Refusal::NoToken.into_response();
+    if let Err(refusal) = auth::check_token(&head, &door.settings.watch_tokens) {
+        return refusal.into_response();
     }
     if WATCHERS_MAX <= door.tail.sender.receiver_count() {
         return Refusal::Full.into_response();

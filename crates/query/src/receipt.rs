@@ -8,6 +8,7 @@
 
 use std::sync::Arc;
 
+use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -34,9 +35,13 @@ const ID_BYTES_MAX: usize = 256;
 
 pub(crate) async fn receipt(
     State(engine): State<Arc<Engine>>,
-    Path(event_id): Path<String>,
-    Query(parameters): Query<Parameters>,
+    path: Result<Path<String>, PathRejection>,
+    query: Result<Query<Parameters>, QueryRejection>,
 ) -> Response {
+    let (Ok(Path(event_id)), Ok(Query(parameters))) = (path, query) else {
+        let advice = "give the id the event was sent with, and ?days= as a whole number";
+        return refusal(StatusCode::BAD_REQUEST, "the id or a parameter cannot be read", advice);
+    };
     if ID_BYTES_MAX < event_id.len() {
         return refusal(StatusCode::BAD_REQUEST, "no event has so long an id", "give the id the event was sent with");
     }

@@ -1,4 +1,5 @@
-//! The views: `sessions`, `person_events`, `person_sessions`, `persons`, and the live ones, in SQL.
+//! The views: `sessions`, `person_events`, `person_sessions`, `persons`, the live ones, and those of what went wrong at the
+//! door (`open_dead_letters`, `ingestion_warnings`), in SQL.
 //!
 //! In:       the tables of the lake, `identity_map`, the function `person_of`.
 //! Out:      one name and one query each.
@@ -9,8 +10,17 @@ pub(crate) struct View {
     pub(crate) sql: &'static str,
 }
 
-pub(crate) const ALL: &[View] =
-    &[SESSIONS, SESSIONS_LIVE, PERSON_EVENTS, PERSON_EVENTS_LIVE, PERSON_SESSIONS, PERSON_SESSIONS_LIVE, PERSONS];
+pub(crate) const ALL: &[View] = &[
+    SESSIONS,
+    SESSIONS_LIVE,
+    PERSON_EVENTS,
+    PERSON_EVENTS_LIVE,
+    PERSON_SESSIONS,
+    PERSON_SESSIONS_LIVE,
+    PERSONS,
+    OPEN_DEAD_LETTERS,
+    INGESTION_WARNINGS,
+];
 
 /// The latest version of each session, without those merged away.
 ///
@@ -96,4 +106,48 @@ SELECT person_id,
 FROM identity_map
 WHERE person_id IS NOT NULL
 GROUP BY person_id",
+};
+
+/// Dead letters that no event came of since, but for duplicates, whose first copy is an event.
+///
+/// * `replayable`: the payload is whole and its request is known; others tell what was sent, and cannot be sent again.
+const OPEN_DEAD_LETTERS: View = View {
+    name: "open_dead_letters",
+    sql: "
+SELECT d.*,
+    d.request IS NOT NULL AND d.payload IS NOT NULL AND d.source IS NOT NULL
+        AND (starts_with(d.payload, 'base64:') OR octet_length(d.payload) = d.payload_bytes) AS replayable
+FROM dead_letters AS d
+LEFT ANTI JOIN (SELECT replayed_from FROM events WHERE replayed_from IS NOT NULL) AS came
+    ON came.replayed_from = d.log_topic || '/' || CAST(d.log_partition AS VARCHAR) || '/' || CAST(d.log_offset AS VARCHAR)
+WHERE d.reason <> 'duplicate'",
+};
+
+/// What is not as it should be in what was sent, by source and day: what was refused, what was mended on the way in, and
+/// what fits no schema; each with an event to look at.
+const INGESTION_WARNINGS: View = View {
+    name: "ingestion_warnings",
+    sql: "
+SELECT source, day, warning, event_name, count(*) AS events, max(detail) AS for_example, max(event_id) AS event_id
+FROM (
+    SELECT source, event_date AS day, event_name, event_id, event_date, flag AS warning, CAST(NULL AS VARCHAR) AS detail
+    FROM (
+        SELECT source, event_date, event_name, event_id, unnest(make_array(
+            CASE WHEN flags & 2 = 2 THEN 'clamped' END,
+            CASE WHEN flags & 8 = 8 THEN 'id_collision' END,
+            CASE WHEN flags & 16 = 16 THEN 'junk_id' END,
+            CASE WHEN flags & 32 = 32 THEN 'trimmed' END,
+            CASE WHEN flags & 128 = 128 THEN 'unread_value' END)) AS flag
+        FROM events WHERE flags & 186 <> 0
+    ) WHERE flag IS NOT NULL
+    UNION ALL
+    SELECT source, day, event_name, event_id, day AS event_date,
+        CASE WHEN starts_with(said, 'schema: ') THEN 'off_schema' ELSE 'other' END AS warning, said AS detail
+    FROM (SELECT source, event_date AS day, event_name, event_id, unnest(warnings) AS said FROM events WHERE warnings IS NOT NULL)
+    UNION ALL
+    SELECT coalesce(source, '') AS source, ingest_date AS day, event_name, event_id, ingest_date AS event_date,
+        'dead_letter: ' || reason AS warning, detail
+    FROM dead_letters WHERE reason <> 'duplicate'
+)
+GROUP BY source, day, warning, event_name",
 };

@@ -55,9 +55,11 @@ impl post::Dialect for CloudEvents {
     fn read(&self, text: &Text<'_>, sender: &Sender<'_>) -> Result<Accepted, Refusal> {
         let body = text.text.trim();
         let mut accepted = Accepted::default();
-        let mut take = |written: &str, read| sender.file(&mut accepted, DIALECT, written, read);
         if sender.head.headers.contains_key("ce-specversion") {
-            take(body, binary(body, sender));
+            let attributes = attributes_of_headers(body, sender);
+            let read = judge_size(body, sender.settings).and_then(|()| map(&attributes, sender));
+            // As one object: what stood in the headers stays with it.
+            sender.file(&mut accepted, DIALECT, || structured(&attributes), read);
             return Ok(accepted);
         }
         let malformed = |error: json::JsonError| Refusal::Malformed {
@@ -83,15 +85,14 @@ impl post::Dialect for CloudEvents {
                         members.into_iter().map(|(name, json)| (name.into_owned(), json.to_owned())).collect();
                     map(&attributes, sender)
                 });
-            take(event_json, read);
+            sender.file(&mut accepted, DIALECT, || event_json, read);
         }
         Ok(accepted)
     }
 }
 
 /// Attributes in headers, the data alone in the body.
-fn binary(body: &str, sender: &Sender<'_>) -> Result<Event, Refused> {
-    judge_size(body, sender.settings)?;
+fn attributes_of_headers(body: &str, sender: &Sender<'_>) -> Vec<(String, String)> {
     let headers = &sender.head.headers;
     let named = headers.iter().filter_map(|(name, value)| Some((name.as_str().strip_prefix("ce-")?, value)));
     let mut attributes: Vec<(String, String)> = named
@@ -110,7 +111,13 @@ fn binary(body: &str, sender: &Sender<'_>) -> Result<Event, Refused> {
             attributes.push(("datacontenttype".to_owned(), serde_json::Value::from(kind).to_string()));
         }
     }
-    map(&attributes, sender)
+    attributes
+}
+
+fn structured(attributes: &[(String, String)]) -> String {
+    let members: Vec<(&str, Option<&str>)> =
+        attributes.iter().map(|(name, json)| (name.as_str(), Some(json.as_str()))).collect();
+    json::object(&members)
 }
 
 fn percent_decoded(text: &str) -> String {

@@ -133,7 +133,19 @@ impl post::Dialect for Ga4 {
         let mut accepted = Accepted::default();
         for (index, event_json) in events.into_iter().enumerate() {
             let read = judge_size(event_json, sender.settings).and_then(|()| map(event_json, index, &frame, sender));
-            sender.file(&mut accepted, DIALECT, event_json, read);
+            let alone = || {
+                let list = format!("[{event_json}]");
+                json::object(&[
+                    ("client_id", frame.device),
+                    ("user_id", user_id),
+                    ("timestamp_micros", time),
+                    ("consent", consent),
+                    ("user_properties", user_properties),
+                    ("non_personalized_ads", non_personalized),
+                    ("events", Some(&list)),
+                ])
+            };
+            sender.file(&mut accepted, DIALECT, alone, read);
         }
         Ok(accepted)
     }

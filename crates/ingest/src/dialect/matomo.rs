@@ -132,7 +132,7 @@ impl post::Dialect for Matomo {
                 Scalar::Text(text) => read_one(query_of(&text.text), &mut accepted, sender),
                 other => {
                     let refused = Refused::field("requests", "queries as text", other.kind());
-                    sender.file(&mut accepted, DIALECT, request, Err(refused));
+                    sender.file(&mut accepted, DIALECT, || format!(r#"{{"requests":[{request}]}}"#), Err(refused));
                 }
             }
         }
@@ -158,7 +158,7 @@ fn query_of(request: &str) -> &str {
 fn read_one(query: &str, accepted: &mut Accepted, sender: &Sender<'_>) {
     let index = accepted.events.len() + accepted.dead_letters.len();
     let read = judge_size(query, sender.settings).and_then(|()| map(&Pairs::of(query), index, sender));
-    sender.file(accepted, DIALECT, query, read);
+    sender.file(accepted, DIALECT, || query, read);
 }
 
 /// * `index`: which of the requests of a bulk it is.

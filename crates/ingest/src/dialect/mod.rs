@@ -35,6 +35,9 @@ use tributary_schemas::{Consent, DeadLetter, DeadReason, Event, EventFlags, Expo
 use self::reading::Reading;
 use crate::append::{Accepted, Outcome, Told};
 use crate::body::Text;
+use crate::replay::{self, Replay};
+use crate::router::Door;
+use crate::schema::Bench;
 use crate::settings::{IngestSettings, WriteKey};
 use crate::text::{AGENT_BYTES_MAX, NAME_BYTES_MAX, cut};
 use crate::{engagement, json, network, telling};
@@ -42,6 +45,8 @@ use crate::{engagement, json, network, telling};
 /// What is known of a request before its dialect reads it.
 pub(crate) struct Sender<'a> {
     pub settings: &'a IngestSettings,
+    /// Holds events against their schemas, where there are any.
+    pub bench: Option<Bench>,
     pub key: &'a WriteKey,
     pub ingest_time_us: i64,
     pub ip: Option<IpAddr>,
@@ -54,7 +59,10 @@ pub(crate) struct Sender<'a> {
 }
 
 impl<'a> Sender<'a> {
-    pub(crate) fn of(settings: &'a IngestSettings, key: &'a WriteKey, head: &'a Parts, ingest_time_us: i64) -> Self {
+    pub(crate) fn of(door: &'a Door, key: &'a WriteKey, head: &'a Parts, ingest_time_us: i64) -> Self {
+        let settings = &door.settings;
+        // What is sent again from a dead letter is read as it would have been then.
+        let replay = head.extensions.get::<Replay>();
         // Segment's SDKs count retries from 0, PostHog's count attempts from 1.
         let count_of =
             |name: &str| head.headers.get(name).and_then(|value| value.to_str().ok()?.trim().parse::<u32>().ok());
@@ -62,9 +70,10 @@ impl<'a> Sender<'a> {
             || count_of("posthog-attempt").is_some_and(|attempt| 1 < attempt);
         Self {
             settings,
+            bench: door.judge.sit(key.schema_mode),
             key,
-            ingest_time_us,
-            ip: network::visitor_ip(head, settings.forwarded_hops),
+            ingest_time_us: replay.map_or(ingest_time_us, |replay| replay.ingest_time_us),
+            ip: replay.map_or_else(|| network::visitor_ip(head, settings.forwarded_hops), |replay| replay.ip),
             user_agent: user_agent(&head.headers),
             privacy_control: head.headers.get("sec-gpc").is_some_and(|value| value == "1"),
             retried,
@@ -72,7 +81,22 @@ impl<'a> Sender<'a> {
         }
     }
 
+    /// * `payload`: a body (of a GET, a query) that the dialect reads and that holds what was refused, and nothing else.
     pub(crate) fn dead_letter(&self, dialect: &str, refused: Refused, payload: &[u8]) -> DeadLetter {
+        let mut event = refused.event.unwrap_or_else(|| {
+            // Without a name: nothing was read but what the request shows.
+            let mut event = Event::new(&self.key.source, dialect, "", "", self.ingest_time_us);
+            if !self.key.trusted_clock {
+                event.ip_truncated = self.ip.map(network::truncated);
+            }
+            Box::new(event)
+        });
+        if event.user_agent.is_none() {
+            event.user_agent.clone_from(&self.user_agent);
+        }
+        if self.privacy_control {
+            honour_privacy_control(&mut event);
+        }
         DeadLetter {
             source: Some(self.key.source.clone()),
             dialect: dialect.to_owned(),
@@ -82,34 +106,66 @@ impl<'a> Sender<'a> {
             detail: refused.detail,
             payload: Some(payload_text(payload, self.settings.dead_letter_payload_bytes_max)),
             payload_bytes: i64::try_from(payload.len()).unwrap_or(i64::MAX),
+            request: Some(replay::request_line(self.head, self.retried)),
+            event: Some(event),
         }
     }
 }
 
 impl Sender<'_> {
-    /// An event as it was read, or else a dead letter of it as it was written.
-    pub(crate) fn file(&self, accepted: &mut Accepted, dialect: &str, written: &str, read: Result<Event, Refused>) {
-        match read {
+    /// An event as it was read, held against the schema of its name; or else a dead letter of it.
+    ///
+    /// * `alone`: makes a body that the dialect reads and that holds this event and no other, with what its request said
+    ///   for all of them: so it can be replayed.
+    pub(crate) fn file<A: Into<Vec<u8>>>(
+        &self,
+        accepted: &mut Accepted,
+        dialect: &str,
+        alone: impl FnOnce() -> A,
+        read: Result<Event, Refused>,
+    ) {
+        self.settle(accepted, dialect, alone, self.judged(read));
+    }
+
+    fn judged(&self, read: Result<Event, Refused>) -> Result<Event, Refused> {
+        match &self.bench {
+            Some(bench) => read.and_then(|event| bench.judge(event)),
+            None => read,
+        }
+    }
+
+    fn settle<A: Into<Vec<u8>>>(
+        &self,
+        accepted: &mut Accepted,
+        dialect: &str,
+        alone: impl FnOnce() -> A,
+        judged: Result<Event, Refused>,
+    ) {
+        match judged {
             Ok(event) => accepted.events.push(event),
-            Err(refused) => accepted.dead_letters.push(self.dead_letter(dialect, refused, written.as_bytes())),
+            Err(refused) => accepted.dead_letters.push(self.dead_letter(dialect, refused, &alone().into())),
         }
     }
 
     /// The same, and what its sender hears of it: a warning, where there is one.
-    pub(crate) fn file_and_tell(
+    pub(crate) fn file_and_tell<A: Into<Vec<u8>>>(
         &self,
         accepted: &mut Accepted,
         dialect: &str,
-        written: &str,
-        read: Result<(Event, Option<String>), Refused>,
+        alone: impl FnOnce() -> A,
+        read: Result<Event, Refused>,
     ) {
-        accepted.told.push(match &read {
-            Ok((event, warning)) => Told {
-                event_id: Some(event.event_id.clone()),
-                outcome: if warning.is_some() { Outcome::Warning } else { Outcome::Ok },
-                details: warning.clone(),
-                event: Some(accepted.events.len()),
-            },
+        let judged = self.judged(read);
+        accepted.told.push(match &judged {
+            Ok(event) => {
+                let warnings = (!event.warnings.is_empty()).then(|| event.warnings.join("; "));
+                Told {
+                    event_id: Some(event.event_id.clone()),
+                    outcome: if warnings.is_some() { Outcome::Warning } else { Outcome::Ok },
+                    details: warnings,
+                    event: Some(accepted.events.len()),
+                }
+            }
             Err(refused) => Told {
                 event_id: refused.event_id.clone(),
                 outcome: Outcome::Drop,
@@ -117,7 +173,7 @@ impl Sender<'_> {
                 event: None,
             },
         });
-        self.file(accepted, dialect, written, read.map(|(event, _)| event));
+        self.settle(accepted, dialect, alone, judged);
     }
 }
 
@@ -158,11 +214,18 @@ pub(crate) struct Refused {
     /// Which field, what was expected, what to do.
     pub detail: String,
     pub event_id: Option<String>,
+    /// As much of it as was read.
+    pub event: Option<Box<Event>>,
 }
 
 impl Refused {
     pub(crate) fn new(reason: DeadReason, detail: String) -> Self {
-        Self { reason, detail, event_id: None }
+        Self { reason, detail, event_id: None, event: None }
+    }
+
+    /// With what was read of the event before.
+    pub(crate) fn of(self, event: Event) -> Self {
+        Self { event: Some(Box::new(event)), ..self }
     }
 
     pub(crate) fn field(name: &str, expected: &str, found: &str) -> Self {
@@ -226,7 +289,7 @@ pub(crate) fn judge_size(event_json: &str, settings: &IngestSettings) -> Result<
 }
 
 /// Most exposures read from one event; a page shows a handful.
-const EXPOSURES_MAX: usize = 50;
+pub(crate) const EXPOSURES_MAX: usize = 50;
 
 /// A list of exposures: `{experiment, variant, decision_id?, probability?}` each.
 pub(crate) fn exposures(list: &str, reading: &mut Reading) -> Vec<Exposure> {

@@ -8,6 +8,7 @@
 
 use std::sync::Arc;
 
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Request, State};
 use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -18,10 +19,12 @@ use super::{Refused, Sender, honour_privacy_control, settle_identity, short_id};
 use crate::append::{Accepted, append_regardless};
 use crate::dialect::redirect;
 use crate::kind_rule::kind_of_name;
+use crate::refusal::Refusal;
+use crate::replay::Replay;
 use crate::router::Door;
 use crate::text::{NAME_BYTES_MAX, TITLE_BYTES_MAX, cut};
 use crate::ticket::TicketKind;
-use crate::{auth, engagement, event_id, landing, network, telling};
+use crate::{auth, consent, engagement, event_id, landing, network, telling};
 
 pub(crate) const DIALECT: &str = "pixel";
 
@@ -31,6 +34,12 @@ const GIF: &[u8; 43] = b"GIF89a\x01\x00\x01\x00\x80\x00\x00\x00\x00\x00\xff\xff\
 
 pub(crate) async fn receive(State(door): State<Arc<Door>>, request: Request) -> Response {
     let head = request.into_parts().0;
+    if let Some(replay) = head.extensions.get::<Replay>() {
+        return match accept(&door, &head) {
+            Ok(accepted) => replay.append(&door, accepted).await.map_or_else(Refusal::answer, |_| gif()),
+            Err(reason) => Refusal::Unbelieved(reason.to_owned()).answer(),
+        };
+    }
     match (door.room.enter(), accept(&door, &head)) {
         (Ok(place), Ok(accepted)) => {
             let wait = door.settings.redirect_wait_max();
@@ -54,7 +63,12 @@ pub(crate) fn gif() -> Response {
 }
 
 /// `GET /pixel/v1/{track, page}` of RudderStack: the same parameters, and the path says what happened.
-pub(crate) async fn receive_rudder(state: State<Arc<Door>>, Path(call): Path<String>, request: Request) -> Response {
+pub(crate) async fn receive_rudder(
+    state: State<Arc<Door>>,
+    path: Result<Path<String>, PathRejection>,
+    request: Request,
+) -> Response {
+    let call = path.map(|Path(call)| call).unwrap_or_default();
     // A page has no name of its own there.
     let (mut head, body) = request.into_parts();
     let has_event = Pairs::of_uri(&head.uri).get("event").is_some();
@@ -77,16 +91,31 @@ fn accept(door: &Door, head: &axum::http::request::Parts) -> Result<Accepted, &'
         return Ok(Accepted { events: vec![event], ..Accepted::default() });
     }
     let keys = auth::keys_outside_body(&head.headers, &head.uri);
-    let key = auth::find(&door.settings.write_keys, &keys).map_err(|refusal| refusal.word())?;
-    let sender = Sender::of(&door.settings, key, head, door.parts.clock.now_us());
-    Ok(match event(&sender, &query, &head.method, &head.headers) {
-        Ok(event) => Accepted { events: vec![event], ..Accepted::default() },
-        Err(refused) => {
-            let payload = head.uri.query().unwrap_or_default();
-            let letter = sender.dead_letter(DIALECT, refused, payload.as_bytes());
-            Accepted { dead_letters: vec![letter], ..Accepted::default() }
+    let key = match head.extensions.get::<Replay>() {
+        Some(replay) => replay.key(&door.settings.write_keys),
+        None => auth::find(&door.settings.write_keys, &keys),
+    };
+    let key = key.map_err(|refusal| refusal.word())?;
+    let sender = Sender::of(door, key, head, door.parts.clock.now_us());
+    let mut accepted = Accepted::default();
+    let read = event(&sender, &query, &head.method, &head.headers);
+    let alone = || {
+        let text = head.uri.query().unwrap_or_default();
+        // What the browser says of the page goes with it.
+        match referer(&head.headers).filter(|_| query.get("url").is_none()) {
+            Some(page) => {
+                let page = url::form_urlencoded::Serializer::new(String::new()).append_pair("url", page).finish();
+                format!("{text}&{page}")
+            }
+            None => text.to_owned(),
         }
-    })
+    };
+    sender.file(&mut accepted, DIALECT, alone, read);
+    Ok(accepted)
+}
+
+fn referer(headers: &HeaderMap) -> Option<&str> {
+    headers.get(header::REFERER).and_then(|value| value.to_str().ok())
 }
 
 fn event(sender: &Sender<'_>, query: &Pairs, method: &Method, headers: &HeaderMap) -> Result<Event, Refused> {
@@ -134,8 +163,7 @@ fn event(sender: &Sender<'_>, query: &Pairs, method: &Method, headers: &HeaderMa
         (!kept.is_empty()).then(|| kept.to_owned())
     };
     // The page that shows the pixel: as it says itself, else as the browser says.
-    let referer = headers.get(header::REFERER).and_then(|value| value.to_str().ok());
-    if let Some(address) = query.get("url").or(referer) {
+    if let Some(address) = query.get("url").or(referer(headers)) {
         landing::fill(&mut event, address, &mut put);
     }
     event.title = query.get("title").and_then(|title| put(title, TITLE_BYTES_MAX));
@@ -147,11 +175,19 @@ fn event(sender: &Sender<'_>, query: &Pairs, method: &Method, headers: &HeaderMa
     let properties = query.rest(&["writeKey", "event", "anonymousId", "userId", "messageId"]);
     event.properties = properties.map(|properties| serde_json::Value::from(properties).to_string());
     put_browser(&mut event, sender.user_agent.clone(), sender.ip, method, headers);
+    put_consent(&mut event, query);
     if sender.privacy_control {
         honour_privacy_control(&mut event);
     }
     settle_identity(&mut event, own_id.is_some())?;
     Ok(event)
+}
+
+/// The parameters by which ad servers pass on what a visitor allowed: a TC string, or one of GPP.
+pub(crate) fn put_consent(event: &mut Event, query: &Pairs) {
+    if let Some(text) = query.get("gdpr_consent").or(query.get("gpp")).filter(|text| !text.is_empty()) {
+        event.consent = consent::with_tcf(event.consent, text);
+    }
 }
 
 /// What a request of a mail reader or browser shows of itself.

@@ -11,6 +11,7 @@ use std::borrow::Cow;
 
 use axum::extract::Request;
 use axum::http::request::Parts;
+use tokio::time::Instant;
 use tributary_schemas::{DeadReason, Event};
 
 use crate::append::{Accepted, Durable, append, append_each};
@@ -19,9 +20,10 @@ use crate::dialect::pairs::Pairs;
 use crate::dialect::{Refused, Sender, judge_size};
 use crate::intake::{self, Reserved};
 use crate::refusal::Refusal;
+use crate::replay::Replay;
 use crate::router::Door;
 use crate::settings::{IngestSettings, WriteKey};
-use crate::{auth, network};
+use crate::{auth, network, telling};
 
 /// A protocol of trackers.
 pub(crate) trait Dialect: Sync {
@@ -59,17 +61,37 @@ pub(crate) trait Dialect: Sync {
 
 /// Takes a request in. Once this returns `Ok`, all it names is durable.
 pub(crate) async fn take<D: Dialect>(dialect: &D, door: &Door, request: Request) -> Result<Durable, Refusal> {
+    let begin = Instant::now();
+    let mut key = None;
+    let taken = take_of(dialect, door, request, &mut key).await;
+    tell::<D>(key, &taken, begin);
+    taken
+}
+
+/// * `whose`: told as soon as it is known, also of a request that is refused later.
+async fn take_of<'d, D: Dialect>(
+    dialect: &D,
+    door: &'d Door,
+    request: Request,
+    whose: &mut Option<&'d WriteKey>,
+) -> Result<Durable, Refusal> {
     let place = door.room.enter()?;
     let (head, body) = request.into_parts();
-    door.guard.let_address(network::visitor_ip(&head, door.settings.forwarded_hops))?;
+    let replay = head.extensions.get::<Replay>();
+    if replay.is_none() {
+        door.guard.let_address(network::visitor_ip(&head, door.settings.forwarded_hops))?;
+    }
     let mut reserved = place.reserve();
     let wire = intake::read(&head.headers, body, &door.settings, &mut reserved).await?;
     let ingest_time_us = door.parts.clock.now_us();
     let unpacked = body::unpack(&wire, &head.headers, &door.settings, &mut reserved)
         .and_then(|unpacked| dialect.open(unpacked, &door.settings, &mut reserved));
     let key = key_of(dialect, door, &head, unpacked.as_deref().ok())?;
-    door.guard.let_key(key, &head.headers)?;
-    let sender = Sender::of(&door.settings, key, &head, ingest_time_us);
+    *whose = Some(key);
+    if replay.is_none() {
+        door.guard.let_key(key, &head.headers)?;
+    }
+    let sender = Sender::of(door, key, &head, ingest_time_us);
 
     let unpacked = match unpacked {
         Ok(unpacked) => unpacked,
@@ -79,7 +101,19 @@ pub(crate) async fn take<D: Dialect>(dialect: &D, door: &Door, request: Request)
         Ok(accepted) => accepted,
         Err(refusal) => return Err(keep_and_refuse(D::NAME, door, &sender, &unpacked, refusal).await),
     };
+    if let Some(replay) = replay {
+        return replay.append(door, accepted).await;
+    }
+    if key.historical || accepted.historical {
+        door.history.admit(door).await?;
+    }
     if D::TELLS_EACH { append_each(door, accepted).await } else { append(door, accepted).await }
+}
+
+fn tell<D: Dialect>(key: Option<&WriteKey>, taken: &Result<Durable, Refusal>, begin: Instant) {
+    if let Some(key) = key {
+        telling::handled(&key.source, D::NAME, taken.as_ref().map_or_else(Refusal::word, |_| "taken"), begin.elapsed());
+    }
 }
 
 /// Takes in a request whose one event stands in its query.
@@ -89,16 +123,39 @@ pub(crate) async fn take_query<D: Dialect>(
     head: &Parts,
     read: impl FnOnce(&Pairs, &Sender<'_>) -> Result<Event, Refused>,
 ) -> Result<Durable, Refusal> {
+    let begin = Instant::now();
+    let mut key = None;
+    let taken = take_query_of(dialect, door, head, read, &mut key).await;
+    tell::<D>(key, &taken, begin);
+    taken
+}
+
+async fn take_query_of<'d, D: Dialect>(
+    dialect: &D,
+    door: &'d Door,
+    head: &Parts,
+    read: impl FnOnce(&Pairs, &Sender<'_>) -> Result<Event, Refused>,
+    whose: &mut Option<&'d WriteKey>,
+) -> Result<Durable, Refusal> {
     let _place = door.room.enter()?;
-    door.guard.let_address(network::visitor_ip(head, door.settings.forwarded_hops))?;
+    let replay = head.extensions.get::<Replay>();
+    if replay.is_none() {
+        door.guard.let_address(network::visitor_ip(head, door.settings.forwarded_hops))?;
+    }
     let key = key_of(dialect, door, head, Some(b""))?;
-    door.guard.let_key(key, &head.headers)?;
-    let sender = Sender::of(&door.settings, key, head, door.parts.clock.now_us());
+    *whose = Some(key);
+    if replay.is_none() {
+        door.guard.let_key(key, &head.headers)?;
+    }
+    let sender = Sender::of(door, key, head, door.parts.clock.now_us());
     let query = head.uri.query().unwrap_or_default();
     let mut accepted = Accepted::default();
     let read = judge_size(query, &door.settings).and_then(|()| read(&Pairs::of(query), &sender));
-    sender.file(&mut accepted, D::NAME, query, read);
-    append(door, accepted).await
+    sender.file(&mut accepted, D::NAME, || query, read);
+    match replay {
+        Some(replay) => replay.append(door, accepted).await,
+        None => append(door, accepted).await,
+    }
 }
 
 /// Reads a request as [`take`] does and keeps nothing of it.
@@ -110,7 +167,7 @@ pub(crate) async fn look<D: Dialect>(dialect: &D, door: &Door, request: Request)
     let unpacked = body::unpack(&wire, &head.headers, &door.settings, &mut reserved)?;
     let unpacked = dialect.open(unpacked, &door.settings, &mut reserved)?;
     let key = key_of(dialect, door, &head, Some(&unpacked))?;
-    let sender = Sender::of(&door.settings, key, &head, door.parts.clock.now_us());
+    let sender = Sender::of(door, key, &head, door.parts.clock.now_us());
     dialect.read(&body::text(&unpacked), &sender)
 }
 
@@ -122,6 +179,9 @@ fn key_of<'d, D: Dialect>(
     unpacked: Option<&[u8]>,
 ) -> Result<&'d WriteKey, Refusal> {
     let known = &door.settings.write_keys;
+    if let Some(replay) = head.extensions.get::<Replay>() {
+        return replay.key(known);
+    }
     let mut keys = dialect.keys(head);
     let found = auth::find(known, &keys);
     let (Err(_), Some(unpacked)) = (&found, unpacked) else { return found };
@@ -135,6 +195,9 @@ fn key_of<'d, D: Dialect>(
 /// If even that cannot be made durable, the sender is told to come again instead.
 async fn keep_and_refuse(dialect: &str, door: &Door, sender: &Sender<'_>, payload: &[u8], refusal: Refusal) -> Refusal {
     let Refusal::Malformed { detail, .. } = &refusal else { return refusal };
+    if sender.head.extensions.get::<Replay>().is_some() {
+        return refusal;
+    }
     let refused = Refused::new(DeadReason::Malformed, detail.clone());
     let letter = sender.dead_letter(dialect, refused, payload);
     match append(door, Accepted { dead_letters: vec![letter], ..Accepted::default() }).await {

@@ -20,6 +20,8 @@ pub(crate) struct Reading {
     pub trimmed: bool,
     /// An amount or a currency was said that is none.
     pub unread_value: bool,
+    /// Values that are not what their column holds.
+    pub unread: u32,
 }
 
 impl Reading {
@@ -33,6 +35,7 @@ impl Reading {
             }
             Scalar::Number(digits) => self.fit(digits, bytes_max),
             Scalar::Bool(_) | Scalar::List | Scalar::Object => {
+                self.unread += 1;
                 telling::not_read(field);
                 None
             }

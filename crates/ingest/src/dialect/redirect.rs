@@ -14,6 +14,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use tributary_schemas::{Event, EventFlags, EventKind, Exposure};
 
+use super::pairs::Pairs;
 use super::{honour_privacy_control, pixel, short_id, user_agent};
 use crate::append::{Accepted, append_regardless};
 use crate::router::Door;
@@ -128,6 +129,7 @@ pub(crate) fn event_of(
             event.flags = event.flags.with(EventFlags::TRIMMED);
         }
     }
+    pixel::put_consent(&mut event, &Pairs::of_uri(&head.uri));
     if head.headers.get("sec-gpc").is_some_and(|value| value == "1") {
         honour_privacy_control(&mut event);
     }

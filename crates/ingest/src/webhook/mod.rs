@@ -19,6 +19,7 @@ mod web;
 
 use std::sync::Arc;
 
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Request, State};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
@@ -30,8 +31,10 @@ use crate::body;
 use crate::dialect::{Refused, Sender};
 use crate::intake;
 use crate::refusal::Refusal;
+use crate::replay::Replay;
 use crate::router::Door;
 use crate::settings::{Provider, WebhookSettings, WriteKey};
+use crate::telling;
 
 pub use web::{HttpsWeb, Web, WebError};
 
@@ -68,8 +71,20 @@ pub(crate) enum Doubt {
     Away(WebError),
 }
 
-pub(crate) async fn receive(State(door): State<Arc<Door>>, Path(source): Path<String>, request: Request) -> Response {
-    match take(&door, &source, request).await {
+pub(crate) async fn receive(
+    State(door): State<Arc<Door>>,
+    path: Result<Path<String>, PathRejection>,
+    request: Request,
+) -> Response {
+    // What is no text is the name of none.
+    let source = path.map(|Path(source)| source).unwrap_or_default();
+    let begin = tokio::time::Instant::now();
+    let taken = take(&door, &source, request).await;
+    if let Some(webhook) = door.webhooks.iter().find(|webhook| webhook.settings.source == source) {
+        let outcome = taken.as_ref().map_or_else(Refusal::word, |_| "taken");
+        telling::handled(&source, webhook.settings.provider.as_str(), outcome, begin.elapsed());
+    }
+    match taken {
         Ok(Some(durable)) => durable.mark(StatusCode::OK.into_response()),
         Ok(None) => StatusCode::OK.into_response(),
         Err(refusal) => refusal.answer(),
@@ -91,11 +106,14 @@ async fn take(door: &Door, source: &str, request: Request) -> Result<Option<Dura
         Doubt::Away(error) => Refusal::Elsewhere(error.to_string()),
         doubt => Refusal::Unbelieved(doubt.to_string()),
     };
-    verify(door, webhook, &head, &wire, ingest_time_us).await.map_err(refused)?;
+    let replay = head.extensions.get::<Replay>();
+    if replay.is_none() {
+        verify(door, webhook, &head, &wire, ingest_time_us).await.map_err(refused)?;
+    }
 
     let unpacked = body::unpack(&wire, &head.headers, &door.settings, &mut reserved)?;
     let text = body::text(&unpacked);
-    let sender = Sender::of(&door.settings, &webhook.key, &head, ingest_time_us);
+    let sender = Sender::of(door, &webhook.key, &head, ingest_time_us);
     let dialect = webhook.settings.provider.as_str();
     let mut accepted = Accepted::default();
     let events: Vec<(&str, Result<Event, Refused>)> = match webhook.settings.provider {
@@ -103,14 +121,22 @@ async fn take(door: &Door, source: &str, request: Request) -> Result<Option<Dura
         Provider::Postmark => vec![(&text.text, postmark::event(&text.text, &sender))],
         Provider::Mailgun => vec![(&text.text, mailgun::event(&text.text, &sender))],
         Provider::Ses => match sns::confirmation(&text.text) {
-            Some(confirmation) => return sns::confirm(&confirmation, door).await.map(|()| None).map_err(refused),
-            None => ses::events(&text.text, &sender).into_iter().map(|event| (&*text.text, event)).collect(),
+            Some(confirmation) if replay.is_none() => {
+                return sns::confirm(&confirmation, door).await.map(|()| None).map_err(refused);
+            }
+            _ => ses::events(&text.text, &sender).into_iter().map(|event| (&*text.text, event)).collect(),
         },
     };
     for (written, event) in events {
-        sender.file(&mut accepted, dialect, written, event);
+        // SendGrid tells of many in a list.
+        let alone =
+            || if text.text.trim_start().starts_with('[') { format!("[{written}]") } else { written.to_owned() };
+        sender.file(&mut accepted, dialect, alone, event);
     }
-    append(door, accepted).await.map(Some)
+    match replay {
+        Some(replay) => replay.append(door, accepted).await.map(Some),
+        None => append(door, accepted).await.map(Some),
+    }
 }
 
 async fn verify(door: &Door, webhook: &Webhook, head: &Parts, wire: &[u8], ingest_time_us: i64) -> Result<(), Doubt> {

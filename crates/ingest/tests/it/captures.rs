@@ -9,14 +9,14 @@ use crate::house::{Answer, House, NOW_US, assert_columns, gzip};
 const CAPTURES: [&str; 2] =
     [include_str!("../data/segment_captures.jsonl"), include_str!("../data/dialect_captures.jsonl")];
 
-/// Sends a captured request to a new house as it came.
-pub(crate) async fn sent(client: &str, key: Option<(&str, &str)>) -> (House, Answer) {
-    let capture: Value = CAPTURES
-        .iter()
-        .flat_map(|captures| captures.lines())
-        .map(|line| serde_json::from_str::<Value>(line).unwrap())
-        .find(|capture| capture["client"] == client)
-        .unwrap_or_else(|| panic!("no capture of {client}"));
+/// Every captured request.
+pub(crate) fn all() -> Vec<Value> {
+    let lines = CAPTURES.iter().flat_map(|captures| captures.lines());
+    lines.map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+/// A captured request as it came.
+pub(crate) fn request_of(capture: &Value, key: Option<(&str, &str)>) -> Request<Body> {
     let body = capture["body"].as_str().unwrap().as_bytes().to_vec();
     let headers = capture["headers"].as_object().unwrap();
     let packed = headers.get("content-encoding").is_some_and(|encoding| encoding == "gzip");
@@ -28,8 +28,16 @@ pub(crate) async fn sent(client: &str, key: Option<(&str, &str)>) -> (House, Ans
     if let Some((name, value)) = key {
         request = request.header(name, value);
     }
+    request.body(Body::from(if packed { gzip(&body) } else { body })).unwrap()
+}
+
+/// Sends a captured request to a new house as it came.
+pub(crate) async fn sent(client: &str, key: Option<(&str, &str)>) -> (House, Answer) {
+    let captures = all();
+    let capture = captures.iter().find(|capture| capture["client"] == client);
+    let capture = capture.unwrap_or_else(|| panic!("no capture of {client}"));
     let house = House::new();
-    let answer = house.ask(request.body(Body::from(if packed { gzip(&body) } else { body })).unwrap()).await;
+    let answer = house.ask(request_of(capture, key)).await;
     assert!(answer.status.is_success(), "{answer:?}");
     assert_eq!(house.dead_letters(), Vec::<Value>::new());
     (house, answer)

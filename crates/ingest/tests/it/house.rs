@@ -25,6 +25,7 @@ use crate::recorder::{PATIENCE, Recorder};
 pub(crate) const EVENTS: &str = "events";
 pub(crate) const DEAD_LETTERS: &str = "dead_letters";
 pub(crate) const PARTITIONS: u32 = 4;
+pub(crate) const READER: &str = "stream-job";
 pub(crate) const SECRET: &str = "thirty-two bytes and then some more";
 /// 2026-11-22T13:04:40Z, a moment after the captures were made.
 pub(crate) const NOW_US: i64 = 1_795_352_680_000_000;
@@ -115,6 +116,7 @@ impl House {
             log: log.clone(),
             events: topic(EVENTS),
             dead_letters: topic(DEAD_LETTERS),
+            reader: READER.to_owned(),
             clock: clock.clone(),
             stop: stop.clone(),
             tasks: tasks.clone(),

@@ -12,5 +12,6 @@ mod messages;
 mod native;
 mod privacy;
 mod recorder;
+mod schemas;
 mod segment;
 mod webhooks;

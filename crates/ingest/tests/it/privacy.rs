@@ -171,3 +171,65 @@ async fn a_watcher_sees_what_is_durable_and_only_with_a_token() {
     house.stop.cancel();
     assert!(tokio::time::timeout(Duration::from_secs(10), body_frame(&mut stream)).await.unwrap().is_none());
 }
+
+/// Strings of the IAB's own library (`tests/data/tcf_strings.json`): analytics alone, ads alone.
+const ANALYTICS_ALONE: &str = "CQgYw8AQgYw8AEsAAAENBaFgAIGAAAAAAAYgAAAAAAAA.YAAAAAAAAAAA";
+const ADS_ALONE: &str = "CQgYw8AQgYw8AEsAAAENBaFgAMIAAAAAAAYgAAAAAAAA.YAAAAAAAAAAA";
+
+#[tokio::test]
+async fn a_string_of_the_iabs_framework_is_read_wherever_consent_is_told() {
+    let house = House::new();
+    let consent_of = async |path: &str, event: Value| {
+        let before = house.events().len();
+        assert_eq!(house.post(path, event.to_string()).await.status, StatusCode::OK);
+        house.events().remove(before)["consent"].clone()
+    };
+    let native = |consent: Value| json!({"name": "E", "user_id": "u", "consent": consent});
+    assert_eq!(consent_of("/v1/events", native(json!(ANALYTICS_ALONE))).await, 1);
+    assert_eq!(consent_of("/v1/events", native(json!({"tcf": ADS_ALONE}))).await, 4);
+    // It speaks of analytics, ads and personalization; what else is said of the others stands.
+    let both = json!({"tcf": ADS_ALONE, "analytics": true, "marketing": true});
+    assert_eq!(consent_of("/v1/events", native(both)).await, 2 | 4);
+    assert_eq!(consent_of("/v1/events", native(json!("not such a string"))).await, Value::Null);
+    let segment = json!({"event": "E", "userId": "u", "context": {"consent": {"tcf": ANALYTICS_ALONE, "categoryPreferences": {"marketing": true}}}});
+    assert_eq!(consent_of("/v1/track", segment).await, 1 | 2);
+    let before = house.events().len();
+    house.get(&format!("/p.gif?writeKey=WK&event=e&anonymousId=a&gdpr=1&gdpr_consent={ADS_ALONE}")).await;
+    let pixel = async {
+        while house.events().len() == before {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), pixel).await.unwrap();
+    assert_eq!(house.events()[before]["consent"], 4);
+}
+
+#[tokio::test]
+async fn who_withdraws_or_leaves_is_recorded_and_a_letter_of_somebody_suppressed_is_not() {
+    let rule = PrivacyRule { requires: vec!["analytics".to_owned()], ..PrivacyRule::default() };
+    let folder = tempfile::tempdir().unwrap();
+    let suppressed = folder.path().join("suppressed.txt");
+    std::fs::write(&suppressed, "eve\n").unwrap();
+    let house = House::with(IngestSettings { privacy: vec![rule], suppress_file: suppressed, ..settings() });
+    let refused = json!({"analytics": false});
+    house
+        .post(
+            "/v1/events",
+            json!([
+                {"event_id": "1", "name": "E", "user_id": "u", "consent": refused},
+                {"event_id": "2", "name": "Consent Changed", "kind": "consent", "user_id": "u", "consent": refused},
+                {"event_id": "3", "name": "Unsubscribed", "kind": "feedback", "user_id": "u", "consent": refused},
+                // Letters: of somebody who refused, who is suppressed, and of nobody known.
+                {"event_id": "4", "name": "E", "user_id": "u", "consent": refused, "properties": 7},
+                {"event_id": "5", "name": "E", "user_id": "eve", "properties": 7},
+                {"event_id": "6", "name": "E", "user_id": "bob", "properties": 7},
+            ])
+            .to_string(),
+        )
+        .await;
+    let ids =
+        |rows: Vec<Value>| rows.iter().map(|row| row["event_id"].as_str().unwrap().to_owned()).collect::<Vec<_>>();
+    assert_eq!(ids(house.events()), ["2", "3"]);
+    assert_eq!(ids(house.dead_letters()), ["6"]);
+    house.stop.cancel();
+}

@@ -23,7 +23,9 @@ async fn one_bad_event_does_not_spoil_its_49_neighbours() {
         json!({
             "source": "shop", "dialect": "segment", "event_id": "m17", "ingest_time_us": NOW_US, "reason": "invalid_field",
             "detail": "event: expected the name of what happened, as text, found an object",
-            "payload": batch[17].to_string(), "payload_bytes": batch[17].to_string().len(),
+            // A batch of its own, so that it can be sent again by itself.
+            "payload": json!({"batch": [batch[17]]}).to_string(), "payload_bytes": json!({"batch": [batch[17]]}).to_string().len(),
+            "request": "POST /v1/batch", "user_id": "u17", "event_name": null, "event_kind": null,
         }),
     );
 }

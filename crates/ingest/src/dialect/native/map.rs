@@ -1,7 +1,7 @@
 //! From one event by the names of its columns to ours.
 //!
 //! In:      the event's JSON, its frame, its sender.
-//! Out:     an `Event` and what to warn of, or the field that cannot be read and what was expected there.
+//! Out:     an `Event` with what to warn of in it, or the field that cannot be read and what was expected there.
 //! Promise: pure. A member that names no column is kept in the properties, and told; a column that cannot be read costs
 //!          the event only where it says whose it is or when it was.
 
@@ -19,11 +19,6 @@ use crate::kind_rule::kind_of_call_or_name;
 use crate::text::{NAME_BYTES_MAX, cut};
 use crate::{event_id, landing};
 
-pub(super) struct Mapped {
-    pub event: Event,
-    pub warnings: Vec<String>,
-}
-
 /// The members that are read before the rest, for they decide what the event is.
 #[derive(Default)]
 struct Head<'a> {
@@ -40,7 +35,7 @@ struct Head<'a> {
     cookieless: bool,
 }
 
-pub(super) fn event(event_json: &str, frame: Frame<'_>, sender: &Sender<'_>) -> Result<Mapped, Refused> {
+pub(super) fn event(event_json: &str, frame: Frame<'_>, sender: &Sender<'_>) -> Result<Event, Refused> {
     let members = json::members(event_json).map_err(|error| no_object(event_json, &error))?;
     let mut head = Head::default();
     let mut reading = Reading::default();
@@ -63,9 +58,19 @@ pub(super) fn event(event_json: &str, frame: Frame<'_>, sender: &Sender<'_>) -> 
             "url" => head.url = Some(json),
             "referrer" => head.referrer = Some(json),
             "ip" => head.ip = Some(json),
+            // Of a body that is one event, and no business of its.
+            "write_key" | "writeKey" => {}
+            name @ ("gpc" | "cookieless") if !matches!(json, "true" | "false") => {
+                warnings.push(format!("{name}: expected true or false; kept in properties"));
+                extra.push((name.to_owned(), json));
+            }
             "gpc" => head.gpc = json == "true",
             "cookieless" => head.cookieless = json == "true",
             name => match put_column(&mut event, name, json, &mut reading) {
+                Ok(true) if std::mem::take(&mut reading.unread) != 0 || is_lost(&event, name, json) => {
+                    warnings.push(format!("{name}: not what its column holds; kept in properties"));
+                    extra.push((name.to_owned(), json));
+                }
                 Ok(true) => {}
                 Ok(false) => {
                     warnings.push(format!("{}: no column has this name; kept in properties", cut(name, 80)));
@@ -80,10 +85,6 @@ pub(super) fn event(event_json: &str, frame: Frame<'_>, sender: &Sender<'_>) -> 
     let own_id = id.as_deref().filter(|id| !is_junk_id(id)).map(|id| event_id::given(&sender.key.source, id));
     let letter_id = own_id.as_ref().map(|id| id.event_id.clone());
     let has_own_id = own_id.is_some();
-    let named = |refused: Refused| Refused { event_id: letter_id.clone(), ..refused };
-    if let Some(fault) = refused {
-        return Err(named(fault));
-    }
     match own_id {
         Some(id) => {
             event.event_id = id.event_id;
@@ -97,9 +98,17 @@ pub(super) fn event(event_json: &str, frame: Frame<'_>, sender: &Sender<'_>) -> 
             }
         }
     }
-    name_and_kind(&mut event, &head, &mut reading).map_err(named)?;
-    put_rest(&mut event, &head, frame, sender, &mut reading, &mut warnings).map_err(named)?;
+    // The name first: a dead letter of an event without one says nothing of it.
+    let filled = name_and_kind(&mut event, &head, &mut reading)
+        .and_then(|()| refused.map_or(Ok(()), Err))
+        .and_then(|()| put_rest(&mut event, &head, frame, sender, &mut reading, &mut warnings));
 
+    for (name, json) in [("url", head.url), ("referrer", head.referrer), ("ip", head.ip)] {
+        if let Some(json) = json.filter(|json| json::text_of(json).is_none()) {
+            warnings.push(format!("{name}: expected text; kept in properties"));
+            extra.push((name.to_owned(), json));
+        }
+    }
     if let Some(json) = head.time.filter(|_| time("time", head.time) == Ok(Written::Unreadable)) {
         extra.push(("$time".to_owned(), json));
     }
@@ -112,9 +121,24 @@ pub(super) fn event(event_json: &str, frame: Frame<'_>, sender: &Sender<'_>) -> 
         warnings.push("text was cut or cleaned to fit its column".to_owned());
     }
     reading.put_flags(&mut event);
+    event.warnings = warnings;
     let cookieless = head.cookieless || frame.cookieless;
-    finish(&mut event, has_own_id, cookieless, sender).map_err(named)?;
-    Ok(Mapped { event, warnings })
+    match filled.and_then(|()| finish(&mut event, has_own_id, cookieless, sender)) {
+        Ok(()) => Ok(event),
+        Err(refused) => Err(Refused { event_id: letter_id, ..refused.of(event) }),
+    }
+}
+
+/// Lists and switches of which nothing was read.
+fn is_lost(event: &Event, name: &str, json: &str) -> bool {
+    match name {
+        // Of an object that says only what a browser objects to, nothing is to be read.
+        "consent" => event.consent.is_none() && !json.starts_with('{'),
+        "exposures" => {
+            event.exposures.is_empty() && !matches!(json::elements(json, 1), Ok(Some(elements)) if elements.is_empty())
+        }
+        _ => false,
+    }
 }
 
 fn name_and_kind(event: &mut Event, head: &Head<'_>, reading: &mut Reading) -> Result<(), Refused> {

@@ -22,6 +22,21 @@ pub(super) struct Frame<'a> {
     pub cookieless: bool,
 }
 
+impl Frame<'_> {
+    /// A body that says the same for one event.
+    fn around(&self, event_json: &str) -> String {
+        let cookieless = self.cookieless.then_some("true");
+        if self.sent_time.is_none() && cookieless.is_none() {
+            return event_json.to_owned();
+        }
+        json::object(&[
+            ("events", Some(&format!("[{event_json}]"))),
+            ("sent_time", self.sent_time),
+            ("cookieless", cookieless),
+        ])
+    }
+}
+
 pub(super) fn key_in_body(text: &str) -> Option<String> {
     if !text.starts_with('{') {
         return None;
@@ -36,12 +51,11 @@ pub(super) fn read(text: &Text<'_>, sender: &Sender<'_>) -> Result<Accepted, Ref
     let mut accepted = Accepted::default();
     for event_json in events {
         let read = judge_size(event_json, sender.settings).and_then(|()| map::event(event_json, frame, sender));
-        let read = read.map(|mapped| {
-            let mut event = mapped.event;
+        let read = read.map(|mut event| {
             flag_cleaned(&mut event, text, event_json);
-            (event, (!mapped.warnings.is_empty()).then(|| mapped.warnings.join("; ")))
+            event
         });
-        sender.file_and_tell(&mut accepted, DIALECT, event_json, read);
+        sender.file_and_tell(&mut accepted, DIALECT, || frame.around(event_json), read);
     }
     Ok(accepted)
 }

@@ -112,8 +112,10 @@ pub(super) fn event(event_json: &str, frame: &Frame<'_>, sender: &Sender<'_>) ->
             read.is_cookieless || is_on(options, "cookieless_mode") || parts.distinct_id == Some(COOKIELESS_ID);
         finish(&mut event, has_own_id, cookieless, sender)
     });
-    filled.map_err(|refused| Refused { event_id: letter_id, ..refused })?;
-    Ok(event)
+    match filled {
+        Ok(()) => Ok(event),
+        Err(refused) => Err(Refused { event_id: letter_id, ..refused.of(event) }),
+    }
 }
 
 /// Members beside the properties.

@@ -14,6 +14,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use axum::body::Body;
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Request, State};
 use axum::http::request::Parts;
 use axum::http::{Method, StatusCode, header};
@@ -45,7 +46,8 @@ pub(crate) async fn receive(State(door): State<Arc<Door>>, request: Request) -> 
 
 /// `GET /e/?data=..`: what would be the body stands in the query.
 fn data_as_body(request: Request) -> Request {
-    let (head, _) = request.into_parts();
+    let (mut head, _) = request.into_parts();
+    head.method = Method::POST;
     let data = pairs::Pairs::of_uri(&head.uri).get("data").unwrap_or_default().to_owned();
     Request::from_parts(head, Body::from(data))
 }
@@ -81,7 +83,8 @@ pub(crate) async fn flags() -> Response {
 
 /// What `posthog-js` asks for at its start. Without `supportedCompression` it sends its last events on leaving a page as
 /// JSON, which a browser asks leave for first and then does not send.
-pub(crate) async fn config(Path((key, file)): Path<(String, String)>) -> Response {
+pub(crate) async fn config(path: Result<Path<(String, String)>, PathRejection>) -> Response {
+    let (key, file) = path.map(|Path(parts)| parts).unwrap_or_default();
     let config = serde_json::json!({
         "token": key, "supportedCompression": ["gzip", "gzip-js"], "hasFeatureFlags": false, "sessionRecording": false,
         "surveys": false, "heatmaps": false, "autocaptureExceptions": false, "capturePerformance": false,

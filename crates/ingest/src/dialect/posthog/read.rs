@@ -22,6 +22,16 @@ pub(super) struct Frame<'a> {
     pub sent_in_query: Option<String>,
 }
 
+impl Frame<'_> {
+    /// A batch that says the same for one event; what the query says stays there.
+    fn around(&self, event_json: &str) -> String {
+        match self.sent_at {
+            Some(_) => json::object(&[("batch", Some(&format!("[{event_json}]"))), ("sent_at", self.sent_at)]),
+            None => event_json.to_owned(),
+        }
+    }
+}
+
 /// The key of a batch, an event, or the first event of a list.
 pub(super) fn key_in_body(text: &str) -> Option<String> {
     let object = match text.as_bytes().first()? {
@@ -36,29 +46,30 @@ pub(super) fn key_in_body(text: &str) -> Option<String> {
 pub(super) fn read(text: &Text<'_>, sender: &Sender<'_>) -> Result<Accepted, Refusal> {
     let json = text.text.trim();
     let (frame, events) = split(json, sender)?;
-    let mut accepted = Accepted::default();
+    let is_migration =
+        json.starts_with('{') && matches!(json::pick(json, ["historical_migration"]), Ok([Some("true")]));
+    let mut accepted = Accepted { historical: is_migration, ..Accepted::default() };
     for event_json in events {
         let read = judge_size(event_json, sender.settings).and_then(|()| map::event(event_json, &frame, sender));
         let read = read.map(|mut event| {
             flag_cleaned(&mut event, text, event_json);
-            let warning = warning_of(event.flags);
-            (event, warning)
+            event.warnings = warnings_of(event.flags);
+            event
         });
-        sender.file_and_tell(&mut accepted, DIALECT, event_json, read);
+        sender.file_and_tell(&mut accepted, DIALECT, || frame.around(event_json), read);
     }
     Ok(accepted)
 }
 
 /// What a sender should hear of an event that was taken.
-fn warning_of(flags: EventFlags) -> Option<String> {
+fn warnings_of(flags: EventFlags) -> Vec<String> {
     let noticed = [
         (EventFlags::CLAMPED, "timestamp: outside the bounds; the time of receipt stands for it"),
         (EventFlags::JUNK_ID, "an id that many share was taken for none"),
         (EventFlags::TRIMMED, "text was cut or cleaned to fit its column"),
         (EventFlags::UNREAD_VALUE, "an amount or a currency could not be read"),
     ];
-    let words: Vec<&str> = noticed.iter().filter(|(flag, _)| flags.has(*flag)).map(|(_, words)| *words).collect();
-    (!words.is_empty()).then(|| words.join("; "))
+    noticed.iter().filter(|(flag, _)| flags.has(*flag)).map(|(_, words)| (*words).to_owned()).collect()
 }
 
 fn split<'a>(json: &'a str, sender: &Sender<'_>) -> Result<(Frame<'a>, Vec<&'a str>), Refusal> {

@@ -112,11 +112,15 @@ pub(super) fn event(
         if !has_own_id && message_id.is_some() {
             event.flags = event.flags.with(EventFlags::JUNK_ID);
         }
-        fill(&mut event, call, &members, frame, sender, &mut reading)?;
-        reading.put_flags(&mut event);
-        settle_identity(&mut event, has_own_id)?;
-        required_ids(&event, call)?;
-        Ok(event)
+        let filled = fill(&mut event, call, &members, frame, sender, &mut reading).and_then(|()| {
+            reading.put_flags(&mut event);
+            settle_identity(&mut event, has_own_id)?;
+            required_ids(&event, call)
+        });
+        match filled {
+            Ok(()) => Ok(event),
+            Err(refused) => Err(refused.of(event)),
+        }
     });
     mapped.map_err(|refused| Refused { event_id: letter_id, ..refused })
 }

@@ -13,6 +13,7 @@ mod read;
 
 use std::sync::Arc;
 
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -56,6 +57,9 @@ impl Call {
     }
 }
 
+/// Segment's own for the past.
+pub(crate) const IMPORT_PATH: &str = "/v1/import";
+
 /// Each path and the call it stands for; `None`: each event says its own.
 pub(crate) const PATHS: &[(&str, Option<Call>)] = &[
     ("/v1/track", Some(Call::Track)),
@@ -72,7 +76,7 @@ pub(crate) const PATHS: &[(&str, Option<Call>)] = &[
     ("/v1/a", Some(Call::Alias)),
     ("/v1/batch", None),
     ("/v1/b", None),
-    ("/v1/import", None),
+    (IMPORT_PATH, None),
     // RudderStack's browser SDK on leaving a page, with its key in the query.
     ("/beacon/v1/batch", None),
     // Jitsu's SDKs: Segment's events under paths of their own.
@@ -100,7 +104,12 @@ pub(crate) const SETTINGS_PATH: &str = "/v1/projects/{key}/settings";
 pub(crate) const RUDDER_CONFIG_PATH: &str = "/sourceConfig/";
 
 /// Tells the SDK to send its events here: the host it asked on, by the protocol it asked with.
-pub(crate) async fn settings(State(door): State<Arc<Door>>, Path(key): Path<String>, headers: HeaderMap) -> Response {
+pub(crate) async fn settings(
+    State(door): State<Arc<Door>>,
+    path: Result<Path<String>, PathRejection>,
+    headers: HeaderMap,
+) -> Response {
+    let key = path.map(|Path(key)| key).unwrap_or_default();
     if let Err(refusal) = auth::find(&door.settings.write_keys, std::slice::from_ref(&key)) {
         return refusal.into_response();
     }

@@ -18,6 +18,14 @@ pub(super) struct Frame<'a> {
     pub context: Option<&'a str>,
 }
 
+impl Frame<'_> {
+    /// A batch that says the same for one event.
+    fn around(&self, event_json: &str) -> String {
+        let list = format!("[{event_json}]");
+        json::object(&[("batch", Some(&list)), ("sentAt", self.sent_at), ("context", self.context)])
+    }
+}
+
 /// The key a body names, if it can be read that far.
 pub(super) fn key_in_body(text: &str) -> Option<String> {
     let [key] = json::pick(text, ["writeKey"]).ok()?;
@@ -35,13 +43,18 @@ pub(super) fn read(call: Option<Call>, text: &Text<'_>, sender: &Sender<'_>) -> 
             events.ok_or(Refusal::TooMany { count_max })?
         }
     };
-    let mut accepted = Accepted::default();
+    let mut accepted = Accepted { historical: sender.head.uri.path() == super::IMPORT_PATH, ..Accepted::default() };
     for event_json in events {
         let read = read_event(call, event_json, frame, sender).map(|mut event| {
             flag_cleaned(&mut event, text, event_json);
             event
         });
-        sender.file(&mut accepted, DIALECT, event_json, read);
+        sender.file(
+            &mut accepted,
+            DIALECT,
+            || if call.is_some() { event_json.to_owned() } else { frame.around(event_json) },
+            read,
+        );
     }
     Ok(accepted)
 }

@@ -87,9 +87,10 @@ pub(super) fn event(pairs: &Pairs, sender: &Sender<'_>) -> Result<Event, Refused
         None => event.event_id = event_id::of_pairs(&sender.key.source, DIALECT, pairs, &["stm"]),
     }
     let letter_id = has_own_id.then(|| event.event_id.clone());
-    fill(&mut event, pairs, sender, &mut reading, has_own_id)
-        .map_err(|refused| Refused { event_id: letter_id, ..refused })?;
-    Ok(event)
+    match fill(&mut event, pairs, sender, &mut reading, has_own_id) {
+        Ok(()) => Ok(event),
+        Err(refused) => Err(Refused { event_id: letter_id, ..refused.of(event) }),
+    }
 }
 
 fn fill(

@@ -57,6 +57,8 @@ async fn receive_get(door: &Door, request: Request) -> Response {
 
 struct Snowplow;
 
+const PAYLOAD_SCHEMA: &str = "iglu:com.snowplowanalytics.snowplow/payload_data/jsonschema/1-0-4";
+
 const ADVICE: &str = "send {\"schema\": \"iglu:com.snowplowanalytics.snowplow/payload_data/..\", \"data\": [{..}]}";
 
 impl post::Dialect for Snowplow {
@@ -94,7 +96,8 @@ impl post::Dialect for Snowplow {
             let read = judge_size(event_json, sender.settings)
                 .and_then(|()| map::pairs_of(event_json))
                 .and_then(|pairs| map::event(&pairs, sender));
-            sender.file(&mut accepted, DIALECT, event_json, read);
+            let alone = || format!(r#"{{"schema":"{PAYLOAD_SCHEMA}","data":[{event_json}]}}"#);
+            sender.file(&mut accepted, DIALECT, alone, read);
         }
         Ok(accepted)
     }

@@ -1,0 +1,263 @@
+//! `POST /v1/dead-letters/replay`: dead letters through the door again, after what kept them out was mended.
+//!
+//! In:      `{"letters": [{from, source, request, payload, ..}], "dry_run": false}` as `tributary dead-letters replay` finds
+//!          them in the lake; a token of `ingest.replay_tokens`.
+//! Out:     for each letter `ok`, `drop` (it still cannot be read, and why) or `retry`.
+//! Promise: a letter goes the way it came: the same path, dialect, source and time of receipt for its clock; keys, signatures
+//!          and rates were judged then. Nothing is kept of one that still cannot be read: it is in the lake already. Each event
+//!          says in `replayed_from` which letter it came of, so that the second replay of a letter can be told from the first.
+//! Not here: which letters have been replayed. The lake knows.
+
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use axum::Router;
+use axum::body::{Body, to_bytes};
+use axum::extract::{Request, State};
+use axum::http::request::Parts;
+use axum::http::{HeaderValue, Method, StatusCode, header};
+use axum::response::Response;
+use base64::Engine as _;
+use serde::{Deserialize, Serialize};
+use tower::ServiceExt as _;
+
+use crate::append::{Accepted, Durable, Outcome, append};
+use crate::auth;
+use crate::dialect::pairs::Pairs;
+use crate::intake;
+use crate::network;
+use crate::refusal::{Refusal, json_answer};
+use crate::router::Door;
+use crate::settings::WriteKey;
+
+pub(crate) const PATH: &str = "/v1/dead-letters/replay";
+
+/// Marks a request as one that was here before. No request from outside can carry it.
+#[derive(Clone)]
+pub(crate) struct Replay {
+    from: String,
+    source: String,
+    /// The event it is about, where the letter names one: others of the same payload were taken then.
+    event_id: Option<String>,
+    /// When it was received first: clocks are judged by it.
+    pub ingest_time_us: i64,
+    pub ip: Option<IpAddr>,
+    dry_run: bool,
+    outcome: Arc<Mutex<Option<(Outcome, String, usize)>>>,
+}
+
+/// The parameters of a POST's query that say something of its events; the others are keys, or say how to answer.
+const QUERY_KEPT: &[&str] = &["_"];
+
+/// What headers say of the events, by the word that stands for them in a dead letter and the header that says it again.
+const HEADERS_KEPT: &[(&str, &str)] = &[(RETRIED, "x-retry-count"), ("sp-anonymous", "sp-anonymous")];
+const RETRIED: &str = "retried";
+
+/// The request of a dead letter, as it is kept: method, path and query, and what its headers said. Of a GET the path alone,
+/// for its query is the payload.
+pub(crate) fn request_line(head: &Parts, retried: bool) -> String {
+    let path = head.uri.path();
+    let mut line = if head.method == Method::POST { format!("POST {path}") } else { format!("GET {path}") };
+    let query = Pairs::of_uri(&head.uri);
+    let kept: Vec<(&str, &str)> =
+        QUERY_KEPT.iter().filter_map(|name| query.get(name).map(|value| (*name, value))).collect();
+    if head.method == Method::POST && !kept.is_empty() {
+        line.push('?');
+        line.push_str(&url::form_urlencoded::Serializer::new(String::new()).extend_pairs(kept).finish());
+    }
+    for (word, name) in HEADERS_KEPT {
+        if if *word == RETRIED { retried } else { head.headers.contains_key(*name) } {
+            line.push(' ');
+            line.push_str(word);
+        }
+    }
+    line
+}
+
+impl Replay {
+    /// The key of the source it was filed under.
+    pub(crate) fn key<'k>(&self, known: &'k [WriteKey]) -> Result<&'k WriteKey, Refusal> {
+        known.iter().find(|key| key.source == self.source).ok_or(Refusal::UnknownKey)
+    }
+
+    /// Appends what was read of a letter this time, unless nothing was, or nothing shall be.
+    pub(crate) async fn append(&self, door: &Door, mut accepted: Accepted) -> Result<Durable, Refusal> {
+        if let Some(event_id) = &self.event_id {
+            // A message to three people that could not be read for one of them.
+            let is_it = |id: &str| id == event_id;
+            if accepted.events.iter().any(|event| is_it(&event.event_id)) {
+                accepted.events.retain(|event| is_it(&event.event_id));
+                accepted.dead_letters.clear();
+            }
+            // An id that was made of its place among others is made of no other place now.
+            if let [event] = &mut accepted.events[..] {
+                event.event_id.clone_from(event_id);
+            }
+        }
+        if accepted.events.is_empty() {
+            let why =
+                accepted.dead_letters.first().map_or("it holds no event".to_owned(), |letter| letter.detail.clone());
+            self.tell(Outcome::Drop, why, 0);
+            return Ok(Durable { event_count: 0, dead_letter_count: 0, told: Vec::new(), spooled: false });
+        }
+        accepted.told.clear();
+        let (events, letters) = (accepted.events.len(), accepted.dead_letters.len());
+        let details =
+            if letters == 0 { String::new() } else { format!("{letters} of its events still cannot be read") };
+        if self.dry_run {
+            self.tell(Outcome::Ok, details, events);
+            return Ok(Durable { event_count: events, dead_letter_count: letters, told: Vec::new(), spooled: false });
+        }
+        let now_us = door.parts.clock.now_us();
+        for event in &mut accepted.events {
+            event.ingest_time_us = now_us;
+            event.replayed_from = Some(self.from.clone());
+        }
+        for letter in &mut accepted.dead_letters {
+            letter.ingest_time_us = now_us;
+        }
+        let durable = append(door, accepted).await?;
+        self.tell(Outcome::Ok, details, durable.event_count);
+        Ok(durable)
+    }
+
+    fn tell(&self, outcome: Outcome, details: String, events: usize) {
+        *self.outcome.lock().unwrap_or_else(PoisonError::into_inner) = Some((outcome, details, events));
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Asked {
+    letters: Vec<Letter>,
+    #[serde(default)]
+    dry_run: bool,
+}
+
+/// A row of `dead_letters`, as far as it takes to send it again.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Letter {
+    /// `log_topic/log_partition/log_offset`.
+    from: String,
+    source: String,
+    #[serde(default)]
+    event_id: Option<String>,
+    ingest_time_us: i64,
+    request: String,
+    payload: String,
+    #[serde(default)]
+    user_agent: Option<String>,
+    #[serde(default)]
+    ip_truncated: Option<String>,
+    #[serde(default)]
+    privacy_control: bool,
+}
+
+#[derive(Serialize)]
+struct Told {
+    from: String,
+    result: &'static str,
+    events: usize,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    details: String,
+}
+
+/// Most letters in one request.
+pub(crate) const LETTERS_MAX: usize = 1_000;
+
+/// * `dialects`: the routes of the door, which the letters are sent to.
+pub(crate) async fn receive(dialects: Router, State(door): State<Arc<Door>>, request: Request) -> Response {
+    match take(dialects, &door, request).await {
+        Ok(response) => response,
+        Err(refusal) => refusal.answer(),
+    }
+}
+
+async fn take(dialects: Router, door: &Door, request: Request) -> Result<Response, Refusal> {
+    let (head, body) = request.into_parts();
+    auth::check_token(&head, &door.settings.replay_tokens)?;
+    let place = door.room.enter()?;
+    let mut reserved = place.reserve();
+    let body = intake::read(&head.headers, body, &door.settings, &mut reserved).await?;
+    let asked: Asked = serde_json::from_slice(&body).map_err(|error| Refusal::Malformed {
+        detail: format!("body: expected letters: {error}"),
+        advice: "send {\"letters\": [..]} with rows of dead_letters, or use `tributary dead-letters replay`",
+    })?;
+    if LETTERS_MAX < asked.letters.len() {
+        return Err(Refusal::TooMany { count_max: LETTERS_MAX });
+    }
+    // Each letter takes a place of its own.
+    drop((reserved, place));
+    let mut results = Vec::with_capacity(asked.letters.len());
+    for letter in asked.letters {
+        results.push(send(&dialects, letter, asked.dry_run).await);
+    }
+    Ok(json_answer(StatusCode::OK, &serde_json::json!({"results": results})))
+}
+
+async fn send(dialects: &Router, letter: Letter, dry_run: bool) -> Told {
+    let from = letter.from.clone();
+    let (request, outcome) = match request_of(letter, dry_run) {
+        Ok(made) => made,
+        Err(details) => return Told { from, result: Outcome::Drop.as_str(), events: 0, details },
+    };
+    let response = dialects.clone().oneshot(request).await.unwrap_or_else(|never| match never {});
+    let told = outcome.lock().unwrap_or_else(PoisonError::into_inner).take();
+    if let Some((outcome, details, events)) = told {
+        return Told { from, result: outcome.as_str(), events, details };
+    }
+    // It was refused before it was read, or the log did not take it.
+    let outcome = if response.status().is_server_error() { Outcome::Retry } else { Outcome::Drop };
+    let status = response.status();
+    let body = to_bytes(response.into_body(), 64 << 10).await.unwrap_or_default();
+    let said: serde_json::Value = serde_json::from_slice(&body).unwrap_or_default();
+    let said = said.get("error").and_then(serde_json::Value::as_str).unwrap_or("no more is told");
+    Told { from, result: outcome.as_str(), events: 0, details: format!("{status}: {said}") }
+}
+
+type Made = (Request, Arc<Mutex<Option<(Outcome, String, usize)>>>);
+
+fn request_of(letter: Letter, dry_run: bool) -> Result<Made, String> {
+    let mut words = letter.request.split(' ');
+    let (method, path) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+    let body = match letter.payload.strip_prefix("base64:") {
+        Some(packed) => base64::engine::general_purpose::STANDARD
+            .decode(packed)
+            .map_err(|error| format!("payload: expected base64 after \"base64:\": {error}"))?,
+        None => letter.payload.into_bytes(),
+    };
+    let (method, uri, body) = match method {
+        "POST" => (Method::POST, path.to_owned(), body),
+        "GET" => (Method::GET, format!("{path}?{}", String::from_utf8_lossy(&body)), Vec::new()),
+        _ => return Err(format!("request: expected POST or GET and a path, found {:?}", letter.request)),
+    };
+    let said: Vec<&str> =
+        words.filter_map(|word| HEADERS_KEPT.iter().find(|(known, _)| *known == word)).map(|(_, name)| *name).collect();
+    let outcome = Arc::new(Mutex::new(None));
+    let replay = Replay {
+        from: letter.from,
+        source: letter.source,
+        event_id: letter.event_id,
+        ingest_time_us: letter.ingest_time_us,
+        // `203.0.113.0/24`: the network is all that was kept.
+        ip: letter
+            .ip_truncated
+            .as_deref()
+            .and_then(|text| network::parse_ip(text.split('/').next().unwrap_or_default())),
+        dry_run,
+        outcome: outcome.clone(),
+    };
+    let mut request = Request::builder().method(method).uri(uri);
+    if let Some(agent) = letter.user_agent.and_then(|agent| HeaderValue::from_str(&agent).ok()) {
+        request = request.header(header::USER_AGENT, agent);
+    }
+    for name in said {
+        request = request.header(name, "1");
+    }
+    if letter.privacy_control {
+        request = request.header("sec-gpc", "1");
+    }
+    let request = request.extension(replay).body(Body::from(body));
+    Ok((request.map_err(|error| format!("request: expected a path: {error}"))?, outcome))
+}

@@ -1,0 +1,383 @@
+//! `tributary dead-letters`: what could not become an event: which there are, and through the door again after a fix.
+//!
+//! In:      a running server; which letters; or a file of them, mended by hand.
+//! Out:     `list`: how many, by source, reason and event. `export`: the letters as NDJSON. `replay`: what became of each.
+//! Promise: a letter is open until an event says that it came of it (`replayed_from`), so a replay that was cut off goes on, and
+//!          one that is run twice counts nothing twice. What still cannot be read stays open, and is told.
+//! Not here: how a letter is read again (`ingest/src/replay.rs`).
+
+use std::collections::BTreeMap;
+use std::io::{BufRead as _, Write as _};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use jiff::Timestamp;
+use serde_json::{Map, Value, json};
+
+use crate::cli::UserError;
+use crate::http;
+use crate::ops;
+use crate::settings::{Settings, SettingsError};
+use crate::sql::{Asker, Format};
+
+#[derive(clap::Args)]
+pub(crate) struct DeadLettersArgs {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(clap::Subcommand)]
+enum Action {
+    /// How many are open, by source, reason and event
+    List(ListArgs),
+    /// Print open ones as NDJSON, to be mended in an editor and given to `replay --file`
+    Export(ListArgs),
+    /// Send open ones through the door again
+    Replay(ReplayArgs),
+}
+
+#[derive(clap::Args)]
+struct ListArgs {
+    #[command(flatten)]
+    server: Server,
+    #[command(flatten)]
+    filter: Filter,
+}
+
+#[derive(clap::Args)]
+struct ReplayArgs {
+    #[command(flatten)]
+    server: Server,
+    #[command(flatten)]
+    filter: Filter,
+    /// Letters as `export` prints them, instead of those in the lake
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["source", "reason", "event", "since", "until", "condition"])]
+    file: Option<PathBuf>,
+    /// The door, where it is another server than the one that answers SQL
+    #[arg(long, value_name = "URL")]
+    door: Option<String>,
+    /// Token for the door, of ingest.replay_tokens; by default the one for SQL
+    #[arg(long, value_name = "TOKEN", env = "TRIBUTARY_REPLAY_TOKEN", hide_env_values = true)]
+    door_token: Option<String>,
+    /// Only say what would become of them
+    #[arg(long)]
+    dry_run: bool,
+}
+
+#[derive(clap::Args)]
+struct Server {
+    /// Data folder of the server
+    #[arg(long, value_name = "DIR", conflicts_with = "url")]
+    data: Option<PathBuf>,
+    /// Server to ask instead
+    #[arg(long, value_name = "URL")]
+    url: Option<String>,
+    /// Token for that server
+    #[arg(long, value_name = "TOKEN", env = "TRIBUTARY_SQL_TOKEN", hide_env_values = true)]
+    token: Option<String>,
+    /// Send the token in clear to another machine
+    #[arg(long, requires = "url")]
+    insecure_http: bool,
+}
+
+#[derive(clap::Args)]
+struct Filter {
+    /// Only those of this source
+    #[arg(long, value_name = "NAME")]
+    source: Option<String>,
+    /// Only those with this reason: off_schema, invalid_field, malformed ...
+    #[arg(long, value_name = "REASON")]
+    reason: Option<String>,
+    /// Only those whose event has this name, where it could be read
+    #[arg(long, value_name = "NAME")]
+    event: Option<String>,
+    /// Only those received at this time or later, such as 2026-11-27T12:00Z
+    #[arg(long, value_name = "TIME")]
+    since: Option<Timestamp>,
+    /// Only those received before this time
+    #[arg(long, value_name = "TIME")]
+    until: Option<Timestamp>,
+    /// Only those of which this SQL holds, over the columns of `dead_letters`
+    #[arg(long = "where", value_name = "SQL")]
+    condition: Option<String>,
+}
+
+/// Letters asked for and sent at a time. With the payloads of usual events that is some 2 MB; see `BYTES_MAX`.
+const PAGE_ROWS: usize = 500;
+/// Payloads in one request to the door; it takes 4 MiB unless the settings say otherwise.
+const BYTES_MAX: usize = 2 << 20;
+/// A door that is busy is asked again so often.
+const TRIES_MAX: u32 = 30;
+const REQUEST_TIME_MAX: Duration = Duration::from_secs(120);
+/// Letters that were not mended, told one by one; the rest is counted.
+const TOLD_MAX: usize = 20;
+
+impl Filter {
+    fn sql(&self) -> String {
+        let mut conditions = Vec::new();
+        let text = |value: &str| format!("'{}'", value.replace('\'', "''"));
+        for (column, value) in [("source", &self.source), ("reason", &self.reason), ("event_name", &self.event)] {
+            conditions.extend(value.as_deref().map(|value| format!("{column} = {}", text(value))));
+        }
+        conditions.extend(self.since.map(|time| format!("ingest_time_us >= {}", time.as_microsecond())));
+        conditions.extend(self.until.map(|time| format!("ingest_time_us < {}", time.as_microsecond())));
+        conditions.extend(self.condition.as_deref().map(|sql| format!("({sql})")));
+        if conditions.is_empty() { "true".to_owned() } else { conditions.join(" AND ") }
+    }
+}
+
+/// A server that was found: where it is, and the token it takes.
+struct Found {
+    asker: Asker,
+    url: String,
+    /// For the door.
+    token: String,
+}
+
+impl Server {
+    async fn find(
+        &self,
+        load: impl FnOnce(Option<PathBuf>) -> Result<Settings, SettingsError>,
+    ) -> anyhow::Result<Found> {
+        let (url, token, door_token) = match &self.url {
+            Some(url) => (http::address(url)?, self.token.clone(), self.token.clone()),
+            None => {
+                let settings = load(self.data.clone())?;
+                let url = ops::running(&settings).await.ok_or_else(|| {
+                    UserError(format!(
+                        "no server runs on {}; start one with `tributary serve`, or name one with --url and --token",
+                        settings.serve.data_dir.display()
+                    ))
+                })?;
+                let token = self.token.clone().or_else(|| settings.query.tokens.first().cloned());
+                (url, token.clone(), settings.ingest.replay_tokens.first().cloned().or(token))
+            }
+        };
+        let asker = Asker::server(&url, token.clone(), self.insecure_http)?;
+        Ok(Found { asker, url, token: door_token.unwrap_or_default() })
+    }
+}
+
+pub(crate) async fn command(
+    args: DeadLettersArgs,
+    load: impl FnOnce(Option<PathBuf>) -> Result<Settings, SettingsError>,
+) -> anyhow::Result<()> {
+    match args.action {
+        Action::List(args) => list(&args.server.find(load).await?, &args.filter).await,
+        Action::Export(args) => export(&args.server.find(load).await?, &args.filter).await,
+        Action::Replay(args) => {
+            let mut found = args.server.find(load).await?;
+            if let Some(token) = &args.door_token {
+                found.token.clone_from(token);
+            }
+            replay(&found, &args).await
+        }
+    }
+}
+
+async fn list(found: &Found, filter: &Filter) -> anyhow::Result<()> {
+    let sql = format!(
+        "SELECT source, reason, event_name, count(*) AS letters, sum(CASE WHEN replayable THEN 1 ELSE 0 END) AS replayable, \
+         max(detail) AS for_example, max(ingest_date) AS last_day \
+         FROM open_dead_letters WHERE {} GROUP BY source, reason, event_name ORDER BY letters DESC, source, reason, event_name",
+        filter.sql()
+    );
+    let printed = found.asker.ask(&sql, Format::Table).await?;
+    std::io::stdout().write_all(&printed.text)?;
+    Ok(())
+}
+
+async fn export(found: &Found, filter: &Filter) -> anyhow::Result<()> {
+    let mut after = None;
+    let mut out = std::io::stdout().lock();
+    loop {
+        let rows = page(found, filter, after.as_deref()).await?;
+        let Some(last) = rows.last() else { return Ok(()) };
+        after = Some(beyond(last)?);
+        for row in &rows {
+            if writeln!(out, "{}", Value::from(row.clone())).is_err() {
+                return Ok(());
+            }
+        }
+    }
+}
+
+/// What of a row the door needs; the rest is for whoever reads it.
+const LETTER: &[&str] = &[
+    "from",
+    "source",
+    "event_id",
+    "ingest_time_us",
+    "request",
+    "payload",
+    "user_agent",
+    "ip_truncated",
+    "privacy_control",
+];
+
+/// The next open letters that can be replayed, in the order of the log.
+async fn page(found: &Found, filter: &Filter, after: Option<&str>) -> anyhow::Result<Vec<Map<String, Value>>> {
+    let sql = format!(
+        "SELECT log_topic || '/' || CAST(log_partition AS VARCHAR) || '/' || CAST(log_offset AS VARCHAR) AS \"from\", \
+         source, event_id, ingest_time_us, request, payload, user_agent, ip_truncated, \
+         coalesce(flags, 0) & 64 = 64 AS privacy_control, reason, detail, event_name, log_topic, log_partition, log_offset \
+         FROM open_dead_letters WHERE replayable AND {} AND {} \
+         ORDER BY log_topic, log_partition, log_offset LIMIT {PAGE_ROWS}",
+        filter.sql(),
+        after.unwrap_or("true")
+    );
+    let printed = found.asker.ask(&sql, Format::Json).await?;
+    if printed.truncated {
+        bail!("the server cuts its answers short of {PAGE_ROWS} rows: raise query.rows_max there");
+    }
+    serde_json::from_slice(&printed.text).context("the server's answer is no list of rows")
+}
+
+/// What holds of the letters after `last`.
+fn beyond(last: &Map<String, Value>) -> anyhow::Result<String> {
+    let number = |name: &str| last.get(name).and_then(Value::as_i64).context("a row without its position");
+    let topic = last.get("log_topic").and_then(Value::as_str).context("a row without its topic")?.replace('\'', "''");
+    let (partition, offset) = (number("log_partition")?, number("log_offset")?);
+    Ok(format!(
+        "(log_topic > '{topic}' OR (log_topic = '{topic}' AND (log_partition > {partition} OR (log_partition = {partition} AND \
+         log_offset > {offset}))))"
+    ))
+}
+
+/// What became of letters so far.
+#[derive(Default)]
+struct Outcome {
+    letters: usize,
+    events: u64,
+    /// Letters that still cannot be read, by the reason that is told of them.
+    left: BTreeMap<String, Vec<String>>,
+}
+
+async fn replay(found: &Found, args: &ReplayArgs) -> anyhow::Result<()> {
+    let door = match &args.door {
+        Some(url) => http::address(url)?,
+        None => found.url.clone(),
+    };
+    http::keep_secret(&door, args.server.insecure_http)?;
+    let client = http::client_for(&door, REQUEST_TIME_MAX)?;
+    let mut outcome = Outcome::default();
+    if let Some(file) = &args.file {
+        let reader = std::io::BufReader::new(
+            std::fs::File::open(file).map_err(|error| UserError(format!("{}: {error}", file.display())))?,
+        );
+        let mut rows = Vec::new();
+        for (index, line) in reader.lines().enumerate() {
+            let line = line?;
+            if line.trim().is_empty() {
+                continue;
+            }
+            let row = serde_json::from_str(&line)
+                .map_err(|error| UserError(format!("{}, line {}: {error}", file.display(), index + 1)))?;
+            rows.push(row);
+            if rows.len() == PAGE_ROWS {
+                send(&client, &door, found, std::mem::take(&mut rows), args.dry_run, &mut outcome).await?;
+            }
+        }
+        send(&client, &door, found, rows, args.dry_run, &mut outcome).await?;
+    } else {
+        let mut after = None;
+        loop {
+            let rows = page(found, &args.filter, after.as_deref()).await?;
+            let Some(last) = rows.last() else { break };
+            after = Some(beyond(last)?);
+            send(&client, &door, found, rows, args.dry_run, &mut outcome).await?;
+        }
+    }
+    tell(&outcome, args.dry_run);
+    anyhow::ensure!(
+        outcome.left.is_empty(),
+        "some letters still cannot be taken: mend what is told above and run it again"
+    );
+    Ok(())
+}
+
+/// Sends letters, no more at once than a request may hold.
+async fn send(
+    client: &reqwest::Client,
+    door: &str,
+    found: &Found,
+    rows: Vec<Map<String, Value>>,
+    dry_run: bool,
+    outcome: &mut Outcome,
+) -> anyhow::Result<()> {
+    let mut batch = Vec::new();
+    let mut bytes = 0;
+    for mut row in rows {
+        row.retain(|name, value| LETTER.contains(&name.as_str()) && !value.is_null());
+        let size = row.get("payload").and_then(Value::as_str).map_or(0, str::len);
+        if BYTES_MAX < bytes + size && !batch.is_empty() {
+            send_batch(client, door, found, std::mem::take(&mut batch), dry_run, outcome).await?;
+            bytes = 0;
+        }
+        bytes += size;
+        batch.push(row);
+    }
+    send_batch(client, door, found, batch, dry_run, outcome).await
+}
+
+async fn send_batch(
+    client: &reqwest::Client,
+    door: &str,
+    found: &Found,
+    mut letters: Vec<Map<String, Value>>,
+    dry_run: bool,
+    outcome: &mut Outcome,
+) -> anyhow::Result<()> {
+    let mut tries = 0;
+    while !letters.is_empty() {
+        let body = json!({"letters": letters, "dry_run": dry_run}).to_string();
+        let request = client.post(format!("{door}/v1/dead-letters/replay")).bearer_auth(&found.token);
+        let answer = request.body(body).send().await.map_err(|error| http::no_answer(door, &error))?;
+        let status = answer.status();
+        let told: Value = serde_json::from_slice(&answer.bytes().await.unwrap_or_default()).unwrap_or_default();
+        tries += 1;
+        if status.is_server_error() && tries < TRIES_MAX {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            continue;
+        }
+        let said = |name: &str| told.get(name).and_then(Value::as_str).unwrap_or("nothing more").to_owned();
+        if !status.is_success() {
+            return Err(UserError(format!("{door} answers {status}: {}; {}", said("error"), said("advice"))).into());
+        }
+        let results = told.get("results").and_then(Value::as_array).context("the door tells no results")?;
+        let mut again = Vec::new();
+        for (letter, result) in letters.into_iter().zip(results) {
+            let text = |name: &str| result.get(name).and_then(Value::as_str).unwrap_or_default();
+            match text("result") {
+                "retry" if tries < TRIES_MAX => again.push(letter),
+                "ok" => {
+                    outcome.letters += 1;
+                    outcome.events += result.get("events").and_then(Value::as_u64).unwrap_or(0);
+                }
+                _ => outcome.left.entry(text("details").to_owned()).or_default().push(text("from").to_owned()),
+            }
+        }
+        letters = again;
+        if !letters.is_empty() {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+    }
+    Ok(())
+}
+
+fn tell(outcome: &Outcome, dry_run: bool) {
+    let would = if dry_run { "would become" } else { "became" };
+    println!("{} letters {would} {} events", outcome.letters, outcome.events);
+    let left: usize = outcome.left.values().map(Vec::len).sum();
+    if left == 0 {
+        return;
+    }
+    println!("{left} still cannot be taken:");
+    for (why, letters) in outcome.left.iter().take(TOLD_MAX) {
+        println!("  {} x {why}; first {}", letters.len(), letters[0]);
+    }
+    if TOLD_MAX < outcome.left.len() {
+        println!("  and {} other reasons", outcome.left.len() - TOLD_MAX);
+    }
+}

@@ -83,6 +83,11 @@ impl Lanes {
         self.lock().unseen.get(topic).cloned()
     }
 
+    /// Whether the log was away when it was asked for another topic.
+    pub(super) fn has_unseen(&self) -> bool {
+        !self.lock().unseen.is_empty()
+    }
+
     pub(super) fn seen(&self, topic: &str) {
         self.lock().unseen.remove(topic);
     }

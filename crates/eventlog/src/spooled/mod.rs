@@ -151,7 +151,9 @@ impl SpooledLog {
         let Some(before) = self.remembered(&spec.name) else {
             return self.log.ensure_topic(spec).await.map(|info| (info, true));
         };
-        match tokio::time::timeout(FIRST_LOOK_MAX, self.log.ensure_topic(spec)).await {
+        // It need not be waited for a second time.
+        let patience = if self.lanes.has_unseen() { FIRST_LOOK_MAX / 10 } else { FIRST_LOOK_MAX };
+        match tokio::time::timeout(patience, self.log.ensure_topic(spec)).await {
             Ok(Ok(info)) => Ok((info, true)),
             Ok(Err(error)) if !is_away(&error) => Err(error),
             // A password that is refused is a fault of the settings, and no weather.

@@ -213,3 +213,51 @@ proptest! {
         });
     }
 }
+
+#[tokio::test]
+async fn what_is_not_what_its_column_holds_is_kept_and_told() {
+    let house = House::new();
+    let odd = json!({
+        "event_id": "odd", "name": "E", "user_id": "u", "title": {"x": 1}, "country": true, "exposures": "x", "consent": true,
+        "gpc": "yes", "ip": 7, "cookieless": 1, "url": ["https://shop.example"], "write_key": "WK",
+    });
+    let told = house.post("/v1/events", odd.to_string()).await.json();
+    let result = &told["results"][0];
+    assert_eq!(result["result"], "warning");
+    let event = &house.events()[0];
+    let properties: Value = serde_json::from_str(event["properties"].as_str().unwrap()).unwrap();
+    for name in ["title", "country", "exposures", "consent", "gpc", "ip", "cookieless", "url"] {
+        assert_eq!(properties[name], odd[name], "{name}");
+        assert!(result["details"].as_str().unwrap().contains(&format!("{name}: ")), "{name}: {result}");
+    }
+    assert_eq!(properties.as_object().unwrap().len(), 8, "and nothing of the key: {properties}");
+    // With another key it is the same event.
+    let ids =
+        async |body: Value| house.post("/v1/events", body.to_string()).await.json()["results"][0]["event_id"].clone();
+    let one = ids(json!({"name": "E", "user_id": "u", "write_key": "WK"})).await;
+    assert_eq!(one, ids(json!({"name": "E", "user_id": "u"})).await);
+    // What empties a column is no fault.
+    let fine = json!({"name": "E", "user_id": "u", "title": null, "exposures": [], "consent": {"ads": false}});
+    assert_eq!(house.post("/v1/events", fine.to_string()).await.json()["results"][0]["result"], "ok");
+    // A dead letter holds what could be read, and that is JSON.
+    house
+        .post(
+            "/v1/events",
+            json!({"event_id": "bad", "name": "E", "user_id": "u", "properties": 7, "colour": "red"}).to_string(),
+        )
+        .await;
+    let letter = &house.dead_letters()[0];
+    let kept: Value = serde_json::from_str(letter["properties"].as_str().unwrap()).unwrap();
+    assert_eq!((kept, &letter["user_id"]), (json!({"colour": "red"}), &json!("u")));
+}
+
+#[tokio::test]
+async fn paths_that_are_no_text_are_answered_in_our_words() {
+    let house = House::new();
+    for (path, status) in [("/v1/projects/%FF/settings", 401), ("/array/%FF/config", 404)] {
+        assert_eq!(house.get(path).await.status.as_u16(), status, "{path}");
+    }
+    let webhook = house.post("/webhooks/%FF", "{}").await;
+    assert_eq!((webhook.status.as_u16(), webhook.headers["content-type"].to_str().unwrap()), (404, "application/json"));
+    assert_eq!(house.get("/pixel/v1/%FF?writeKey=WK&anonymousId=a").await.headers["content-type"], "image/gif");
+}

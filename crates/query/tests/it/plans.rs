@@ -33,7 +33,7 @@ async fn files_of_other_days_and_keys_are_not_in_the_plan() {
     let by_day = plan(&engine, "SELECT event_id FROM events WHERE event_date = DATE '2026-03-02'").await;
     insta::assert_snapshot!(by_day, @r"
     FilterExec: event_date@1 = 2026-03-02, projection=[event_id@0]
-      DataSourceExec: file_groups={1 group: [[events/event_date=2026-03-02/file.parquet]]}, projection=[event_id, event_date], file_type=parquet, predicate=event_date@78 = 2026-03-02, pruning_predicate=event_date_null_count@2 != row_count@3 AND event_date_min@0 <= 2026-03-02 AND 2026-03-02 <= event_date_max@1, required_guarantees=[event_date in (2026-03-02)]
+      DataSourceExec: file_groups={1 group: [[events/event_date=2026-03-02/file.parquet]]}, projection=[event_id, event_date], file_type=parquet, predicate=event_date@81 = 2026-03-02, pruning_predicate=event_date_null_count@2 != row_count@3 AND event_date_min@0 <= 2026-03-02 AND 2026-03-02 <= event_date_max@1, required_guarantees=[event_date in (2026-03-02)]
     ");
     let by_time = format!("SELECT event_id FROM events WHERE event_time_us >= {}", world::MARCH_US + 5 * world::DAY_US);
     let by_time = plan(&engine, &by_time).await;

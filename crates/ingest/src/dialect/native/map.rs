@@ -8,7 +8,7 @@
 use tributary_schemas::{Event, EventFlags, EventKind, is_junk_id};
 
 use super::DIALECT;
-use super::read::{Frame, no_object};
+use super::read::{Frame, Members, no_object};
 use crate::clock_rule::{ClientClock, Written};
 use crate::dialect::columns::put_column;
 use crate::dialect::page::{put_address, put_referrer};
@@ -35,8 +35,17 @@ struct Head<'a> {
     cookieless: bool,
 }
 
-pub(super) fn event(event_json: &str, frame: Frame<'_>, sender: &Sender<'_>) -> Result<Event, Refused> {
-    let members = json::members(event_json).map_err(|error| no_object(event_json, &error))?;
+/// * `members`: those of `event_json`, if they have been read already.
+pub(super) fn event<'j>(
+    event_json: &'j str,
+    members: Option<Members<'j>>,
+    frame: Frame<'_>,
+    sender: &Sender<'_>,
+) -> Result<Event, Refused> {
+    let members = match members {
+        Some(members) => members,
+        None => json::members(event_json).map_err(|error| no_object(event_json, &error))?,
+    };
     let mut head = Head::default();
     let mut reading = Reading::default();
     let mut event = Event::new(&sender.key.source, DIALECT, "", "", sender.ingest_time_us);
@@ -113,7 +122,9 @@ pub(super) fn event(event_json: &str, frame: Frame<'_>, sender: &Sender<'_>) -> 
         extra.push(("$time".to_owned(), json));
     }
     let extra: Vec<(&str, &str)> = extra.iter().map(|(name, json)| (name.as_str(), *json)).collect();
-    event.properties = json::with_members(head.properties, &extra);
+    // A dead letter holds what was read, and that is an object or nothing.
+    let properties = head.properties.filter(|json| json.starts_with('{'));
+    event.properties = json::with_members(properties, &extra);
     if reading.unread_value {
         warnings.push("value or currency: not an amount or no ISO 4217 code; left out".to_owned());
     }

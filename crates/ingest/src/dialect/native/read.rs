@@ -5,6 +5,8 @@
 //! Promise: each event is judged alone, and told in the order it was sent. Of lines, one that is no JSON is a dead letter
 //!          like any other: a file that breaks off costs its last line.
 
+use std::borrow::Cow;
+
 use tributary_schemas::DeadReason;
 
 use super::{DIALECT, map};
@@ -13,6 +15,7 @@ use crate::body::Text;
 use crate::dialect::{Refused, Sender, flag_cleaned, judge_size};
 use crate::json;
 use crate::refusal::Refusal;
+use crate::settings::IngestSettings;
 
 /// What a body says for all of its events.
 #[derive(Default, Clone, Copy)]
@@ -47,10 +50,11 @@ pub(super) fn key_in_body(text: &str) -> Option<String> {
 
 pub(super) fn read(text: &Text<'_>, sender: &Sender<'_>) -> Result<Accepted, Refusal> {
     let json = text.text.trim();
-    let (frame, events) = split(json, sender.settings.batch_events_max)?;
+    let (frame, events) = split(json, sender.settings)?;
     let mut accepted = Accepted::default();
-    for event_json in events {
-        let read = judge_size(event_json, sender.settings).and_then(|()| map::event(event_json, frame, sender));
+    for (event_json, members) in events {
+        let read =
+            judge_size(event_json, sender.settings).and_then(|()| map::event(event_json, members, frame, sender));
         let read = read.map(|mut event| {
             flag_cleaned(&mut event, text, event_json);
             event
@@ -62,21 +66,35 @@ pub(super) fn read(text: &Text<'_>, sender: &Sender<'_>) -> Result<Accepted, Ref
 
 const ADVICE: &str = "send one event as a JSON object, a list of them, {\"events\": [..]}, or one event a line";
 
+/// The members of an event that is a body by itself: to see that it is one, they were read.
+pub(super) type Members<'a> = Vec<(Cow<'a, str>, &'a str)>;
+
 /// The events of a body, as they were written, and what stands around them.
-fn split(json: &str, count_max: usize) -> Result<(Frame<'_>, Vec<&str>), Refusal> {
+type Split<'a> = (Frame<'a>, Vec<(&'a str, Option<Members<'a>>)>);
+
+fn split<'a>(json: &'a str, settings: &IngestSettings) -> Result<Split<'a>, Refusal> {
+    let count_max = settings.batch_events_max;
+    let alone = |texts: Vec<_>| texts.into_iter().map(|text| (text, None)).collect();
     let malformed = |error: json::JsonError| Refusal::Malformed {
         detail: format!("body: expected events: {error}"),
         advice: ADVICE,
     };
     let many = |list| json::elements(list, count_max).map_err(malformed)?.ok_or(Refusal::TooMany { count_max });
     if json.starts_with('[') {
-        return Ok((Frame::default(), many(json)?));
+        return Ok((Frame::default(), alone(many(json)?)));
+    }
+    // What may be one event is taken apart once, here. Of more than one may be, only what is asked for is kept.
+    if json.len() <= settings.event_bytes_max
+        && let Ok(members) = json::members(json)
+        && members.iter().all(|(name, _)| name != "events")
+    {
+        return Ok((Frame::default(), vec![(json, Some(members))]));
     }
     match json::pick(json, ["events", "sent_time", "cookieless"]) {
         Ok([Some(list), sent_time, cookieless]) => {
-            Ok((Frame { sent_time, cookieless: cookieless == Some("true") }, many(list)?))
+            Ok((Frame { sent_time, cookieless: cookieless == Some("true") }, alone(many(list)?)))
         }
-        Ok([None, ..]) => Ok((Frame::default(), vec![json])),
+        Ok([None, ..]) => Ok((Frame::default(), alone(vec![json]))),
         // Not one object: lines, if there are several and the first of them is one.
         Err(error) => {
             let lines: Vec<&str> = json.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
@@ -87,7 +105,7 @@ fn split(json: &str, count_max: usize) -> Result<(Frame<'_>, Vec<&str>), Refusal
             if count_max < lines.len() {
                 return Err(Refusal::TooMany { count_max });
             }
-            Ok((Frame::default(), lines))
+            Ok((Frame::default(), alone(lines)))
         }
     }
 }

@@ -107,7 +107,9 @@ pub(super) fn event(
             None => event_id::from_content(&sender.key.source, call.as_str(), event_json)
                 .map_err(|error| Refused::field("event", "an object", &error.to_string()))?,
         };
-        let mut event = Event::new(&sender.key.source, DIALECT, &id.event_id, call.as_str(), sender.ingest_time_us);
+        // What a track is called is yet to be read.
+        let name = if call == Call::Track { "" } else { call.as_str() };
+        let mut event = Event::new(&sender.key.source, DIALECT, &id.event_id, name, sender.ingest_time_us);
         event.client_event_id = id.client_event_id;
         if !has_own_id && message_id.is_some() {
             event.flags = event.flags.with(EventFlags::JUNK_ID);

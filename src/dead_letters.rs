@@ -57,7 +57,7 @@ struct ReplayArgs {
     /// The door, where it is another server than the one that answers SQL
     #[arg(long, value_name = "URL")]
     door: Option<String>,
-    /// Token for the door, of ingest.replay_tokens; by default the one for SQL
+    /// Token for the door, of ingest.replay_tokens; by default that of the data folder
     #[arg(long, value_name = "TOKEN", env = "TRIBUTARY_REPLAY_TOKEN", hide_env_values = true)]
     door_token: Option<String>,
     /// Only say what would become of them
@@ -103,8 +103,8 @@ struct Filter {
     condition: Option<String>,
 }
 
-/// Letters asked for and sent at a time. With the payloads of usual events that is some 2 MB; see `BYTES_MAX`.
-const PAGE_ROWS: usize = 500;
+/// Letters asked for at a time: the longest payloads of so many fit into an answer.
+const PAGE_ROWS: usize = 100;
 /// Payloads in one request to the door; it takes 4 MiB unless the settings say otherwise.
 const BYTES_MAX: usize = 2 << 20;
 /// A door that is busy is asked again so often.
@@ -141,7 +141,7 @@ impl Server {
         load: impl FnOnce(Option<PathBuf>) -> Result<Settings, SettingsError>,
     ) -> anyhow::Result<Found> {
         let (url, token, door_token) = match &self.url {
-            Some(url) => (http::address(url)?, self.token.clone(), self.token.clone()),
+            Some(url) => (http::address(url)?, self.token.clone(), None),
             None => {
                 let settings = load(self.data.clone())?;
                 let url = ops::running(&settings).await.ok_or_else(|| {
@@ -151,7 +151,7 @@ impl Server {
                     ))
                 })?;
                 let token = self.token.clone().or_else(|| settings.query.tokens.first().cloned());
-                (url, token.clone(), settings.ingest.replay_tokens.first().cloned().or(token))
+                (url, token, settings.ingest.replay_tokens.first().cloned())
             }
         };
         let asker = Asker::server(&url, token.clone(), self.insecure_http)?;
@@ -170,6 +170,11 @@ pub(crate) async fn command(
             let mut found = args.server.find(load).await?;
             if let Some(token) = &args.door_token {
                 found.token.clone_from(token);
+            }
+            if found.token.is_empty() {
+                let advice = "the door asks for a token of ingest.replay_tokens: give it with --door-token or in \
+                              TRIBUTARY_REPLAY_TOKEN; on the server it stands in keys.toml in its data folder";
+                return Err(UserError(advice.to_owned()).into());
             }
             replay(&found, &args).await
         }
@@ -204,24 +209,15 @@ async fn export(found: &Found, filter: &Filter) -> anyhow::Result<()> {
 }
 
 /// What of a row the door needs; the rest is for whoever reads it.
-const LETTER: &[&str] = &[
-    "from",
-    "source",
-    "event_id",
-    "ingest_time_us",
-    "request",
-    "payload",
-    "user_agent",
-    "ip_truncated",
-    "privacy_control",
-];
+const LETTER: &[&str] =
+    &["from", "source", "event_id", "ingest_time_us", "request", "payload", "user_agent", "ip_truncated"];
 
 /// The next open letters that can be replayed, in the order of the log.
 async fn page(found: &Found, filter: &Filter, after: Option<&str>) -> anyhow::Result<Vec<Map<String, Value>>> {
     let sql = format!(
         "SELECT log_topic || '/' || CAST(log_partition AS VARCHAR) || '/' || CAST(log_offset AS VARCHAR) AS \"from\", \
          source, event_id, ingest_time_us, request, payload, user_agent, ip_truncated, \
-         coalesce(flags, 0) & 64 = 64 AS privacy_control, reason, detail, event_name, log_topic, log_partition, log_offset \
+         reason, detail, event_name, log_topic, log_partition, log_offset \
          FROM open_dead_letters WHERE replayable AND {} AND {} \
          ORDER BY log_topic, log_partition, log_offset LIMIT {PAGE_ROWS}",
         filter.sql(),
@@ -229,7 +225,9 @@ async fn page(found: &Found, filter: &Filter, after: Option<&str>) -> anyhow::Re
     );
     let printed = found.asker.ask(&sql, Format::Json).await?;
     if printed.truncated {
-        bail!("the server cuts its answers short of {PAGE_ROWS} rows: raise query.rows_max there");
+        bail!(
+            "the server cuts its answers short of {PAGE_ROWS} rows: raise query.rows_max or query.answer_bytes_max there"
+        );
     }
     serde_json::from_slice(&printed.text).context("the server's answer is no list of rows")
 }
@@ -310,7 +308,8 @@ async fn send(
     let mut bytes = 0;
     for mut row in rows {
         row.retain(|name, value| LETTER.contains(&name.as_str()) && !value.is_null());
-        let size = row.get("payload").and_then(Value::as_str).map_or(0, str::len);
+        // As it is sent: quotes and line ends in a payload are twice as long there.
+        let size = Value::from(row.clone()).to_string().len();
         if BYTES_MAX < bytes + size && !batch.is_empty() {
             send_batch(client, door, found, std::mem::take(&mut batch), dry_run, outcome).await?;
             bytes = 0;

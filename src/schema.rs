@@ -62,7 +62,8 @@ pub(crate) fn command(args: SchemaArgs, load: impl FnOnce() -> Result<Settings, 
         faults.extend(tried(&schemas, events)?);
     }
     if faults.is_empty() {
-        println!("{} versions, no faults", schemas.files().len());
+        let count = schemas.files().len();
+        println!("{count} {}, no faults", if count == 1 { "version" } else { "versions" });
         return Ok(());
     }
     Err(UserError(faults.join("\n")).into())
@@ -87,6 +88,16 @@ fn changed(before: &Schemas, now: &Schemas) -> Vec<String> {
                 new.file.display(),
                 new.event,
                 new.version
+            ));
+        }
+    }
+    for (_, id, old) in before.shared() {
+        if let Some((file, _, new)) = now.shared().iter().find(|(_, known, _)| known == id)
+            && new != old
+        {
+            faults.push(format!(
+                "{}: what others refer to as {id} was changed: give it a new $id instead",
+                file.display()
             ));
         }
     }

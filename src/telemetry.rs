@@ -83,7 +83,8 @@ fn exporter(settings: &TelemetrySettings) -> Result<SdkTracerProvider, UserError
         .build();
     Ok(SdkTracerProvider::builder()
         .with_batch_exporter(exporter.map_err(|error| fault(&error))?)
-        .with_sampler(Sampler::ParentBased(Box::new(Sampler::TraceIdRatioBased(settings.trace_ratio))))
+        // By the trace's id alone: anybody can send a `traceparent` that asks for more.
+        .with_sampler(Sampler::TraceIdRatioBased(settings.trace_ratio))
         .with_resource(service)
         .build())
 }

@@ -82,12 +82,20 @@ pub(crate) async fn serve(
             drop(stream.set_nodelay(true));
             match tls {
                 None => connection(stream, peer, router, limits, stop).await,
-                Some(tls) => match tokio::time::timeout(limits.idle_max, tls.accept(stream)).await {
-                    Ok(Ok(stream)) => connection(stream, peer, router, limits, stop).await,
-                    // Scanners, and clients that do not know who signed the certificate.
-                    Ok(Err(error)) => tracing::debug!(%peer, %error, "no TLS came about"),
-                    Err(_) => tracing::debug!(%peer, "no TLS came about in time"),
-                },
+                Some(tls) => {
+                    let accepting = tokio::time::timeout(limits.idle_max, tls.accept(stream));
+                    let accepted = tokio::select! {
+                        accepted = accepting => accepted,
+                        // Nothing was asked yet.
+                        () = stop.cancelled() => return,
+                    };
+                    match accepted {
+                        Ok(Ok(stream)) => connection(stream, peer, router, limits, stop).await,
+                        // Scanners, and clients that do not know who signed the certificate.
+                        Ok(Err(error)) => tracing::debug!(%peer, %error, "no TLS came about"),
+                        Err(_) => tracing::debug!(%peer, "no TLS came about in time"),
+                    }
+                }
             }
             drop(place);
         });

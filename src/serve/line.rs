@@ -122,9 +122,6 @@ impl Line {
                 if ingest.watch_tokens.is_empty() {
                     ingest.watch_tokens.clone_from(&settings.query.tokens);
                 }
-                if ingest.replay_tokens.is_empty() {
-                    ingest.replay_tokens.clone_from(&settings.query.tokens);
-                }
                 let door = tributary_ingest::router(ingest, parts);
                 router.merge(door.map_err(|error| UserError(error.to_string()))?)
             }

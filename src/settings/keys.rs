@@ -89,6 +89,11 @@ fn make_missing(settings: &Settings, sources: &[(&str, bool)]) -> anyhow::Result
         ingest.insert("ticket_secret".to_owned(), random_text(32)?.into());
         words.push("a ticket secret");
     }
+    // Not that of SQL: who may read must not therefore be able to file events for any source.
+    if settings.ingest.replay_tokens.is_empty() {
+        ingest.insert("replay_tokens".to_owned(), vec![format!("replay_{}", random_text(16)?)].into());
+        words.push("a replay token");
+    }
     if settings.query.tokens.is_empty() {
         query.insert("tokens".to_owned(), vec![format!("sql_{}", random_text(16)?)].into());
         words.push("an SQL token");
@@ -110,6 +115,7 @@ struct Found {
 struct FoundIngest {
     write_keys: Vec<WriteKey>,
     ticket_secret: String,
+    replay_tokens: Vec<String>,
 }
 
 #[derive(Default, Deserialize)]
@@ -145,6 +151,9 @@ fn take_up(settings: &mut Settings, file: &toml::Table) -> anyhow::Result<bool> 
     }
     if settings.ingest.ticket_secret.is_empty() && !found.ingest.ticket_secret.is_empty() {
         (settings.ingest.ticket_secret, took) = (found.ingest.ticket_secret, true);
+    }
+    if settings.ingest.replay_tokens.is_empty() && !found.ingest.replay_tokens.is_empty() {
+        (settings.ingest.replay_tokens, took) = (found.ingest.replay_tokens, true);
     }
     if settings.query.tokens.is_empty() && !found.query.tokens.is_empty() {
         (settings.query.tokens, took) = (found.query.tokens, true);

@@ -31,6 +31,8 @@ pub(crate) struct Accepted {
     pub told: Vec<Told>,
     /// The request says that it brings the past.
     pub historical: bool,
+    /// What the payloads of its dead letters hold so far.
+    pub letter_bytes: usize,
 }
 
 /// What is said of one event.

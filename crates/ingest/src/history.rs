@@ -8,9 +8,9 @@
 //!          stay in one partition, in order: that is why there is no topic apart (docs/adr/0012-history-and-hot-keys.md).
 //! Not here: the present, which is never held back for this.
 
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 use crate::refusal::Refusal;
@@ -19,9 +19,14 @@ use crate::router::Door;
 /// Old enough to be looked at again. What comes in meanwhile is over the limit by at most what a door takes in that time.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 
+/// A log in good health says how far it is in a hundredth of it.
+const ASK_MAX: Duration = Duration::from_secs(2);
+
 #[derive(Default)]
 pub(crate) struct History {
+    /// When somebody looked, and whether the line was behind.
     seen: Mutex<Option<(Instant, bool)>>,
+    looking: tokio::sync::Mutex<()>,
 }
 
 impl History {
@@ -34,13 +39,16 @@ impl History {
         if door.parts.log.spool_state().is_some_and(|spool| spool.partitions != 0) {
             return Err(Refusal::Behind);
         }
-        // One looks, and those who come meanwhile wait for what it finds.
-        let mut seen = self.seen.lock().await;
-        let is_behind = match *seen {
-            Some((at, is_behind)) if at.elapsed() < LOOK_EVERY => is_behind,
-            _ => {
-                let is_behind = backlog(door).await.is_some_and(|records| backlog_max < records);
-                *seen = Some((Instant::now(), is_behind));
+        let last = *self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_behind = match (last, self.looking.try_lock()) {
+            (Some((at, is_behind)), _) if at.elapsed() < LOOK_EVERY => is_behind,
+            // One looks; those who come meanwhile go by what was found last, and wait for nothing.
+            (last, Err(_)) => last.is_some_and(|(_, is_behind)| is_behind),
+            (_, Ok(_looking)) => {
+                // A log that does not say is one that history can wait for.
+                let asked = tokio::time::timeout(ASK_MAX, backlog(door)).await;
+                let is_behind = asked.map_or(true, |records| records.is_some_and(|records| backlog_max < records));
+                *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = Some((Instant::now(), is_behind));
                 is_behind
             }
         };

@@ -56,7 +56,9 @@ impl HotKeys {
             return false;
         }
         let window = event.ingest_time_us.div_euclid(WINDOW_US);
-        if self.window.swap(window, Ordering::Relaxed) != window {
+        let last = self.window.load(Ordering::Relaxed);
+        // A request that waited long may come from the window before; it counts into this one.
+        if last < window && self.window.compare_exchange(last, window, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
             // Who counts just now may be lost in it, which is nothing to a limit.
             for counter in self.rows.iter().flat_map(|row| row.iter()) {
                 counter.store(0, Ordering::Relaxed);

@@ -257,6 +257,7 @@ impl Privacy {
             letter.event_id = letter.event_id.as_deref().map(|email| self.hash(email));
         }
         let Some(payload) = letter.payload.take() else { return };
+        let is_whole = i64::try_from(payload.len()) == Ok(letter.payload_bytes);
         // Cleaning recurses with the nesting, and a letter may be here because it nests too deep.
         let is_json = !json::is_deeper_than(&payload, DEPTH_MAX)
             && serde_json::from_str::<serde::de::IgnoredAny>(&payload).is_ok();
@@ -270,6 +271,10 @@ impl Privacy {
             // A query, as pixels and some trackers send it; else as it is.
             Some(self.scrub_query(&payload, rule).into_owned())
         };
+        // It is whole as it may be kept, and can be sent again so.
+        if let Some(cleaned) = letter.payload.as_ref().filter(|_| is_whole) {
+            letter.payload_bytes = i64::try_from(cleaned.len()).unwrap_or(i64::MAX);
+        }
     }
 
     fn rule_of(&self, source: &str) -> Option<&Rule> {

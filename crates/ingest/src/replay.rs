@@ -14,15 +14,16 @@ use std::sync::{Arc, Mutex, PoisonError};
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::extract::{Request, State};
-use axum::http::request::Parts;
 use axum::http::{HeaderValue, Method, StatusCode, header};
 use axum::response::Response;
 use base64::Engine as _;
+use futures::stream::{self, StreamExt as _};
 use serde::{Deserialize, Serialize};
 use tower::ServiceExt as _;
 
 use crate::append::{Accepted, Durable, Outcome, append};
 use crate::auth;
+use crate::dialect::Sender;
 use crate::dialect::pairs::Pairs;
 use crate::intake;
 use crate::network;
@@ -37,6 +38,7 @@ pub(crate) const PATH: &str = "/v1/dead-letters/replay";
 pub(crate) struct Replay {
     from: String,
     source: String,
+    trusted: bool,
     /// The event it is about, where the letter names one: others of the same payload were taken then.
     event_id: Option<String>,
     /// When it was received first: clocks are judged by it.
@@ -49,15 +51,28 @@ pub(crate) struct Replay {
 /// The parameters of a POST's query that say something of its events; the others are keys, or say how to answer.
 const QUERY_KEPT: &[&str] = &["_"];
 
-/// What headers say of the events, by the word that stands for them in a dead letter and the header that says it again.
-const HEADERS_KEPT: &[(&str, &str)] = &[(RETRIED, "x-retry-count"), ("sp-anonymous", "sp-anonymous")];
-const RETRIED: &str = "retried";
+/// The parameters by which keys are told.
+const KEYS: &[&str] = &["writeKey", "api_key", "api_secret", "token", "token_auth"];
 
-/// The request of a dead letter, as it is kept: method, path and query, and what its headers said. Of a GET the path alone,
-/// for its query is the payload.
-pub(crate) fn request_line(head: &Parts, retried: bool) -> String {
-    let path = head.uri.path();
-    let mut line = if head.method == Method::POST { format!("POST {path}") } else { format!("GET {path}") };
+/// A query as the payload of a dead letter: without the keys, which the source stands for.
+pub(crate) fn without_keys(query: &str) -> String {
+    let is_key = |pair: &&str| KEYS.contains(&pair.split('=').next().unwrap_or_default());
+    query.split('&').filter(|pair| !is_key(pair)).collect::<Vec<_>>().join("&")
+}
+
+/// What is said of the events beside the body, by the word that stands for it in a dead letter and the header that says it
+/// again.
+const HEADERS_KEPT: &[(&str, &str)] =
+    &[(RETRIED, "x-retry-count"), ("sp-anonymous", "sp-anonymous"), ("gpc", "sec-gpc")];
+const RETRIED: &str = "retried";
+/// Its key is one whose clock is trusted; a source may have others.
+const TRUSTED: &str = "trusted";
+
+/// The request of a dead letter, as it is kept: method, path and query, and what was said beside the body. Of a GET the path
+/// alone, for its query is the payload.
+pub(crate) fn request_line(sender: &Sender<'_>) -> String {
+    let head = sender.head;
+    let mut line = format!("{} {}", head.method, head.uri.path());
     let query = Pairs::of_uri(&head.uri);
     let kept: Vec<(&str, &str)> =
         QUERY_KEPT.iter().filter_map(|name| query.get(name).map(|value| (*name, value))).collect();
@@ -65,11 +80,17 @@ pub(crate) fn request_line(head: &Parts, retried: bool) -> String {
         line.push('?');
         line.push_str(&url::form_urlencoded::Serializer::new(String::new()).extend_pairs(kept).finish());
     }
+    let mut say = |word: &str| {
+        line.push(' ');
+        line.push_str(word);
+    };
     for (word, name) in HEADERS_KEPT {
-        if if *word == RETRIED { retried } else { head.headers.contains_key(*name) } {
-            line.push(' ');
-            line.push_str(word);
+        if if *word == RETRIED { sender.retried } else { head.headers.contains_key(*name) } {
+            say(word);
         }
+    }
+    if sender.key.trusted_clock {
+        say(TRUSTED);
     }
     line
 }
@@ -77,7 +98,9 @@ pub(crate) fn request_line(head: &Parts, retried: bool) -> String {
 impl Replay {
     /// The key of the source it was filed under.
     pub(crate) fn key<'k>(&self, known: &'k [WriteKey]) -> Result<&'k WriteKey, Refusal> {
-        known.iter().find(|key| key.source == self.source).ok_or(Refusal::UnknownKey)
+        let of_source = || known.iter().filter(|key| key.source == self.source);
+        let same = of_source().find(|key| key.trusted_clock == self.trusted);
+        same.or(of_source().next()).ok_or(Refusal::UnknownKey)
     }
 
     /// Appends what was read of a letter this time, unless nothing was, or nothing shall be.
@@ -113,8 +136,12 @@ impl Replay {
             event.ingest_time_us = now_us;
             event.replayed_from = Some(self.from.clone());
         }
+        // They stand for the rest of the letter they came of.
         for letter in &mut accepted.dead_letters {
             letter.ingest_time_us = now_us;
+            if let Some(event) = &mut letter.event {
+                event.replayed_from = Some(self.from.clone());
+            }
         }
         let durable = append(door, accepted).await?;
         self.tell(Outcome::Ok, details, durable.event_count);
@@ -150,8 +177,6 @@ struct Letter {
     user_agent: Option<String>,
     #[serde(default)]
     ip_truncated: Option<String>,
-    #[serde(default)]
-    privacy_control: bool,
 }
 
 #[derive(Serialize)]
@@ -162,6 +187,9 @@ struct Told {
     #[serde(skip_serializing_if = "String::is_empty")]
     details: String,
 }
+
+/// Letters of one request that are on their way at a time.
+const AT_A_TIME: usize = 16;
 
 /// Most letters in one request.
 pub(crate) const LETTERS_MAX: usize = 1_000;
@@ -189,10 +217,8 @@ async fn take(dialects: Router, door: &Door, request: Request) -> Result<Respons
     }
     // Each letter takes a place of its own.
     drop((reserved, place));
-    let mut results = Vec::with_capacity(asked.letters.len());
-    for letter in asked.letters {
-        results.push(send(&dialects, letter, asked.dry_run).await);
-    }
+    let sending = asked.letters.into_iter().map(|letter| send(&dialects, letter, asked.dry_run));
+    let results: Vec<Told> = stream::iter(sending).buffered(AT_A_TIME).collect().await;
     Ok(json_answer(StatusCode::OK, &serde_json::json!({"results": results})))
 }
 
@@ -227,17 +253,24 @@ fn request_of(letter: Letter, dry_run: bool) -> Result<Made, String> {
             .map_err(|error| format!("payload: expected base64 after \"base64:\": {error}"))?,
         None => letter.payload.into_bytes(),
     };
+    // Tickets make no letters, and what they lead to keeps nothing of a replay apart.
+    if ["/r/", "/u/"].iter().any(|ticket| path.starts_with(ticket)) {
+        return Err(format!("request: {path} takes no replay"));
+    }
+    let in_query = |body: &[u8]| format!("{path}?{}", String::from_utf8_lossy(body));
     let (method, uri, body) = match method {
         "POST" => (Method::POST, path.to_owned(), body),
-        "GET" => (Method::GET, format!("{path}?{}", String::from_utf8_lossy(&body)), Vec::new()),
-        _ => return Err(format!("request: expected POST or GET and a path, found {:?}", letter.request)),
+        "GET" => (Method::GET, in_query(&body), Vec::new()),
+        "HEAD" => (Method::HEAD, in_query(&body), Vec::new()),
+        _ => return Err(format!("request: expected POST, GET or HEAD and a path, found {:?}", letter.request)),
     };
-    let said: Vec<&str> =
-        words.filter_map(|word| HEADERS_KEPT.iter().find(|(known, _)| *known == word)).map(|(_, name)| *name).collect();
+    let words: Vec<&str> = words.collect();
+    let said = HEADERS_KEPT.iter().filter(|(word, _)| words.contains(word)).map(|(_, name)| *name);
     let outcome = Arc::new(Mutex::new(None));
     let replay = Replay {
         from: letter.from,
         source: letter.source,
+        trusted: words.contains(&TRUSTED),
         event_id: letter.event_id,
         ingest_time_us: letter.ingest_time_us,
         // `203.0.113.0/24`: the network is all that was kept.
@@ -254,9 +287,6 @@ fn request_of(letter: Letter, dry_run: bool) -> Result<Made, String> {
     }
     for name in said {
         request = request.header(name, "1");
-    }
-    if letter.privacy_control {
-        request = request.header("sec-gpc", "1");
     }
     let request = request.extension(replay).body(Body::from(body));
     Ok((request.map_err(|error| format!("request: expected a path: {error}"))?, outcome))

@@ -170,7 +170,7 @@ pub struct IngestSettings {
     pub history_backlog_max: u64,
     /// Events a second of one id above which it is told as a hot key. Default 1,000: no visitor does so much. 0: none is.
     pub hot_key_events_per_second: u32,
-    /// Tokens that may send dead letters through the door again. By default those of `query.tokens`.
+    /// Tokens that may send dead letters through the door again, and with them file events for any source. Empty: nobody may.
     pub replay_tokens: Vec<String>,
     /// Tokens that may watch what comes in. By default those of `query.tokens`.
     pub watch_tokens: Vec<String>,

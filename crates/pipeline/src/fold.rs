@@ -136,6 +136,7 @@ impl EventsPartition {
                     detail: with_sources(&error),
                     payload: Some(hex),
                     payload_bytes: delivered.record.value.len(),
+                    replayed_from: None,
                     offset: delivered.offset,
                 });
             } else {
@@ -161,6 +162,7 @@ impl EventsPartition {
         let rows = batch.num_rows();
         let (sources, event_ids) = (text(batch, "source"), text(batch, "event_id"));
         let ingest_times = int(batch, "ingest_time_us");
+        let replayed_from = text(batch, "replayed_from");
         let mut hasher = ContentHasher::new(batch);
 
         let mut keep = vec![true; rows];
@@ -201,6 +203,7 @@ impl EventsPartition {
                     detail: "the same event was accepted before; its first copy is in `events`".to_owned(),
                     payload: None,
                     payload_bytes: 0,
+                    replayed_from: text_at(replayed_from, row).map(str::to_owned),
                     offset: offsets[row],
                 });
             }
@@ -467,6 +470,8 @@ struct DeadRow {
     detail: String,
     payload: Option<String>,
     payload_bytes: usize,
+    /// The letter that the duplicate came of.
+    replayed_from: Option<String>,
     offset: u64,
 }
 
@@ -500,6 +505,7 @@ impl DeadRows {
                 "payload_bytes",
                 Arc::new(Int64Array::from_iter_values(rows.iter().map(|row| row.payload_bytes.cast_signed() as i64))),
             ),
+            ("replayed_from", texts(&|row| row.replayed_from.clone())),
             ("log_topic", texts(&|_| Some(topic.to_owned()))),
             ("log_partition", Arc::new(Int32Array::from(vec![partition.cast_signed(); rows.len()]))),
             ("log_offset", Arc::new(Int64Array::from_iter_values(rows.iter().map(|row| row.offset.cast_signed())))),
@@ -560,6 +566,7 @@ impl DeadPartition {
                 detail: with_sources(error),
                 payload: Some(hex(&delivered.record.value)),
                 payload_bytes: delivered.record.value.len(),
+                replayed_from: None,
                 offset: delivered.offset,
             });
         }

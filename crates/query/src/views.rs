@@ -108,7 +108,8 @@ WHERE person_id IS NOT NULL
 GROUP BY person_id",
 };
 
-/// Dead letters that no event came of since, but for duplicates, whose first copy is an event.
+/// Dead letters that no event came of since, by a replay (its event, a duplicate of one, or a letter of what is left of it) or
+/// because its sender sent the same id again; but for duplicates, whose first copy is an event.
 ///
 /// * `replayable`: the payload is whole and its request is known; others tell what was sent, and cannot be sent again.
 const OPEN_DEAD_LETTERS: View = View {
@@ -116,10 +117,15 @@ const OPEN_DEAD_LETTERS: View = View {
     sql: "
 SELECT d.*,
     d.request IS NOT NULL AND d.payload IS NOT NULL AND d.source IS NOT NULL
-        AND (starts_with(d.payload, 'base64:') OR octet_length(d.payload) = d.payload_bytes) AS replayable
+        AND octet_length(d.payload) = CASE WHEN starts_with(d.payload, 'base64:') THEN 7 + (d.payload_bytes + 2) / 3 * 4
+            ELSE d.payload_bytes END AS replayable
 FROM dead_letters AS d
-LEFT ANTI JOIN (SELECT replayed_from FROM events WHERE replayed_from IS NOT NULL) AS came
+LEFT ANTI JOIN (
+    SELECT replayed_from FROM events WHERE replayed_from IS NOT NULL
+    UNION ALL SELECT replayed_from FROM dead_letters WHERE replayed_from IS NOT NULL
+) AS came
     ON came.replayed_from = d.log_topic || '/' || CAST(d.log_partition AS VARCHAR) || '/' || CAST(d.log_offset AS VARCHAR)
+LEFT ANTI JOIN (SELECT source, event_id FROM events) AS there ON there.source = d.source AND there.event_id = d.event_id
 WHERE d.reason <> 'duplicate'",
 };
 

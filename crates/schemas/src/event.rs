@@ -457,7 +457,7 @@ pub(crate) const DEAD_LETTER_OWN: &[Column] = &[
         U::Audit,
         P::Pseudonymous,
         "method, path and query, words",
-        "The request it came in, without its keys, and what its headers said (retried, sp-anonymous): `dead-letters replay` sends the payload there again.",
+        "The request it came in, without its keys, and what was said beside the body (retried, sp-anonymous, gpc, trusted): `dead-letters replay` sends the payload there again.",
     ),
 ];
 

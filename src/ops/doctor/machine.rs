@@ -180,13 +180,14 @@ pub(super) fn keys(settings: &Settings, findings: &mut Findings) {
     let missing: Vec<&str> = [
         ("write keys", settings.ingest.write_keys.is_empty()),
         ("a ticket secret", settings.ingest.ticket_secret.is_empty()),
+        ("a replay token", settings.ingest.replay_tokens.is_empty()),
         ("an SQL token", settings.query.tokens.is_empty()),
     ]
     .into_iter()
     .filter_map(|(name, is_missing)| is_missing.then_some(name))
     .collect();
     match missing.as_slice() {
-        [] => findings.ok("keys", "write keys, ticket secret and SQL token are known"),
+        [] => findings.ok("keys", "write keys, ticket secret and tokens are known"),
         missing => findings.ok("keys", format!("the next start makes {} in {}", missing.join(", "), file.display())),
     }
     #[cfg(unix)]

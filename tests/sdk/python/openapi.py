@@ -1,4 +1,4 @@
-"""schemathesis on a running server: openapi.py ADDRESS KEY TOKEN EXAMPLES.
+"""schemathesis on a running server: openapi.py ADDRESS KEY SQL_TOKEN REPLAY_TOKEN EXAMPLES.
 
 Left out, and why: negative_data_rejection but for the replay (a bad event is a dead letter behind a 200, by design);
 positive_data_acceptance but for JSON of /v1/events (foreign bodies are told loosely); missing_required_header (none is); the stateful
@@ -28,9 +28,9 @@ CHECKS = ",".join([
     "response_schema_conformance", "unsupported_method", "allow_header_conformance",
 ])
 
-address, key, token, examples = sys.argv[1:]
+address, key, sql_token, replay_token, examples = sys.argv[1:]
 basic = "Authorization: Basic " + base64.b64encode(f"{key}:".encode()).decode()
-bearer = f"Authorization: Bearer {token}"
+bearer = "Authorization: Bearer {}".format
 with tempfile.TemporaryDirectory() as folder:
     with open(os.path.join(folder, "hooks.py"), "w") as file:
         file.write(HOOKS)
@@ -52,8 +52,8 @@ with tempfile.TemporaryDirectory() as folder:
         run("accepted", "--max-examples", examples, "--mode", "positive", "--checks", CHECKS + ",positive_data_acceptance",
             "--include-tag", "events", "--header", basic, JSON_ONLY="1"),
         run("replay", "--max-examples", examples, "--checks", CHECKS + ",negative_data_rejection,ignored_auth",
-            "--include-path", "/v1/dead-letters/replay", "--header", bearer),
+            "--include-path", "/v1/dead-letters/replay", "--header", bearer(replay_token)),
         run("receipts", "--max-examples", examples, "--checks", CHECKS + ",ignored_auth",
-            "--include-path", "/v1/receipts/{event_id}", "--header", bearer),
+            "--include-path", "/v1/receipts/{event_id}", "--header", bearer(sql_token)),
     ]
 sys.exit(1 if any(faults) else 0)

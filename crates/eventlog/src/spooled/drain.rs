@@ -109,13 +109,13 @@ async fn see(log: &dyn EventLog, lanes: &Lanes, topic: &str, patience: Duration)
         Err(_) => return false,
     };
     if found.topic_id != before.topic_id {
-        tracing::error!(
-            topic,
-            was = before.topic_id,
-            found = found.topic_id,
-            "the spool holds records of another log than the one that is there now: point the settings at that one, or move the \
-             spool's folder away"
+        let fault = format!(
+            "the spool holds records of topic {topic} as it was ({}), and the log that is there now has another one of that name \
+             ({}): point the settings at the log they belong to, or move the spool's folder away",
+            before.topic_id, found.topic_id
         );
+        tracing::error!("{fault}");
+        lanes.set_fault(fault);
         return false;
     }
     tracing::info!(topic, "the log is there; what waited in the spool follows");

@@ -27,6 +27,8 @@ struct Inner {
     found_bytes: u64,
     /// Topics that are known from the time before this start, and that the log has not been asked for since.
     unseen: HashMap<String, TopicInfo>,
+    /// Why what waits cannot follow, until a person has seen to it.
+    fault: Option<String>,
 }
 
 #[derive(Default)]
@@ -86,6 +88,14 @@ impl Lanes {
     /// Whether the log was away when it was asked for another topic.
     pub(super) fn has_unseen(&self) -> bool {
         !self.lock().unseen.is_empty()
+    }
+
+    pub(super) fn set_fault(&self, fault: String) {
+        self.lock().fault = Some(fault);
+    }
+
+    pub(super) fn fault(&self) -> Option<String> {
+        self.lock().fault.clone()
     }
 
     pub(super) fn seen(&self, topic: &str) {

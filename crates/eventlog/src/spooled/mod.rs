@@ -307,6 +307,9 @@ impl EventLog for SpooledLog {
 
     /// Ready as long as either takes a record.
     async fn check(&self) -> Result<(), LogError> {
+        if let Some(fault) = self.lanes.fault() {
+            return Err(LogError::Fatal(fault));
+        }
         let patience = Duration::from_millis(self.settings.after_ms);
         match tokio::time::timeout(patience, self.log.check()).await {
             Ok(Ok(())) => Ok(()),

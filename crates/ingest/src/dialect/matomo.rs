@@ -27,7 +27,7 @@ use crate::kind_rule::kind_of_name;
 use crate::refusal::{Refusal, json_answer};
 use crate::router::Door;
 use crate::text::{AGENT_BYTES_MAX, CODE_BYTES_MAX, NAME_BYTES_MAX, TITLE_BYTES_MAX};
-use crate::{auth, event_id};
+use crate::{auth, event_id, replay};
 
 pub(crate) const DIALECT: &str = "matomo";
 pub(crate) const PATHS: &[&str] = &["/matomo.php", "/piwik.php"];
@@ -158,7 +158,7 @@ fn query_of(request: &str) -> &str {
 fn read_one(query: &str, accepted: &mut Accepted, sender: &Sender<'_>) {
     let index = accepted.events.len() + accepted.dead_letters.len();
     let read = judge_size(query, sender.settings).and_then(|()| map(&Pairs::of(query), index, sender));
-    sender.file(accepted, DIALECT, || query, read);
+    sender.file(accepted, DIALECT, || replay::without_keys(query), read);
 }
 
 /// * `index`: which of the requests of a bulk it is.

@@ -70,7 +70,7 @@ impl<'a> Sender<'a> {
             || count_of("posthog-attempt").is_some_and(|attempt| 1 < attempt);
         Self {
             settings,
-            bench: door.judge.sit(key.schema_mode),
+            bench: door.judge.sit(key.schema_mode, replay.is_some()),
             key,
             ingest_time_us: replay.map_or(ingest_time_us, |replay| replay.ingest_time_us),
             ip: replay.map_or_else(|| network::visitor_ip(head, settings.forwarded_hops), |replay| replay.ip),
@@ -106,7 +106,7 @@ impl<'a> Sender<'a> {
             detail: refused.detail,
             payload: Some(payload_text(payload, self.settings.dead_letter_payload_bytes_max)),
             payload_bytes: i64::try_from(payload.len()).unwrap_or(i64::MAX),
-            request: Some(replay::request_line(self.head, self.retried)),
+            request: Some(replay::request_line(self)),
             event: Some(event),
         }
     }
@@ -143,7 +143,20 @@ impl Sender<'_> {
     ) {
         match judged {
             Ok(event) => accepted.events.push(event),
-            Err(refused) => accepted.dead_letters.push(self.dead_letter(dialect, refused, &alone().into())),
+            Err(refused) => {
+                let payload: Vec<u8> = alone().into();
+                accepted.letter_bytes += payload.len();
+                let is_within = accepted.letter_bytes <= self.settings.request_bytes_max;
+                let mut letter = self.dead_letter(dialect, refused, if is_within { &payload } else { &[] });
+                if !is_within {
+                    // What a request says for all of its events stands in each letter: of a small one with a large frame
+                    // and many bad events that would be a thousand times its size.
+                    letter.detail.push_str("; what was sent is not kept: there is too much of it in this request");
+                    (letter.payload, letter.request) = (None, None);
+                    letter.payload_bytes = i64::try_from(payload.len()).unwrap_or(i64::MAX);
+                }
+                accepted.dead_letters.push(letter);
+            }
         }
     }
 
@@ -338,8 +351,9 @@ pub(crate) fn short_id(text: &str) -> Option<String> {
 fn payload_text(payload: &[u8], bytes_max: usize) -> String {
     use base64::Engine as _;
     match std::str::from_utf8(payload) {
-        Ok(text) => cut(text, bytes_max).to_owned(),
-        Err(_) => {
+        // What begins as if it were packed must not be taken for it.
+        Ok(text) if !text.starts_with("base64:") => cut(text, bytes_max).to_owned(),
+        _ => {
             // Four letters stand for three bytes; whole groups only, so that a cut payload still decodes.
             let fitting = payload.len().min(bytes_max / 4 * 3);
             format!("base64:{}", base64::engine::general_purpose::STANDARD.encode(&payload[..fitting]))

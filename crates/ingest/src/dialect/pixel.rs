@@ -20,7 +20,7 @@ use crate::append::{Accepted, append_regardless};
 use crate::dialect::redirect;
 use crate::kind_rule::kind_of_name;
 use crate::refusal::Refusal;
-use crate::replay::Replay;
+use crate::replay::{self, Replay};
 use crate::router::Door;
 use crate::text::{NAME_BYTES_MAX, TITLE_BYTES_MAX, cut};
 use crate::ticket::TicketKind;
@@ -100,14 +100,14 @@ fn accept(door: &Door, head: &axum::http::request::Parts) -> Result<Accepted, &'
     let mut accepted = Accepted::default();
     let read = event(&sender, &query, &head.method, &head.headers);
     let alone = || {
-        let text = head.uri.query().unwrap_or_default();
+        let text = replay::without_keys(head.uri.query().unwrap_or_default());
         // What the browser says of the page goes with it.
         match referer(&head.headers).filter(|_| query.get("url").is_none()) {
             Some(page) => {
                 let page = url::form_urlencoded::Serializer::new(String::new()).append_pair("url", page).finish();
                 format!("{text}&{page}")
             }
-            None => text.to_owned(),
+            None => text,
         }
     };
     sender.file(&mut accepted, DIALECT, alone, read);

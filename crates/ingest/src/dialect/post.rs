@@ -20,7 +20,7 @@ use crate::dialect::pairs::Pairs;
 use crate::dialect::{Refused, Sender, judge_size};
 use crate::intake::{self, Reserved};
 use crate::refusal::Refusal;
-use crate::replay::Replay;
+use crate::replay::{self, Replay};
 use crate::router::Door;
 use crate::settings::{IngestSettings, WriteKey};
 use crate::{auth, network, telling};
@@ -68,7 +68,7 @@ pub(crate) async fn take<D: Dialect>(dialect: &D, door: &Door, request: Request)
     taken
 }
 
-/// * `whose`: told as soon as it is known, also of a request that is refused later.
+/// * `whose`: told as soon as it is known, also of a request that is refused later; not of a replay, which was counted.
 async fn take_of<'d, D: Dialect>(
     dialect: &D,
     door: &'d Door,
@@ -87,8 +87,8 @@ async fn take_of<'d, D: Dialect>(
     let unpacked = body::unpack(&wire, &head.headers, &door.settings, &mut reserved)
         .and_then(|unpacked| dialect.open(unpacked, &door.settings, &mut reserved));
     let key = key_of(dialect, door, &head, unpacked.as_deref().ok())?;
-    *whose = Some(key);
     if replay.is_none() {
+        *whose = Some(key);
         door.guard.let_key(key, &head.headers)?;
     }
     let sender = Sender::of(door, key, &head, ingest_time_us);
@@ -143,15 +143,15 @@ async fn take_query_of<'d, D: Dialect>(
         door.guard.let_address(network::visitor_ip(head, door.settings.forwarded_hops))?;
     }
     let key = key_of(dialect, door, head, Some(b""))?;
-    *whose = Some(key);
     if replay.is_none() {
+        *whose = Some(key);
         door.guard.let_key(key, &head.headers)?;
     }
     let sender = Sender::of(door, key, head, door.parts.clock.now_us());
     let query = head.uri.query().unwrap_or_default();
     let mut accepted = Accepted::default();
     let read = judge_size(query, &door.settings).and_then(|()| read(&Pairs::of(query), &sender));
-    sender.file(&mut accepted, D::NAME, || query, read);
+    sender.file(&mut accepted, D::NAME, || replay::without_keys(query), read);
     match replay {
         Some(replay) => replay.append(door, accepted).await,
         None => append(door, accepted).await,

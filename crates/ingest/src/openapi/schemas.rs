@@ -152,7 +152,6 @@ pub(super) fn all(limits: &Limits) -> Value {
         "from".to_owned(),
         json!({"type": "string", "description": "log_topic/log_partition/log_offset of the row."}),
     );
-    letter.insert("privacy_control".to_owned(), json!({"type": "boolean"}));
     let text = json!({"type": "string"});
     let count = json!({"type": "integer", "minimum": 0});
     let counts = json!({"accepted": count, "dead_lettered": count});

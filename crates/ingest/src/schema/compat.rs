@@ -44,9 +44,6 @@ const ANNOTATIONS: &[&str] = &[
     "definitions",
     "$defs",
     "self",
-    "contentMediaType",
-    "contentEncoding",
-    "contentSchema",
 ];
 
 /// Keywords that only mean something together: of each group all must be as they were, or none may be there now.
@@ -70,10 +67,13 @@ pub(super) fn narrowings(old: &Value, new: &Value) -> Vec<Narrowing> {
     if is_four && old != new && (mentions(old, "const") || mentions(new, "const")) {
         found.narrower("", "const means nothing in draft 4: use enum with one value");
     }
-    if mentions(new, "$ref") && differs(&["definitions", "$defs", "$id", "id"]) && old != new {
+    // What is referred to is not followed: it must be as it was, and where it can be found by looking.
+    let refers = refers_beyond_the_root(new, true);
+    if old != new && (refers == Some(true) || refers == Some(false) && differs(&["definitions", "$defs", "$id", "id"]))
+    {
         found.narrower(
             "",
-            "it refers to definitions, and they or its $id changed: cannot be shown to take all that was taken",
+            "it refers to definitions, and they changed or lie elsewhere: cannot be shown to take all that was taken",
         );
     }
     compare(old, new, "", 0, &mut found);
@@ -95,6 +95,29 @@ impl Findings {
 
 fn at(pointer: &str, name: &str) -> String {
     format!("{pointer}/{}", name.replace('~', "~0").replace('/', "~1"))
+}
+
+/// Whether a schema refers to anything but its root's own definitions; `None`: it refers to nothing.
+fn refers_beyond_the_root(schema: &Value, is_root: bool) -> Option<bool> {
+    match schema {
+        Value::Object(members) => {
+            let own = members.iter().filter_map(|(name, value)| match name.as_str() {
+                "$ref" => {
+                    let parts: Vec<&str> = value.as_str().unwrap_or_default().split('/').collect();
+                    Some(!matches!(parts[..], ["#", "definitions" | "$defs", _]))
+                }
+                // Another base for what is below.
+                "$id" | "id" if !is_root && value.is_string() => Some(true),
+                _ if name.ends_with("Ref") || name.ends_with("Anchor") || name == "$anchor" => Some(true),
+                _ => refers_beyond_the_root(value, false),
+            });
+            own.reduce(|a, b| a || b)
+        }
+        Value::Array(elements) => {
+            elements.iter().filter_map(|element| refers_beyond_the_root(element, false)).reduce(|a, b| a || b)
+        }
+        _ => None,
+    }
 }
 
 fn mentions(schema: &Value, keyword: &str) -> bool {
@@ -288,14 +311,16 @@ fn bound(old: &Map<String, Value>, keyword: &str, value: &Value, pointer: &str, 
     let is_lower = keyword.ends_with("inimum");
     let (plain, exclusive) = if is_lower { ("minimum", "exclusiveMinimum") } else { ("maximum", "exclusiveMaximum") };
     // Draft 4 says with a boolean whether the other is meant without its end.
-    let (Some(now), false) = (value.as_f64(), old.get(exclusive).is_some_and(Value::is_boolean)) else {
+    // From there on two numbers may be one to a float.
+    let exact = |value: &Value| value.as_f64().filter(|number| number.abs() < 9_007_199_254_740_992.0);
+    let (Some(now), false) = (exact(value), old.get(exclusive).is_some_and(Value::is_boolean)) else {
         return found.changed(pointer, keyword);
     };
     let reaches = |before: f64, may_meet: bool| {
         let (inner, outer) = if is_lower { (before, now) } else { (now, before) };
         outer < inner || may_meet && outer == inner
     };
-    let number = |name: &str| old.get(name).and_then(Value::as_f64);
+    let number = |name: &str| old.get(name).and_then(exact);
     let by_exclusive = number(exclusive).is_some_and(|before| reaches(before, true));
     let by_plain = number(plain).is_some_and(|before| reaches(before, keyword == plain));
     if !by_exclusive && !by_plain {

@@ -88,7 +88,10 @@ pub(super) fn read(folder: &Path) -> Result<Schemas, Vec<String>> {
     }
     entries.sort_by(|a, b| (&a.event, &a.sources, a.version, &a.file).cmp(&(&b.event, &b.sources, b.version, &b.file)));
     faults.extend(faults_between(&entries));
-    if faults.is_empty() { Ok(Schemas::of(entries)) } else { Err(faults) }
+    let shared = documents.iter().filter(|(_, schema)| schema.get("self").is_none());
+    let shared = shared
+        .filter_map(|(file, schema)| Some((file.clone(), schema.get("$id")?.as_str()?.to_owned(), schema.clone())));
+    if faults.is_empty() { Ok(Schemas::of(entries, shared.collect())) } else { Err(faults) }
 }
 
 /// Every JSON file, in the order of their names. Names that begin with a dot are no schemas: `.git`.

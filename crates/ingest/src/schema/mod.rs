@@ -27,6 +27,7 @@ use self::folder::Entry;
 use crate::dialect::Refused;
 use crate::settings::IngestSettings;
 use crate::telling;
+use crate::text::cut;
 
 pub use self::version::SchemaVersion;
 
@@ -54,6 +55,8 @@ struct Line {
 pub struct Schemas {
     by_event: HashMap<String, Vec<Line>>,
     files: Vec<SchemaFile>,
+    /// What others refer to, by its `$id`.
+    shared: Vec<(PathBuf, String, Value)>,
 }
 
 /// One version as it lies in the folder.
@@ -86,6 +89,7 @@ pub enum Fit {
 
 /// More are wrong for the same reason.
 const FAULTS_TOLD_MAX: usize = 5;
+const FAULT_BYTES_MAX: usize = 300;
 
 impl Schemas {
     /// Reads a folder whole.
@@ -96,8 +100,8 @@ impl Schemas {
     }
 
     /// Entries come in the order of event, sources and version.
-    fn of(entries: Vec<Entry>) -> Self {
-        let mut schemas = Self::default();
+    fn of(entries: Vec<Entry>, shared: Vec<(PathBuf, String, Value)>) -> Self {
+        let mut schemas = Self { shared, ..Self::default() };
         for entry in entries {
             schemas.files.push(SchemaFile {
                 file: entry.file.clone(),
@@ -127,6 +131,11 @@ impl Schemas {
         schemas
     }
 
+    /// Files without a version that others refer to: file, `$id` and text.
+    pub fn shared(&self) -> &[(PathBuf, String, Value)] {
+        &self.shared
+    }
+
     /// Every version, in the order of event, sources and version.
     pub fn files(&self) -> &[SchemaFile] {
         &self.files
@@ -152,7 +161,12 @@ impl Schemas {
             return Fit::Fits(fitting.version);
         }
         let faults = newest.validator.iter_errors(&instance).take(FAULTS_TOLD_MAX);
-        fails(faults.map(|error| format!("properties{}: {}", error.instance_path(), error.masked())).collect())
+        // It may name every member that is too many.
+        let told = |error: jsonschema::ValidationError<'_>| {
+            let text = format!("properties{}: {}", error.instance_path(), error.masked());
+            cut(&text, FAULT_BYTES_MAX).to_owned()
+        };
+        fails(faults.map(told).collect())
     }
 }
 
@@ -174,10 +188,13 @@ impl Judge {
     }
 
     /// The judge of one request: all of its events are held to the same schemas.
-    pub(crate) fn sit(&self, mode_of_source: Option<SchemaMode>) -> Option<Bench> {
+    ///
+    /// * `is_replay`: what is wrong was counted when it came first.
+    pub(crate) fn sit(&self, mode_of_source: Option<SchemaMode>, is_replay: bool) -> Option<Bench> {
         let schemas = self.schemas();
         let idle = schemas.by_event.is_empty() && !self.required;
-        (!idle).then(|| Bench { schemas, mode: mode_of_source.unwrap_or(self.mode), required: self.required })
+        let mode = mode_of_source.unwrap_or(self.mode);
+        (!idle).then(|| Bench { schemas, mode, required: self.required, is_replay })
     }
 }
 
@@ -185,6 +202,7 @@ pub(crate) struct Bench {
     schemas: Arc<Schemas>,
     mode: SchemaMode,
     required: bool,
+    is_replay: bool,
 }
 
 impl Bench {
@@ -201,7 +219,9 @@ impl Bench {
                 (format!("{} (schema {version})", faults.join("; ")), mode.unwrap_or(self.mode))
             }
         };
-        telling::off_schema(&event.source, mode);
+        if !self.is_replay {
+            telling::off_schema(&event.source, mode);
+        }
         match mode {
             SchemaMode::Warn => {
                 event.flags = event.flags.with(EventFlags::OFF_SCHEMA);
@@ -231,17 +251,21 @@ pub(crate) fn open(
     let schemas = Schemas::read(&folder)
         .map_err(|faults| faults.into_iter().map(|fault| format!("ingest.schema_dir: {fault}")).collect::<Vec<_>>())?;
     let judge = Arc::new(Judge::new(settings, schemas));
+    telling::schemas_stand(true);
     let kept = judge.clone();
     let following = async move {
+        let mut looked_at = seen.clone();
         while tokio::time::timeout(LOOK_EVERY, stop.cancelled()).await.is_err() {
-            let (path, before) = (folder.clone(), seen.clone());
+            let (path, before, last) = (folder.clone(), seen.clone(), looked_at.clone());
             let looked = tokio::task::spawn_blocking(move || {
                 let now = mark(&path);
-                (now != before).then(|| (now, Schemas::read(&path)))
+                // Two looks alike: a checkout in its midst is neither the old state nor the new one.
+                let read = (now != before && now == last).then(|| Schemas::read(&path));
+                (now, read)
             });
             match looked.await {
-                Ok(None) => {}
-                Ok(Some((now, read))) => {
+                Ok((now, None)) => looked_at = now,
+                Ok((now, Some(read))) => {
                     seen = now;
                     match read {
                         Ok(schemas) => {

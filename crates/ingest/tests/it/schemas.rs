@@ -55,7 +55,6 @@ fn letter_of(letter: &Value, offset: usize) -> Value {
             row[name] = value.clone();
         }
     }
-    row["privacy_control"] = json!(letter["flags"].as_i64().unwrap_or(0) & 64 == 64);
     row
 }
 

@@ -30,7 +30,8 @@ impl Frame<'_> {
     fn around(&self, event_json: &str) -> String {
         let cookieless = self.cookieless.then_some("true");
         if self.sent_time.is_none() && cookieless.is_none() {
-            return event_json.to_owned();
+            // In a list: members of its own may be called as those of a frame.
+            return format!("[{event_json}]");
         }
         json::object(&[
             ("events", Some(&format!("[{event_json}]"))),

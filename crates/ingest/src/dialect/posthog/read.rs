@@ -27,7 +27,8 @@ impl Frame<'_> {
     fn around(&self, event_json: &str) -> String {
         match self.sent_at {
             Some(_) => json::object(&[("batch", Some(&format!("[{event_json}]"))), ("sent_at", self.sent_at)]),
-            None => event_json.to_owned(),
+            // In a list: members of its own may be called as those of a frame.
+            None => format!("[{event_json}]"),
         }
     }
 }

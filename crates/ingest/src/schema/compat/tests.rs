@@ -72,6 +72,16 @@ fn what_may_refuse_is_told() {
             json!({"then": {"maxLength": 1}, "if": {"type": "null"}}),
         ),
         (json!({}), json!({"somethingNew": 1})),
+        (json!({"type": "string"}), json!({"type": "string", "contentEncoding": "base64"})),
+        (json!({"maximum": 9_007_199_254_740_993_i64}), json!({"maximum": 9_007_199_254_740_992_i64})),
+        (
+            json!({"properties": {"a": {"$defs": {"x": {"type": ["string", "integer"]}}}, "b": {"$ref": "#/properties/a/$defs/x"}}}),
+            json!({"properties": {"a": {"$defs": {"x": {"type": "string"}}}, "b": {"$ref": "#/properties/a/$defs/x"}}}),
+        ),
+        (
+            json!({"properties": {"b": {"$dynamicRef": "#x"}}, "$defs": {"x": {"$dynamicAnchor": "x", "type": "number"}}}),
+            json!({"properties": {"b": {"$dynamicRef": "#x"}}, "$defs": {"x": {"$dynamicAnchor": "x", "type": "null"}}}),
+        ),
         (json!({"type": "object"}), json!(false)),
     ] {
         assert!(grades(old.clone(), new.clone()).contains(&Grade::Narrower), "{old} then {new}");

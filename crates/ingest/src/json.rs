@@ -54,6 +54,12 @@ impl<'de, const N: usize> Visitor<'de> for Pick<'_, N> {
     }
 }
 
+/// `json`, if it is JSON in every byte. The readers here let control characters pass in the names of the outermost object,
+/// for they read names as bytes; what is kept as it was written must come through here, or through one of them as a value.
+pub(crate) fn whole(json: &str) -> Result<&str, JsonError> {
+    serde_json::from_str::<&RawValue>(json).map(RawValue::get)
+}
+
 /// Every member of the object `json`, names unescaped, in the sender's order.
 pub(crate) fn members(json: &str) -> Result<Vec<(Cow<'_, str>, &str)>, JsonError> {
     struct Members;

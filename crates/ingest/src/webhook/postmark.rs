@@ -33,7 +33,7 @@ pub(super) fn verify(headers: &HeaderMap, secret: &str) -> Result<(), Doubt> {
 
 pub(super) fn event(text: &str, sender: &Sender<'_>) -> Result<Event, Refused> {
     judge_size(text, sender.settings)?;
-    let members = json::members(text.trim()).map_err(|error| not_read("Postmark", &error))?;
+    let members = json::whole(text.trim()).and_then(json::members).map_err(|error| not_read("Postmark", &error))?;
     let get = |name: &str| {
         members.iter().find(|(known, _)| known == name).map(|(_, json)| *json).filter(|json| *json != "null")
     };

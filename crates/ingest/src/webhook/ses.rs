@@ -29,7 +29,7 @@ fn read(envelope: &str, sender: &Sender<'_>) -> Result<Vec<Event>, Refused> {
     let message = message.and_then(plain).ok_or_else(|| unread(&"it has no Message"))?;
     judge_size(&message, sender.settings)?;
     let message = message.trim();
-    let members = json::members(message).map_err(|error| unread(&error))?;
+    let members = json::whole(message).and_then(json::members).map_err(|error| unread(&error))?;
     let get = |name: &str| {
         members.iter().find(|(known, _)| known == name).map(|(_, json)| *json).filter(|json| *json != "null")
     };

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod captures;
+mod corpus;
 mod dialects;
 mod durability;
 mod hostile;

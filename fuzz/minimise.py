@@ -2,7 +2,7 @@
 """Chooses what of a target's finds is worth a place in the repository: fuzz/minimise.py TARGET
 
 Reads `corpus/TARGET` and `found/TARGET`, lets libFuzzer say which parts of the program each file reaches, and keeps in
-`corpus/TARGET` those that together reach most: always the one next that adds most for its size, within FILES and BYTES.
+`corpus/TARGET` those that together reach most: always the one next that adds most for its place and size, within FILES and BYTES.
 Files with a name of their own stay: each was a crash once.
 Build first: fuzz/run.sh TARGET 0
 """
@@ -45,7 +45,8 @@ while len(kept) < FILES:
     fitting = [name for name in reached if len(inputs[name]) <= min(room, FILE_BYTES) and reached[name] - seen]
     if not fitting:
         break
-    best = max(fitting, key=lambda name: (len(reached[name] - seen) / (200 + len(inputs[name])), name))
+    # A file takes one of FILES places and some of BYTES.
+    best = max(fitting, key=lambda name: (len(reached[name] - seen) / (BYTES / FILES + len(inputs[name])), name))
     kept.append(best)
     seen |= reached.pop(best)
     room -= len(inputs[best])

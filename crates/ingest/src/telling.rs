@@ -73,7 +73,9 @@ pub fn describe_metrics() {
 
 /// Handles by two labels. To look one up by its labels takes several allocations and a lock, on each request; here each
 /// thread keeps those it has used. As the labels come from closed lists they are few.
-struct ByTwo<H>(RefCell<HashMap<Box<str>, HashMap<Box<str>, H>>>);
+struct ByTwo<H>(RefCell<Nested<H>>);
+
+type Nested<H> = HashMap<Box<str>, HashMap<Box<str>, H>>;
 
 impl<H> ByTwo<H> {
     fn new() -> Self {

@@ -96,7 +96,9 @@ fn item_of_event(event: &Event, spooled: bool) -> Item {
         name: event.event_name.clone(),
         kind: event.event_kind.as_str(),
         people: people.into_iter().flatten().cloned().collect(),
-        data: json::with_members(Some(&data), &properties).unwrap_or(data),
+        // Properties are as they were written: a line end in them would end the record for whoever reads lines. In text JSON
+        // has none.
+        data: json::with_members(Some(&data), &properties).unwrap_or(data).replace(['\n', '\r'], " "),
     }
 }
 

@@ -167,6 +167,11 @@ async fn a_watcher_sees_what_is_durable_and_only_with_a_token() {
         let frame = tokio::time::timeout(Duration::from_secs(10), body_frame(&mut stream)).await.unwrap().unwrap();
         assert!(frame.contains(&format!(r#""event_id":"{id}""#)), "{id}: {frame}");
     }
+    // What was written over several lines is shown in one.
+    let pretty = "{\"event\":\"E\",\"userId\":\"ada\",\"messageId\":\"pretty\",\"properties\":{\n  \"a\": 1,\r\n  \"b\": \"x\"\n}}";
+    assert_eq!(house.post("/v1/track", pretty).await.status, StatusCode::OK);
+    let frame = tokio::time::timeout(Duration::from_secs(10), body_frame(&mut stream)).await.unwrap().unwrap();
+    assert_eq!(frame.matches("data: ").count(), 1, "{frame}");
     // It ends with the server.
     house.stop.cancel();
     assert!(tokio::time::timeout(Duration::from_secs(10), body_frame(&mut stream)).await.unwrap().is_none());

@@ -115,10 +115,17 @@ fn tried(schemas: &Schemas, file: &Path) -> anyhow::Result<Vec<String>> {
             continue;
         }
         let at = format!("{}, line {}", file.display(), index + 1);
-        let event: Value = serde_json::from_str(&line).map_err(|error| UserError(format!("{at}: {error}")))?;
+        let event: Value = match serde_json::from_str(&line) {
+            Ok(event) => event,
+            Err(error) => {
+                faults.push(format!("{at}: {error}"));
+                continue;
+            }
+        };
         let text = |names: &[&str]| names.iter().find_map(|name| event.get(*name).and_then(Value::as_str));
         let Some(name) = text(&["name", "event", "event_name"]) else {
-            return Err(UserError(format!("{at}: expected an event with a name")).into());
+            faults.push(format!("{at}: expected an event with a name"));
+            continue;
         };
         let properties = event.get("properties").map(Value::to_string);
         match schemas.fit(name, text(&["source"]).unwrap_or_default(), properties.as_deref()) {

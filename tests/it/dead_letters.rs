@@ -125,10 +125,10 @@ async fn a_folder_of_schemas_is_held_to_what_is_in_force() {
     assert_eq!(changed.status.code(), Some(2));
     assert!(told(&changed).contains("was changed after it came into force"), "{}", told(&changed));
     let events = branch.path().join("events.ndjson");
-    std::fs::write(&events, "{\"name\": \"Order Completed\", \"properties\": {\"total\": 5}}\n{\"name\": \"Order Completed\"}\n{\"name\": \"Other\"}\n").unwrap();
+    std::fs::write(&events, "{\"name\": \"Order Completed\", \"properties\": {\"total\": 5}}\n{\"name\": \"Order Completed\"}\n{\"name\": \"Other\"}\n{broken\n").unwrap();
     let tried = tool(&home, &["schema", "check", branch_path, "--events", events.to_str().unwrap()]).await;
     assert_eq!(tried.status.code(), Some(2));
-    assert!(told(&tried).contains("1 events fit, 1 do not, 1 have no schema"), "{}", told(&tried));
+    assert!(told(&tried).contains("1 events fit, 2 do not, 1 have no schema"), "{}", told(&tried));
     let (status, said) = home.with("ingest.schema_dir", "nowhere").start_in_vain("127.0.0.1:0").await;
     assert_eq!(status.code(), Some(2));
     assert!(said.contains("ingest.schema_dir: nowhere"), "{said}");

@@ -63,8 +63,9 @@ pub(crate) fn without_keys(query: &str) -> String {
 /// What is said of the events beside the body, by the word that stands for it in a dead letter and the header that says it
 /// again.
 const HEADERS_KEPT: &[(&str, &str)] =
-    &[(RETRIED, "x-retry-count"), ("sp-anonymous", "sp-anonymous"), ("gpc", "sec-gpc")];
+    &[(RETRIED, "x-retry-count"), ("sp-anonymous", "sp-anonymous"), (PRIVACY_CONTROL, "sec-gpc")];
 const RETRIED: &str = "retried";
+const PRIVACY_CONTROL: &str = "gpc";
 /// Its key is one whose clock is trusted; a source may have others.
 const TRUSTED: &str = "trusted";
 
@@ -85,7 +86,13 @@ pub(crate) fn request_line(sender: &Sender<'_>) -> String {
         line.push_str(word);
     };
     for (word, name) in HEADERS_KEPT {
-        if if *word == RETRIED { sender.retried } else { head.headers.contains_key(*name) } {
+        // Where a value decides, it is as the door read it: `Sec-GPC: 0` objects to nothing.
+        let is_said = match *word {
+            RETRIED => sender.retried,
+            PRIVACY_CONTROL => sender.privacy_control,
+            _ => head.headers.contains_key(*name),
+        };
+        if is_said {
             say(word);
         }
     }

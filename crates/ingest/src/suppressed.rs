@@ -47,9 +47,10 @@ pub(crate) fn follow(
     })
 }
 
-type Mark = (Option<SystemTime>, u64);
+/// What tells one state of a file from another.
+pub(crate) type Mark = (Option<SystemTime>, u64);
 
-fn mark(file: &Path) -> std::io::Result<Mark> {
+pub(crate) fn mark(file: &Path) -> std::io::Result<Mark> {
     let metadata = std::fs::metadata(file)?;
     Ok((metadata.modified().ok(), metadata.len()))
 }

@@ -26,8 +26,8 @@ use tributary_schemas::{DeadReason, Event, EventFlags};
 use self::folder::Entry;
 use crate::dialect::Refused;
 use crate::settings::IngestSettings;
-use crate::telling;
 use crate::text::cut;
+use crate::{suppressed, telling};
 
 pub use self::version::SchemaVersion;
 
@@ -287,15 +287,14 @@ pub(crate) fn open(
 }
 
 /// What tells one state of the folder from another: the names, sizes and times of its files.
-fn mark(folder: &Path) -> Vec<(PathBuf, u64, Option<std::time::SystemTime>)> {
+fn mark(folder: &Path) -> Vec<(PathBuf, Option<suppressed::Mark>)> {
     let mut files = Vec::new();
     if folder::find(folder, 0, &mut files).is_err() {
         return Vec::new();
     }
-    let marked = files.into_iter().map(|file| {
-        let metadata = std::fs::metadata(&file).ok();
-        let bytes = metadata.as_ref().map_or(0, std::fs::Metadata::len);
-        (file, bytes, metadata.and_then(|metadata| metadata.modified().ok()))
-    });
-    marked.collect()
+    let marked = |file: PathBuf| {
+        let mark = suppressed::mark(&file).ok();
+        (file, mark)
+    };
+    files.into_iter().map(marked).collect()
 }

@@ -350,3 +350,21 @@ async fn only_who_has_a_token_may_send_again() {
     }
     assert_eq!((house.events().len(), house.dead_letters().len()), (0, 0));
 }
+
+#[tokio::test]
+async fn what_headers_said_of_an_event_is_said_again() {
+    let nothing = tempfile::tempdir().unwrap();
+    let strict = House::with(IngestSettings { schema_required: true, ..held_to(&nothing, "enforce") });
+    let open = House::with(held_to(&nothing, "warn"));
+    let event = json!({"event": "E", "userId": "u", "context": {"consent": {"categoryPreferences": {"ads": true, "analytics": true}}}});
+    for (name, value) in [("sec-gpc", "0"), ("sec-gpc", "1"), ("x-retry-count", "0"), ("x-retry-count", "2")] {
+        let request = Request::post("/v1/track").header("authorization", "Basic V0s6").header(name, value);
+        strict.ask(request.body(Body::from(event.to_string())).unwrap()).await;
+    }
+    let letters = letters_of(&strict);
+    let requests: Vec<&str> = letters.iter().map(|letter| letter["request"].as_str().unwrap()).collect();
+    assert_eq!(requests, ["POST /v1/track", "POST /v1/track gpc", "POST /v1/track", "POST /v1/track retried"]);
+    replay(&open, &letters, false).await;
+    let consents: Vec<i64> = open.events().iter().map(|event| event["consent"].as_i64().unwrap()).collect();
+    assert_eq!(consents, [1 | 4, 1, 1 | 4, 1 | 4]);
+}

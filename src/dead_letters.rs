@@ -17,7 +17,7 @@ use serde_json::{Map, Value, json};
 
 use crate::cli::UserError;
 use crate::http;
-use crate::ops;
+use crate::server::ServerArgs;
 use crate::settings::{Settings, SettingsError};
 use crate::sql::{Asker, Format};
 
@@ -40,7 +40,7 @@ enum Action {
 #[derive(clap::Args)]
 struct ListArgs {
     #[command(flatten)]
-    server: Server,
+    server: ServerArgs,
     #[command(flatten)]
     filter: Filter,
 }
@@ -48,7 +48,7 @@ struct ListArgs {
 #[derive(clap::Args)]
 struct ReplayArgs {
     #[command(flatten)]
-    server: Server,
+    server: ServerArgs,
     #[command(flatten)]
     filter: Filter,
     /// Letters as `export` prints them, instead of those in the lake
@@ -63,22 +63,6 @@ struct ReplayArgs {
     /// Only say what would become of them
     #[arg(long)]
     dry_run: bool,
-}
-
-#[derive(clap::Args)]
-struct Server {
-    /// Data folder of the server
-    #[arg(long, value_name = "DIR", conflicts_with = "url")]
-    data: Option<PathBuf>,
-    /// Server to ask instead
-    #[arg(long, value_name = "URL")]
-    url: Option<String>,
-    /// Token for that server
-    #[arg(long, value_name = "TOKEN", env = "TRIBUTARY_SQL_TOKEN", hide_env_values = true)]
-    token: Option<String>,
-    /// Send the token in clear to another machine
-    #[arg(long, requires = "url")]
-    insecure_http: bool,
 }
 
 #[derive(clap::Args)]
@@ -135,28 +119,17 @@ struct Found {
     token: String,
 }
 
-impl Server {
-    async fn find(
-        &self,
-        load: impl FnOnce(Option<PathBuf>) -> Result<Settings, SettingsError>,
-    ) -> anyhow::Result<Found> {
-        let (url, token, door_token) = match &self.url {
-            Some(url) => (http::address(url)?, self.token.clone(), None),
-            None => {
-                let settings = load(self.data.clone())?;
-                let url = ops::running(&settings).await.ok_or_else(|| {
-                    UserError(format!(
-                        "no server runs on {}; start one with `tributary serve`, or name one with --url and --token",
-                        settings.serve.data_dir.display()
-                    ))
-                })?;
-                let token = self.token.clone().or_else(|| settings.query.tokens.first().cloned());
-                (url, token, settings.ingest.replay_tokens.first().cloned())
-            }
-        };
-        let asker = Asker::server(&url, token.clone(), self.insecure_http)?;
-        Ok(Found { asker, url, token: door_token.unwrap_or_default() })
-    }
+async fn find(
+    server: &ServerArgs,
+    load: impl FnOnce(Option<PathBuf>) -> Result<Settings, SettingsError>,
+) -> anyhow::Result<Found> {
+    let (url, settings) = server.find(load).await?;
+    let first =
+        |of: fn(&Settings) -> &Vec<String>| settings.as_ref().and_then(|settings| of(settings).first().cloned());
+    let token = server.token.clone().or_else(|| first(|settings| &settings.query.tokens));
+    let asker = Asker::server(&url, token, server.insecure_http)?;
+    let token = first(|settings| &settings.ingest.replay_tokens).unwrap_or_default();
+    Ok(Found { asker, url, token })
 }
 
 pub(crate) async fn command(
@@ -164,10 +137,10 @@ pub(crate) async fn command(
     load: impl FnOnce(Option<PathBuf>) -> Result<Settings, SettingsError>,
 ) -> anyhow::Result<()> {
     match args.action {
-        Action::List(args) => list(&args.server.find(load).await?, &args.filter).await,
-        Action::Export(args) => export(&args.server.find(load).await?, &args.filter).await,
+        Action::List(args) => list(&find(&args.server, load).await?, &args.filter).await,
+        Action::Export(args) => export(&find(&args.server, load).await?, &args.filter).await,
         Action::Replay(args) => {
-            let mut found = args.server.find(load).await?;
+            let mut found = find(&args.server, load).await?;
             if let Some(token) = &args.door_token {
                 found.token.clone_from(token);
             }

@@ -14,6 +14,7 @@ mod http;
 mod ops;
 mod schema;
 mod serve;
+mod server;
 
 mod import;
 mod lake;

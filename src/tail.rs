@@ -14,23 +14,13 @@ use serde_json::Value;
 
 use crate::cli::UserError;
 use crate::http;
-use crate::ops;
+use crate::server::ServerArgs;
 use crate::settings::{Settings, SettingsError};
 
 #[derive(clap::Args)]
 pub(crate) struct TailArgs {
-    /// Data folder of the server
-    #[arg(long, value_name = "DIR", conflicts_with = "url")]
-    data: Option<PathBuf>,
-    /// Server to watch instead
-    #[arg(long, value_name = "URL")]
-    url: Option<String>,
-    /// Token for that server
-    #[arg(long, value_name = "TOKEN", env = "TRIBUTARY_SQL_TOKEN", hide_env_values = true)]
-    token: Option<String>,
-    /// Send the token in clear to another machine
-    #[arg(long, requires = "url")]
-    insecure_http: bool,
+    #[command(flatten)]
+    server: ServerArgs,
     /// Only what this source sends
     #[arg(long, value_name = "NAME")]
     source: Option<String>,
@@ -64,21 +54,11 @@ pub(crate) async fn command(
     args: TailArgs,
     load: impl FnOnce(Option<PathBuf>) -> Result<Settings, SettingsError>,
 ) -> anyhow::Result<()> {
-    let (url, token) = match &args.url {
-        Some(url) => (http::address(url)?, args.token.clone()),
-        None => {
-            let settings = load(args.data.clone())?;
-            let url = ops::running(&settings).await.ok_or_else(|| {
-                UserError(format!(
-                    "no server runs on {}; start one with `tributary serve`, or name one with --url and --token",
-                    settings.serve.data_dir.display()
-                ))
-            })?;
-            let of_settings = settings.ingest.watch_tokens.first().or(settings.query.tokens.first());
-            (url, args.token.clone().or_else(|| of_settings.cloned()))
-        }
-    };
-    http::keep_secret(&url, args.insecure_http)?;
+    let (url, settings) = args.server.find(load).await?;
+    let of_settings =
+        settings.as_ref().and_then(|settings| settings.ingest.watch_tokens.first().or(settings.query.tokens.first()));
+    let token = args.server.token.or_else(|| of_settings.cloned());
+    http::keep_secret(&url, args.server.insecure_http)?;
     let Some(token) = token else {
         return Err(
             UserError("a server asks for a token: give it with --token or in TRIBUTARY_SQL_TOKEN".to_owned()).into()

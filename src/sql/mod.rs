@@ -12,6 +12,7 @@ mod shell;
 use std::io::{IsTerminal, Read, Write};
 use std::path::PathBuf;
 
+use crate::server::ServerArgs;
 use crate::settings::{Settings, SettingsError};
 pub(crate) use asker::Asker;
 
@@ -20,18 +21,8 @@ pub(crate) struct SqlArgs {
     /// The question; without one, standard input is read, or a shell opens where that is a terminal
     #[arg(value_name = "QUERY")]
     query: Option<String>,
-    /// Data folder with the lake to ask
-    #[arg(long, value_name = "DIR", conflicts_with = "url")]
-    data: Option<PathBuf>,
-    /// Server to ask instead of a folder
-    #[arg(long, value_name = "URL")]
-    url: Option<String>,
-    /// Token for that server
-    #[arg(long, value_name = "TOKEN", env = "TRIBUTARY_SQL_TOKEN", hide_env_values = true)]
-    token: Option<String>,
-    /// Send the token in clear to another machine
-    #[arg(long, requires = "url")]
-    insecure_http: bool,
+    #[command(flatten)]
+    server: ServerArgs,
     /// How answers are printed
     #[arg(long, value_name = "FORMAT", default_value = "table")]
     format: Format,
@@ -48,9 +39,10 @@ pub(crate) async fn command(
     args: SqlArgs,
     load: impl FnOnce(Option<PathBuf>) -> Result<Settings, SettingsError>,
 ) -> anyhow::Result<()> {
-    let asker = match &args.url {
-        Some(url) => Asker::server(url, args.token.clone(), args.insecure_http)?,
-        None => Asker::folder(load(args.data.clone())?, args.token.clone()).await?,
+    let ServerArgs { data, url, token, insecure_http } = args.server;
+    let asker = match &url {
+        Some(url) => Asker::server(url, token, insecure_http)?,
+        None => Asker::folder(load(data)?, token).await?,
     };
     match args.query {
         Some(sql) => answer_once(&asker, &sql, args.format).await,

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use anyhow::{Context, anyhow};
 use axum::Router;
-use axum::http::{Method, StatusCode, Uri, header};
+use axum::http::{HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use metrics_exporter_prometheus::PrometheusHandle;
@@ -171,7 +171,12 @@ impl Line {
                 async move || status(observer.report(true).await)
             }),
         );
-        router = router.fallback(not_found).method_not_allowed_fallback(not_allowed);
+        router = router.fallback(not_found).method_not_allowed_fallback(tributary_ingest::not_allowed);
+        // Whatever it is that is asked for, it is what its type says.
+        router = router.layer(axum::middleware::map_response(async |mut response: Response| {
+            response.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+            response
+        }));
         let pipeline_stop = CancellationToken::new();
         let lake_upkeep = lake
             .as_ref()
@@ -402,15 +407,6 @@ async fn not_found(uri: Uri) -> Response {
     let advice = "events go to /v1/track, /v1/page, /v1/identify, /v1/batch ..., questions to /v1/sql; a process answers \
                   for its roles only";
     refusal(StatusCode::NOT_FOUND, &format!("there is nothing at {}", uri.path()), advice)
-}
-
-async fn not_allowed(method: Method, uri: Uri) -> Response {
-    let error = format!("{method} is not answered at {}", uri.path());
-    refusal(
-        StatusCode::METHOD_NOT_ALLOWED,
-        &error,
-        "events and questions are sent with POST, the rest is asked with GET",
-    )
 }
 
 fn refusal(status: StatusCode, error: &str, advice: &str) -> Response {

@@ -46,6 +46,72 @@ async fn silent_connections_keep_nobody_out_for_long() {
 }
 
 #[tokio::test]
+async fn a_head_is_bounded_and_an_answer_is_what_its_type_says() {
+    let home = Home::embedded();
+    let server = home.start().await;
+    for (path, status) in
+        [("/p.gif", "431"), ("/v1/events", "431"), ("/metrics", "200"), ("/status", "200"), ("/no", "404")]
+    {
+        let mut stream = TcpStream::connect(server.address()).await.unwrap();
+        let filler = if status == "431" { "x".repeat(1 << 20) } else { String::new() };
+        let method = if path == "/v1/events" { "POST" } else { "GET" };
+        let head = format!("{method} {path} HTTP/1.1\r\nHost: it\r\nConnection: close\r\nX-Filler: {filler}\r\n\r\n");
+        // It may be refused before it is written to its end.
+        drop(stream.write_all(head.as_bytes()).await);
+        let answer = read_to_the_end(&mut stream).await;
+        // Whoever is still writing when the connection ends may not come to read why.
+        let is_cut = status == "431" && answer.is_empty();
+        assert!(is_cut || answer.starts_with(&format!("HTTP/1.1 {status}")), "{path}: {answer}");
+        assert!(status == "431" || answer.contains("x-content-type-options: nosniff"), "{path}: {answer}");
+    }
+}
+
+/// Of a whole server: what it puts around the door must not stand in the way.
+#[tokio::test]
+async fn a_browser_that_asks_first_is_let_in() {
+    let home = Home::embedded();
+    let server = home.start().await;
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let document: serde_json::Value =
+        serde_json::from_slice(&client.get(server.url("/openapi.json")).send().await.unwrap().bytes().await.unwrap())
+            .unwrap();
+    let mut count = 0;
+    for (path, calls) in document["paths"].as_object().unwrap() {
+        // What browsers of other sites call: not what asks for a token, nor what only programs send.
+        let is_of_house =
+            ["/v1/sql", "/v1/tail", "/v1/receipts", "/v1/dead-letters", "/healthz", "/readyz", "/openapi"];
+        if is_of_house.iter().any(|house| path.starts_with(house)) {
+            continue;
+        }
+        let method = if calls.get("post").is_some() { "POST" } else { "GET" };
+        let path =
+            path.replace("{key}", "k").replace("{file}", "config").replace("{ticket}", "t").replace("{call}", "track");
+        let asked = client
+            .request(reqwest::Method::OPTIONS, server.url(&path.replace("{source}", "s")))
+            .header("origin", "https://shop.example")
+            .header("access-control-request-method", method)
+            .header("access-control-request-headers", "authorization,content-type,x-retry-count")
+            .send()
+            .await
+            .unwrap();
+        assert_eq!(asked.status().as_u16(), 200, "{path}");
+        let says =
+            |name: &str| asked.headers().get(name).map(|value| value.to_str().unwrap().to_owned()).unwrap_or_default();
+        assert_eq!(says("access-control-allow-origin"), "https://shop.example", "{path}");
+        assert_eq!(says("access-control-allow-credentials"), "true", "{path}");
+        assert!(says("access-control-allow-methods").contains(method), "{path}");
+        assert_eq!(says("access-control-allow-headers"), "authorization,content-type,x-retry-count", "{path}");
+        count += 1;
+    }
+    assert!(40 < count, "{count}");
+    // Who asks in a way that is not answered hears so, and a page's script may read it.
+    let refused = client.delete(server.url("/v1/track")).header("origin", "https://shop.example").send().await.unwrap();
+    assert_eq!(refused.status().as_u16(), 405);
+    assert_eq!(refused.headers()["access-control-allow-origin"], "https://shop.example");
+    assert!(refused.text().await.unwrap().contains("DELETE is not answered at /v1/track"));
+}
+
+#[tokio::test]
 async fn a_request_that_does_not_end_is_cut_off_by_a_stop_and_not_answered() {
     let home = Home::embedded().with("serve.drain_ms_max", "300");
     let server = home.start().await;

@@ -52,7 +52,7 @@ pub mod ticket;
 
 pub use ledger::{Ledger, Taken};
 pub use privacy::{PrivacyRule, Treatment};
-pub use router::{Parts, SetupError, router};
+pub use router::{Parts, SetupError, not_allowed, router};
 pub use settings::{IngestSettings, Provider, WebhookSettings, WriteKey};
 pub use telling::describe_metrics;
 pub use webhook::{HttpsWeb, Web, WebError};

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::{MatchedPath, Request, State};
-use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
+use axum::http::{HeaderName, HeaderValue, Method, StatusCode, Uri, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -120,6 +120,8 @@ pub fn router(settings: IngestSettings, parts: Parts) -> Result<Router, SetupErr
 }
 
 /// Every path a tracker, a mail reader or a webhook may call.
+        // Before the layer: what is set after it would stand outside, and a browser that asks first would be refused.
+        .method_not_allowed_fallback(not_allowed)
 fn dialects() -> Router<Arc<Door>> {
     let mut router = Router::new();
     for (path, call) in segment::PATHS {
@@ -203,6 +205,15 @@ async fn readyz(State(door): State<Arc<Door>>) -> Response {
             // Unlike an answer to a tracker, this one is for whoever runs the server: it may name things.
             Ok(Err(error)) => Some(error.to_string()),
             Err(_) => Some(format!("the log did not answer within {} ms", door.settings.append_time_ms_max)),
+/// Says which way what is here is asked for.
+pub async fn not_allowed(method: Method, uri: Uri) -> Response {
+    let body = serde_json::json!({
+        "error": format!("{method} is not answered at {}", uri.path()),
+        "advice": "events and questions are sent with POST, the rest is asked with GET",
+    });
+    json_answer(StatusCode::METHOD_NOT_ALLOWED, &body)
+}
+
         }
     };
     match unready {

@@ -34,16 +34,21 @@ pub(crate) fn children_cpu() -> Option<Duration> {
 }
 
 pub(crate) fn rss_bytes() -> Option<u64> {
-    status_kib("VmRSS:").map(|kib| kib << 10)
+    status_kib("self", "VmRSS:").map(|kib| kib << 10)
 }
 
 /// The most this process has had so far.
 pub(crate) fn peak_rss_bytes() -> Option<u64> {
-    status_kib("VmHWM:").map(|kib| kib << 10)
+    status_kib("self", "VmHWM:").map(|kib| kib << 10)
 }
 
-fn status_kib(field: &str) -> Option<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+/// The most another process has had so far.
+pub(crate) fn peak_rss_bytes_of(process: u32) -> Option<u64> {
+    status_kib(&process.to_string(), "VmHWM:").map(|kib| kib << 10)
+}
+
+fn status_kib(process: &str, field: &str) -> Option<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix(field))?;
     line.trim().trim_end_matches(" kB").trim().parse().ok()
 }

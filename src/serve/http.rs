@@ -11,8 +11,11 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Router;
 use axum::extract::connect_info::ConnectInfo;
-use axum::{Extension, Router};
+use bytes::BytesMut;
+use hyper::Request;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
@@ -22,7 +25,10 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
-use tower::Layer;
+use tower::ServiceExt as _;
+use tributary_ingest::{Secure, Short};
+
+use super::lane::{self, ShortRoutes};
 
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Limits {
@@ -30,6 +36,10 @@ pub(crate) struct Limits {
     /// For the whole head of a request, from the first moment on which it could come.
     pub(crate) idle_max: Duration,
 }
+
+/// A longer head is refused (431). Pixels and Snowplow's GET say an event in theirs, which browsers keep below 16 KiB; what every
+/// connection may hold in memory is bounded by it.
+const HEAD_BYTES_MAX: usize = 64 << 10;
 
 /// What the log, the lake and questions need beside connections.
 pub(crate) const OTHER_FILES: u64 = 256;
@@ -55,11 +65,19 @@ pub(crate) fn connections_that_fit(connections_max: usize) -> usize {
     room.min(connections_max)
 }
 
+/// What is served.
+#[derive(Clone)]
+pub(crate) struct Routes {
+    pub(crate) router: Router,
+    /// The straight way to some of it, if there is one.
+    pub(crate) short: Option<Short>,
+}
+
 /// Serves until `stop`, then until the last connection has ended.
 pub(crate) async fn serve(
     listener: TcpListener,
     tls: Option<TlsAcceptor>,
-    router: Router,
+    routes: Routes,
     limits: Limits,
     stop: CancellationToken,
 ) {
@@ -76,12 +94,12 @@ pub(crate) async fn serve(
             () = stop.cancelled() => break,
             next = next => next,
         };
-        let (router, stop, tls) = (router.clone(), stop.clone(), tls.clone());
+        let (Routes { router, short }, stop, tls) = (routes.clone(), stop.clone(), tls.clone());
         connections.spawn(async move {
             // Answers are short and somebody waits for them. Where this fails the connection is gone already.
             drop(stream.set_nodelay(true));
             match tls {
-                None => connection(stream, peer, router, limits, stop).await,
+                None => connection(stream, (peer, false), router, short, limits, stop).await,
                 Some(tls) => {
                     let accepting = tokio::time::timeout(limits.idle_max, tls.accept(stream));
                     let accepted = tokio::select! {
@@ -90,7 +108,7 @@ pub(crate) async fn serve(
                         () = stop.cancelled() => return,
                     };
                     match accepted {
-                        Ok(Ok(stream)) => connection(stream, peer, router, limits, stop).await,
+                        Ok(Ok(stream)) => connection(stream, (peer, true), router, short, limits, stop).await,
                         // Scanners, and clients that do not know who signed the certificate.
                         Ok(Err(error)) => tracing::debug!(%peer, %error, "no TLS came about"),
                         Err(_) => tracing::debug!(%peer, "no TLS came about in time"),
@@ -124,17 +142,35 @@ fn is_of_the_peer(error: &io::Error) -> bool {
     matches!(error.kind(), E::ConnectionRefused | E::ConnectionAborted | E::ConnectionReset | E::Interrupted)
 }
 
-async fn connection(
-    stream: impl AsyncRead + AsyncWrite + Unpin,
-    peer: SocketAddr,
+/// * `by_tls`: it is encrypted, and we are who ends it.
+pub(super) async fn connection(
+    mut stream: impl AsyncRead + AsyncWrite + Unpin,
+    (peer, by_tls): (SocketAddr, bool),
     router: Router,
+    short: Option<impl ShortRoutes>,
     limits: Limits,
     stop: CancellationToken,
 ) {
-    let service = TowerToHyperService::new(Extension(ConnectInfo(peer)).layer(router));
+    let read = match short {
+        None => BytesMut::new(),
+        Some(mut short) => match lane::serve(&mut stream, peer, &mut short, limits.idle_max, &stop).await {
+            Ok(lane::Left::With(read)) => read,
+            Ok(lane::Left::Over) => return,
+            Err(error) => return tracing::debug!(%peer, %error, "a connection broke off"),
+        },
+    };
+    let stream = lane::Rewound::new(read, stream);
+    let service = TowerToHyperService::new(router.map_request(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(ConnectInfo(peer));
+        if by_tls {
+            request.extensions_mut().insert(Secure);
+        }
+        request
+    }));
     let served = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(limits.idle_max)
+        .max_buf_size(HEAD_BYTES_MAX)
         .serve_connection(TokioIo::new(stream), service);
     let mut served = pin!(served);
     let ended = tokio::select! {

@@ -105,6 +105,7 @@ impl Line {
                 async move || metrics.render()
             }),
         );
+        let mut short = None;
         router = match &log {
             Some(log) if has(Role::Ingest) => {
                 let parts = tributary_ingest::Parts {
@@ -122,8 +123,10 @@ impl Line {
                 if ingest.watch_tokens.is_empty() {
                     ingest.watch_tokens.clone_from(&settings.query.tokens);
                 }
-                let door = tributary_ingest::router(ingest, parts);
-                router.merge(door.map_err(|error| UserError(error.to_string()))?)
+                let door = tributary_ingest::routes(ingest, parts);
+                let (door, straight) = door.map_err(|error| UserError(error.to_string()))?;
+                short = Some(straight);
+                router.merge(door)
             }
             // The door brings these two; without it the process still must say how it is.
             _ => router.merge(health(unready.clone())),
@@ -215,6 +218,8 @@ impl Line {
         let door_stop = CancellationToken::new();
         if !settings.telemetry.otlp_endpoint.is_empty() {
             router = router.layer(axum::middleware::from_fn(traced));
+            // Every request is to have its span.
+            short = None;
         }
         let tls = match settings.serve.tls() {
             true => {
@@ -225,7 +230,8 @@ impl Line {
             }
             false => None,
         };
-        let server = tokio::spawn(http::serve(listener, tls, router, limits, door_stop.clone()));
+        let server =
+            tokio::spawn(http::serve(listener, tls, http::Routes { router, short }, limits, door_stop.clone()));
         let upkeep = tokio::spawn(observer.run());
         Ok(Self {
             watch: LineWatch { addr, log, engine, progress },

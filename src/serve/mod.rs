@@ -7,6 +7,7 @@
 //! Not here: what the roles do (`ingest`, `pipeline`, `query`).
 
 pub(crate) mod http;
+mod lane;
 mod line;
 mod live;
 mod parts;

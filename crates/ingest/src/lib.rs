@@ -11,6 +11,7 @@
 mod settings;
 
 mod router;
+mod short;
 
 mod auth;
 mod body;
@@ -52,7 +53,8 @@ pub mod ticket;
 
 pub use ledger::{Ledger, Taken};
 pub use privacy::{PrivacyRule, Treatment};
-pub use router::{Parts, SetupError, not_allowed, router};
+pub use router::{Parts, Secure, SetupError, not_allowed, router, routes};
 pub use settings::{IngestSettings, Provider, WebhookSettings, WriteKey};
+pub use short::Short;
 pub use telling::describe_metrics;
 pub use webhook::{HttpsWeb, Web, WebError};

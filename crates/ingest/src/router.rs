@@ -35,6 +35,7 @@ use crate::replay;
 use crate::schema::{self, Judge};
 use crate::script;
 use crate::settings::IngestSettings;
+use crate::short::Short;
 use crate::suppressed;
 use crate::tail::{self, Tail};
 use crate::telling;
@@ -60,6 +61,10 @@ pub struct Parts {
     pub web: Arc<dyn Web>,
 }
 
+/// Put by a server on each request of a connection whose TLS it ends itself.
+#[derive(Debug, Clone, Copy)]
+pub struct Secure;
+
 /// The settings cannot stand: every fault, one a line.
 #[derive(Debug, thiserror::Error)]
 #[error("the settings of the door cannot stand:\n{}", faults.join("\n"))]
@@ -83,6 +88,11 @@ pub(crate) struct Door {
 
 /// The routes of the door. It sets no fallback, so it may be merged with other routers.
 pub fn router(settings: IngestSettings, parts: Parts) -> Result<Router, SetupError> {
+    routes(settings, parts).map(|(router, _)| router)
+}
+
+/// The routes of the door, and the straight way to those that are most used: it answers as the routes do.
+pub fn routes(settings: IngestSettings, parts: Parts) -> Result<(Router, Short), SetupError> {
     let faults = settings.check();
     if !faults.is_empty() {
         return Err(SetupError { faults });
@@ -105,10 +115,13 @@ pub fn router(settings: IngestSettings, parts: Parts) -> Result<Router, SetupErr
     let (tail, history) = (Tail::default(), History::default());
     let door = Arc::new(Door { settings, parts, room, webhooks, guard, privacy, tail, judge, hot, history });
 
+    let short = Short::new(door.clone(), &cors);
     let dialects = dialects();
     // What is sent again goes the way it came.
     let again = dialects.clone().with_state(door.clone());
     let router = dialects
+        // Before the layer: what is set after it would stand outside, and a browser that asks first would be refused.
+        .method_not_allowed_fallback(not_allowed)
         .layer(cors)
         .route(replay::PATH, post(async move |state, request| replay::receive(again, state, request).await))
         .route("/healthz", get(healthz))
@@ -116,12 +129,10 @@ pub fn router(settings: IngestSettings, parts: Parts) -> Result<Router, SetupErr
         .route("/v1/tail", get(tail::receive))
         .route("/openapi.json", get(openapi_document))
         .layer(middleware::from_fn(count));
-    Ok(router.with_state(door))
+    Ok((router.with_state(door), short))
 }
 
 /// Every path a tracker, a mail reader or a webhook may call.
-        // Before the layer: what is set after it would stand outside, and a browser that asks first would be refused.
-        .method_not_allowed_fallback(not_allowed)
 fn dialects() -> Router<Arc<Door>> {
     let mut router = Router::new();
     for (path, call) in segment::PATHS {
@@ -180,16 +191,27 @@ fn cors(settings: &IngestSettings) -> CorsLayer {
 async fn count(request: Request, next: Next) -> Response {
     let begin = tokio::time::Instant::now();
     let route = request.extensions().get::<MatchedPath>().cloned();
-    if request.headers().get("x-retry-count").is_some_and(|count| count != "0") {
-        telling::retry();
-    }
-    let mut response = next.run(request).await;
-    let route = route.as_ref().map_or("unmatched", MatchedPath::as_str);
+    telling::retry_of(request.headers());
+    let response = next.run(request).await;
+    counted(route.as_ref().map_or("unmatched", MatchedPath::as_str), begin, response)
+}
+
+/// What every answer of the door has gone through.
+pub(crate) fn counted(route: &str, begin: tokio::time::Instant, mut response: Response) -> Response {
     telling::request(route, &response.status(), begin.elapsed());
     response
         .headers_mut()
         .insert(HeaderName::from_static("x-content-type-options"), HeaderValue::from_static("nosniff"));
     response
+}
+
+/// Says which way what is here is asked for.
+pub async fn not_allowed(method: Method, uri: Uri) -> Response {
+    let body = serde_json::json!({
+        "error": format!("{method} is not answered at {}", uri.path()),
+        "advice": "events and questions are sent with POST, the rest is asked with GET",
+    });
+    json_answer(StatusCode::METHOD_NOT_ALLOWED, &body)
 }
 
 async fn healthz() -> &'static str {
@@ -205,15 +227,6 @@ async fn readyz(State(door): State<Arc<Door>>) -> Response {
             // Unlike an answer to a tracker, this one is for whoever runs the server: it may name things.
             Ok(Err(error)) => Some(error.to_string()),
             Err(_) => Some(format!("the log did not answer within {} ms", door.settings.append_time_ms_max)),
-/// Says which way what is here is asked for.
-pub async fn not_allowed(method: Method, uri: Uri) -> Response {
-    let body = serde_json::json!({
-        "error": format!("{method} is not answered at {}", uri.path()),
-        "advice": "events and questions are sent with POST, the rest is asked with GET",
-    });
-    json_answer(StatusCode::METHOD_NOT_ALLOWED, &body)
-}
-
         }
     };
     match unready {
@@ -232,7 +245,7 @@ async fn openapi_document(State(door): State<Arc<Door>>) -> Response {
 }
 
 /// PostHog's SDKs write these with and without the slash at the end.
-fn both(paths: &[&str]) -> Vec<String> {
+pub(crate) fn both(paths: &[&str]) -> Vec<String> {
     paths.iter().flat_map(|path| [(*path).to_owned(), format!("{path}/")]).collect()
 }
 

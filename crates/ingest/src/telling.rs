@@ -8,10 +8,11 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::time::Duration;
 
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode};
 use metrics::{Counter, Gauge, Histogram};
 use tributary_schemas::DeadReason;
 
+use crate::dialect::RETRY_COUNTS;
 use crate::schema::SchemaMode;
 
 const REQUESTS: &str = "tributary_ingest_requests_total";
@@ -26,6 +27,7 @@ const HOT_KEYS: &str = "tributary_ingest_hot_keys_total";
 const OFF_SCHEMA: &str = "tributary_ingest_off_schema_total";
 const SCHEMAS_STAND: &str = "tributary_ingest_schemas_stand";
 const SUPPRESSED: &str = "tributary_ingest_suppressed_total";
+const LOST_BEFORE: &str = "tributary_ingest_sdk_dropped_total";
 const NOT_READ: &str = "tributary_ingest_fields_not_read_total";
 const NOT_LOGGED: &str = "tributary_ingest_not_logged_total";
 const ANSWERED_EARLY: &str = "tributary_ingest_answered_before_durable_total";
@@ -60,6 +62,10 @@ pub fn describe_metrics() {
         "1 while the folder of schemas is in force as it lies, 0 while an older state of it is."
     );
     metrics::describe_counter!(SUPPRESSED, "Events not kept, as the rules of privacy have it, by source.");
+    metrics::describe_counter!(
+        LOST_BEFORE,
+        "Events that browsers had to drop before they could send them, as our SDK says, by source."
+    );
     metrics::describe_counter!(NOT_READ, "Fields that stayed in properties because their column could not read them.");
     metrics::describe_counter!(NOT_LOGGED, "Pixels and redirects answered but not logged, by dialect and reason.");
     metrics::describe_counter!(ANSWERED_EARLY, "Pixels and redirects answered before their event was durable.");
@@ -152,8 +158,11 @@ pub(crate) fn refusal(word: &'static str) {
     metrics::counter!(REFUSALS, "reason" => word).increment(1);
 }
 
-pub(crate) fn retry() {
-    metrics::counter!(RETRIES).increment(1);
+/// Counts a request that says it is a second attempt.
+pub(crate) fn retry_of(headers: &HeaderMap) {
+    if RETRY_COUNTS.iter().any(|name| headers.get(*name).is_some_and(|count| count != "0")) {
+        metrics::counter!(RETRIES).increment(1);
+    }
 }
 
 pub(crate) fn accepted(source: &str, dialect: &str, count: u64) {
@@ -184,6 +193,10 @@ pub(crate) fn hot_key(source: &str) {
 
 pub(crate) fn suppressed(source: &str) {
     metrics::counter!(SUPPRESSED, "source" => source.to_owned()).increment(1);
+}
+
+pub(crate) fn lost_before(source: &str, count: u32) {
+    metrics::counter!(LOST_BEFORE, "source" => source.to_owned()).increment(u64::from(count));
 }
 
 pub(crate) fn not_read(field: &'static str) {

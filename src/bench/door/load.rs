@@ -65,6 +65,8 @@ pub(super) fn body(number: usize, events: usize, path: &str) -> Vec<u8> {
 }
 
 pub(crate) async fn command(args: LoadArgs) -> anyhow::Result<()> {
+    // Each connection is a file.
+    rlimit::increase_nofile_limit(u64::MAX)?;
     let bodies = if args.events == 1 { BODIES } else { 20 };
     let requests: Vec<Vec<u8>> = (0..bodies)
         .map(|number| {

@@ -2,12 +2,13 @@
 //!
 //! In:      for how long, and servers of others to send the same bodies to.
 //! Out:     requests and events a second of one server core, and of one core of load beside it; the time of an answer at half of
-//!          that; memory under many times the load.
+//!          that; memory, and what is refused, under many times the connections.
 //! Promise: server and load are processes of their own, one core each (`taskset`), over kept connections; every answer is
 //!          read; an answer that is no success ends the run. The servers are measured in turn, round after round, and the
 //!          middle is told with the spread.
 
 mod load;
+mod parse;
 mod server;
 
 use std::io::{BufRead as _, BufReader};
@@ -72,7 +73,16 @@ struct Rival {
     batch: Vec<f64>,
     batch_core: Vec<f64>,
     half: Option<Found>,
-    memory: Option<(u64, u64, u64)>,
+    overload: Option<Overload>,
+}
+
+/// Many more connections than requests may be in work, each with as many requests as it gets answers to.
+struct Overload {
+    /// Before, and the most there ever was.
+    memory_bytes: [u64; 2],
+    found: Found,
+    /// Requests a second of the usual connections once it is over.
+    afterwards: f64,
 }
 
 #[derive(Clone)]
@@ -82,6 +92,9 @@ enum Kind {
 }
 
 const BATCH_EVENTS: usize = 100;
+/// With 64 connections 2,560: more than twice the requests a door has in work (`ingest.in_flight_requests_max`), so that it must
+/// refuse some.
+const OVERLOAD: usize = 40;
 
 pub(crate) async fn command(args: DoorArgs) -> anyhow::Result<()> {
     if args.seconds == 0 || args.rounds == 0 || args.connections == 0 {
@@ -91,6 +104,7 @@ pub(crate) async fn command(args: DoorArgs) -> anyhow::Result<()> {
     let mut rivals = vec![
         ours("tributary, native, durable", "durable", "/v1/events", None),
         ours("tributary, segment, durable", "durable", "/v1/track", None),
+        ours("axum that keeps the bytes unread, durable", "kept", "/v1/events", None),
         ours("axum that parses and drops", "naive", "/v1/events", None),
         ours("axum that answers 204", "empty", "/v1/events", None),
     ];
@@ -115,6 +129,10 @@ pub(crate) async fn command(args: DoorArgs) -> anyhow::Result<()> {
         }
     }
     tell(&rivals);
+    println!("\nJSON alone, the same bodies, one core");
+    for (name, rate) in tokio::task::spawn_blocking(parse::rates).await?? {
+        println!("  {name:<42} {:>9}/s", grouped(rate as u64));
+    }
     Ok(())
 }
 
@@ -127,7 +145,7 @@ impl Rival {
             batch: Vec::new(),
             batch_core: Vec::new(),
             half: None,
-            memory: None,
+            overload: None,
         }
     }
 
@@ -162,9 +180,11 @@ impl Rival {
             self.half = Some(load(1, args.connections, single.rate() / 2.0, args.seconds)?);
             if let Some(running) = &running {
                 let before = running.memory_bytes();
-                // Ten times as many connections, each with as many requests as it can get answered.
-                let overload = load(1, args.connections * 10, 0.0, args.seconds)?;
-                self.memory = Some((before, running.memory_bytes(), overload.requests));
+                let found = load(1, args.connections * OVERLOAD, 0.0, args.seconds)?;
+                let memory_bytes = [before, usage::peak_rss_bytes_of(running.child.id()).unwrap_or_default()];
+                let afterwards = load(1, args.connections, 0.0, args.seconds)?;
+                ensure!(afterwards.refused == 0, "{} refuses what it took before the overload", self.name);
+                self.overload = Some(Overload { memory_bytes, found, afterwards: afterwards.rate() });
             }
         }
         Ok(())
@@ -245,7 +265,7 @@ fn tell(rivals: &[Rival]) {
     for rival in rivals {
         let (rate, low, high) = middle(&rival.single);
         println!(
-            "  {:<36} {:>9}/s  ({} to {}); ours is {:.0} % of it",
+            "  {:<42} {:>9}/s  ({} to {}); ours is {:.0} % of it",
             rival.name,
             grouped(rate as u64),
             grouped(low as u64),
@@ -257,7 +277,7 @@ fn tell(rivals: &[Rival]) {
     for rival in rivals.iter().filter(|rival| !rival.batch.is_empty()) {
         let (rate, low, high) = middle(&rival.batch);
         print!(
-            "  {:<36} {:>9} events/s  ({} to {})",
+            "  {:<42} {:>9} events/s  ({} to {})",
             rival.name,
             grouped(rate as u64),
             grouped(low as u64),
@@ -273,7 +293,7 @@ fn tell(rivals: &[Rival]) {
     for rival in rivals {
         if let Some(half) = &rival.half {
             println!(
-                "  {:<36} {:>9}/s: half within {:.2} ms, 99 % within {:.2} ms, the slowest {:.2} ms",
+                "  {:<42} {:>9}/s: half within {:.2} ms, 99 % within {:.2} ms, the slowest {:.2} ms",
                 rival.name,
                 grouped(half.rate() as u64),
                 half.p50_us as f64 / 1e3,
@@ -282,15 +302,18 @@ fn tell(rivals: &[Rival]) {
             );
         }
     }
-    println!("\nunder ten times as many connections");
+    println!("\nunder {OVERLOAD} times as many connections, and afterwards");
     for rival in rivals {
-        if let Some((before, after, requests)) = rival.memory {
+        if let Some(Overload { memory_bytes: [before, most], found, afterwards }) = &rival.overload {
             println!(
-                "  {:<36} memory from {} to {} MB, {} answered",
+                "  {:<42} memory from {} to {} MB at most; {} taken and {} refused in {:.0} s; then {}/s",
                 rival.name,
                 before >> 20,
-                after >> 20,
-                grouped(requests)
+                most >> 20,
+                grouped(found.requests),
+                grouped(found.refused),
+                found.seconds,
+                grouped(*afterwards as u64)
             );
         }
     }

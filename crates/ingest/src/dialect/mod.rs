@@ -58,15 +58,18 @@ pub(crate) struct Sender<'a> {
     pub head: &'a Parts,
 }
 
+/// The headers by which Segment's SDKs and RudderStack's browser SDK count retries.
+pub(crate) const RETRY_COUNTS: &[&str] = &["x-retry-count", "rsa-retry-attempt"];
+
 impl<'a> Sender<'a> {
     pub(crate) fn of(door: &'a Door, key: &'a WriteKey, head: &'a Parts, ingest_time_us: i64) -> Self {
         let settings = &door.settings;
         // What is sent again from a dead letter is read as it would have been then.
         let replay = head.extensions.get::<Replay>();
-        // Segment's SDKs count retries from 0, PostHog's count attempts from 1.
+        // PostHog's SDKs count attempts from 1.
         let count_of =
             |name: &str| head.headers.get(name).and_then(|value| value.to_str().ok()?.trim().parse::<u32>().ok());
-        let retried = count_of("x-retry-count").is_some_and(|retries| 0 < retries)
+        let retried = RETRY_COUNTS.iter().any(|name| count_of(name).is_some_and(|retries| 0 < retries))
             || count_of("posthog-attempt").is_some_and(|attempt| 1 < attempt);
         Self {
             settings,

@@ -1,7 +1,7 @@
 //! Real requests of unmodified SDKs become the events they meant.
 
 use axum::body::Body;
-use axum::http::{Request, StatusCode};
+use axum::http::{Method, Request, StatusCode, header};
 use serde_json::{Value, json};
 
 use crate::house::{Answer, House, NOW_US, assert_columns, gzip};
@@ -41,6 +41,38 @@ pub(crate) async fn sent(client: &str, key: Option<(&str, &str)>) -> (House, Ans
     assert!(answer.status.is_success(), "{answer:?}");
     assert_eq!(house.dead_letters(), Vec::<Value>::new());
     (house, answer)
+}
+
+/// Of a browser's page too, and without a key: what surrounds the handlers is the same.
+#[tokio::test]
+async fn the_short_way_answers_as_the_router_does() {
+    let mut count = 0;
+    for capture in all() {
+        for (name, value) in
+            [("origin", "https://shop.example"), ("x-forwarded-for", "192.0.2.1"), ("content-encoding", "br")]
+        {
+            let request = || request_of(&capture, Some((name, value)));
+            let (router, short) = (House::new(), House::new());
+            if request().method() != Method::POST || !short.short.takes(request().uri().path()) {
+                continue;
+            }
+            let (expected, found) = (router.ask_by(false, request()).await, short.ask_by(true, request()).await);
+            let client = &capture["client"];
+            assert_eq!((expected.status, &expected.body), (found.status, &found.body), "{client}");
+            // How long the body is whoever writes it says.
+            let told = |answer: &Answer| {
+                let headers = answer.headers.iter().filter(|(name, _)| **name != header::CONTENT_LENGTH);
+                let mut told: Vec<_> = headers.map(|(name, value)| (name.to_string(), value.clone())).collect();
+                told.sort();
+                told
+            };
+            assert_eq!(told(&expected), told(&found), "{client}");
+            assert_eq!(router.events(), short.events(), "{client}");
+            assert_eq!(router.dead_letters(), short.dead_letters(), "{client}");
+            count += 1;
+        }
+    }
+    assert!(60 < count, "{count}");
 }
 
 async fn replayed(client: &str) -> Vec<Value> {

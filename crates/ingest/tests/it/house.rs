@@ -9,14 +9,14 @@ use async_trait::async_trait;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::ConnectInfo;
-use axum::http::{HeaderMap, Request, StatusCode};
+use axum::http::{HeaderMap, Method, Request, StatusCode};
 use http_body_util::BodyExt as _;
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt as _;
 use tributary_eventlog::TopicInfo;
-use tributary_ingest::{IngestSettings, Ledger, Parts, Web, WebError, WriteKey, router};
+use tributary_ingest::{IngestSettings, Ledger, Parts, Short, Web, WebError, WriteKey, routes};
 use tributary_schemas::ManualClock;
 use tributary_schemas::wire::{Shape, WireDecoder};
 
@@ -36,6 +36,7 @@ pub(crate) struct House {
     pub stop: CancellationToken,
     pub tasks: TaskTracker,
     pub router: Router,
+    pub short: Short,
     pub web: Arc<KnownWeb>,
     pub ledger: Arc<Ledger>,
 }
@@ -123,14 +124,23 @@ impl House {
             ledger: ledger.clone(),
             web: web.clone(),
         };
-        let router = router(settings, parts).unwrap();
-        Self { log, clock, stop, tasks, router, web, ledger }
+        let (router, short) = routes(settings, parts).unwrap();
+        Self { log, clock, stop, tasks, router, short, web, ledger }
     }
 
-    pub(crate) async fn ask(&self, mut request: Request<Body>) -> Answer {
+    /// As a server asks: by the short way what that takes, and all else of the router.
+    pub(crate) async fn ask(&self, request: Request<Body>) -> Answer {
+        let short = request.method() == Method::POST && self.short.takes(request.uri().path());
+        self.ask_by(short, request).await
+    }
+
+    pub(crate) async fn ask_by(&self, short: bool, mut request: Request<Body>) -> Answer {
         request.extensions_mut().insert(ConnectInfo(SocketAddr::from(([203, 0, 113, 77], 4711))));
         let asked = async {
-            let response = self.router.clone().oneshot(request).await.unwrap();
+            let response = match short {
+                true => self.short.clone().answer(request).await,
+                false => self.router.clone().oneshot(request).await.unwrap(),
+            };
             let (head, body) = response.into_parts();
             Answer {
                 status: head.status,

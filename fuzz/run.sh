@@ -26,6 +26,7 @@ source=../crates/ingest/src
 case $target in
     webhooks) source=$source/webhook ;;
     tickets) source="$source/ticket.rs $source/landing.rs" ;;
+    tcf) source=$source/tcf.rs ;;
     unpack) source=$source/body.rs ;;
     wire) source=$source/ticket.rs ;;
     *) source="$source/landing.rs $source/dialect/columns.rs $(echo $source/dialect/$target*)" ;;

@@ -16,11 +16,14 @@ use std::rc::Rc;
 use std::sync::LazyLock;
 
 use axum::http::StatusCode;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
 use serde_json::Value;
 use tributary_eventlog::Record;
 use tributary_ingest::ticket::{self, TicketKind};
 use tributary_ingest::{IngestSettings, PrivacyRule, Treatment};
+use tributary_schemas::Consent;
 use tributary_schemas::ids::ID_BYTES_MAX;
 use tributary_schemas::wire::{Shape, WireDecoder};
 
@@ -28,7 +31,7 @@ use self::written::{Written, parser_of};
 use crate::house::{Answer, DEAD_LETTERS, EVENTS, House, NOW_US, SECRET, settings};
 
 /// Every parser; `corpus/` has a folder for each.
-pub(crate) const PARSERS: [&str; 12] = [
+pub(crate) const PARSERS: [&str; 13] = [
     "native",
     "segment",
     "posthog",
@@ -38,6 +41,7 @@ pub(crate) const PARSERS: [&str; 12] = [
     "cloudevents",
     "webhooks",
     "pixel",
+    "tcf",
     "tickets",
     "unpack",
     "wire",
@@ -48,6 +52,7 @@ pub(crate) fn check(name: &str, input: &[u8]) -> bool {
     match name {
         "wire" => check_wire(input),
         "unpack" => check_unpack(input),
+        "tcf" => check_tcf(input),
         _ => check_request(name, input),
     }
 }
@@ -233,6 +238,38 @@ fn packed(body: &[u8]) -> [Vec<u8>; 3] {
     zlib.write_all(body).expect("memory takes all");
     let zstd = zstd::encode_all(body, 1).expect("memory takes all");
     [gzip.finish().expect("memory takes all"), zlib.finish().expect("memory takes all"), zstd]
+}
+
+/// The bits of a consent string; before them a letter that says whether it lies in one of GPP. Its text is base64, so of
+/// any bits there is one. It says the same in an event and in the query of a pixel, and grants nothing it cannot speak about.
+fn check_tcf(input: &[u8]) -> bool {
+    let Some((letter, bits)) = input.split_first() else { return false };
+    let core = URL_SAFE_NO_PAD.encode(bits);
+    let text = match letter {
+        b't' => core,
+        b'g' => format!("DBABMA~{core}"),
+        b'h' => format!("DBACNYA~{core}~1YNN"),
+        _ => return false,
+    };
+    let event = serde_json::json!({"event_id": "tcf", "name": "E", "anonymous_id": "a", "consent": text}).to_string();
+    let of = |method: &str, address: String, body: &str| Written {
+        method: method.to_owned(),
+        address,
+        headers: vec![("authorization".to_owned(), b"Basic V0s6".to_vec())],
+        body: body.as_bytes().to_vec(),
+    };
+    on_runtime(async {
+        let house = house();
+        let posted = Outcome::of(&house, &of("POST", "/v1/events".to_owned(), &event)).await;
+        let pixel = format!("/p.gif?event=E&anonymousId=a&gdpr_consent={text}");
+        let pixel = Outcome::of(&house, &of("GET", pixel, "")).await;
+        assert_eq!((posted.events.len(), pixel.events.len()), (1, 1));
+        let [posted, pixel] = [&posted, &pixel].map(|outcome| outcome.events[0].get("consent").and_then(Value::as_i64));
+        // Analytics, ads and personalization.
+        assert_eq!(pixel.unwrap_or(0) & !(Consent::ANALYTICS.0 | Consent::ADS.0 | Consent::PERSONALIZATION.0), 0);
+        assert_eq!(posted, pixel, "{text}");
+    });
+    true
 }
 
 /// A letter for the shape, then a record's value: a small letter goes before one without the ten bytes that name its

@@ -120,6 +120,16 @@ async fn rudderstack_python() {
 }
 
 #[tokio::test]
+async fn rudderstack_in_a_browser_one_by_one() {
+    arrives("rudderstack_in_a_browser_one_by_one", client("rudder_browser.cjs", "", "segment")).await;
+}
+
+#[tokio::test]
+async fn rudderstack_in_a_browser_in_batches() {
+    arrives("rudderstack_in_a_browser_in_batches", client("rudder_browser.cjs", "batching", "segment")).await;
+}
+
+#[tokio::test]
 async fn segment_in_a_browser_one_by_one() {
     arrives("segment_in_a_browser_one_by_one", client("analytics_next.cjs", "standard", "segment")).await;
 }

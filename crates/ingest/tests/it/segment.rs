@@ -427,3 +427,17 @@ async fn browsers_may_ask_first_and_post_with_their_key() {
     let answer = house.ask(request.body(Body::from(r#"{"event":"E","userId":"u"}"#)).unwrap()).await;
     assert!(!answer.headers.contains_key("access-control-allow-origin"));
 }
+
+/// RudderStack's browser SDK says who somebody is in the context, and goes on saying so with each event that follows.
+#[tokio::test]
+async fn traits_of_the_context_are_those_of_an_identify_and_of_nothing_else() {
+    let house = House::new();
+    let context = json!({"traits": {"plan": "gold"}});
+    house.post("/v1/identify", json!({"userId": "u", "messageId": "1", "context": context}).to_string()).await;
+    house.post("/v1/track", json!({"userId": "u", "messageId": "2", "event": "E", "context": context}).to_string()).await;
+    let both = json!({"userId": "u", "messageId": "3", "traits": {"plan": "lead"}, "context": context});
+    house.post("/v1/identify", both.to_string()).await;
+    let events = house.events();
+    let properties: Vec<&Value> = events.iter().map(|event| &event["properties"]).collect();
+    assert_eq!(properties, [&json!(r#"{"plan":"gold"}"#), &Value::Null, &json!(r#"{"plan":"lead"}"#)]);
+}

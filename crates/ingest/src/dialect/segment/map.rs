@@ -81,7 +81,11 @@ impl<'a> Members<'a> {
     /// What is kept as the event's properties: traits where the call is about a person or a group.
     fn own_properties(&self, call: Call) -> Option<&'a str> {
         match call {
-            Call::Identify | Call::Group => self.traits.or(self.properties),
+            // RudderStack's browser SDK writes them into the context, where they go with every later event too.
+            Call::Identify => {
+                self.traits.or(self.properties).or_else(|| json::pick(self.context?, ["traits"]).ok()?[0])
+            }
+            Call::Group => self.traits.or(self.properties),
             _ => self.properties.or(self.traits),
         }
     }

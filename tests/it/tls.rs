@@ -57,6 +57,10 @@ async fn a_server_speaks_tls_takes_a_newer_certificate_and_is_found_by_its_comma
     let answer =
         first.post(format!("{url}/v1/events")).basic_auth(WRITE_KEY, Some("")).body(event).send().await.unwrap();
     assert_eq!(answer.status().as_u16(), 200);
+    // A page by TLS may send its events by TLS only.
+    let told = first.get(format!("{url}/v1/projects/{WRITE_KEY}/settings")).send().await.unwrap();
+    let told: serde_json::Value = serde_json::from_slice(&told.bytes().await.unwrap()).unwrap();
+    assert_eq!(told["integrations"]["Segment.io"]["protocol"], "https", "{told}");
     assert!(trusting(SECOND.0).get(format!("{url}/readyz")).send().await.is_err(), "who does not trust it stays away");
     // In the clear there is no answer.
     let plain = url.replace("https", "http");

@@ -13,6 +13,7 @@ mod read;
 
 use std::sync::Arc;
 
+use axum::Extension;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
@@ -23,7 +24,7 @@ use crate::auth;
 use crate::body::Text;
 use crate::dialect::{Sender, post};
 use crate::refusal::{Refusal, json_answer};
-use crate::router::Door;
+use crate::router::{Door, Secure};
 
 pub(crate) const DIALECT: &str = "segment";
 
@@ -107,6 +108,7 @@ pub(crate) const RUDDER_CONFIG_PATH: &str = "/sourceConfig/";
 pub(crate) async fn settings(
     State(door): State<Arc<Door>>,
     path: Result<Path<String>, PathRejection>,
+    secure: Option<Extension<Secure>>,
     headers: HeaderMap,
 ) -> Response {
     let key = path.map(|Path(key)| key).unwrap_or_default();
@@ -114,8 +116,8 @@ pub(crate) async fn settings(
         return refusal.into_response();
     }
     let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
-    // A page that was served by TLS may load nothing that was not: whoever ends it for us says so.
-    let by_tls = headers.get("x-forwarded-proto").is_some_and(|proto| proto == "https");
+    // A page that was served by TLS may load nothing that was not: we end it ourselves, or whoever does it for us says so.
+    let by_tls = secure.is_some() || headers.get("x-forwarded-proto").is_some_and(|proto| proto == "https");
     let settings = serde_json::json!({
         "integrations": {"Segment.io": {
             "apiKey": key, "apiHost": format!("{host}/v1"), "protocol": if by_tls { "https" } else { "http" },

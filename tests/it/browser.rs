@@ -9,6 +9,19 @@ use std::process::Command;
 use crate::outside;
 use crate::server::{Home, WRITE_KEY};
 
+#[test]
+fn the_browser_sdk_is_built_of_its_sources_and_passes_its_own_tests() {
+    if outside::browser("the_browser_sdk_is_built_of_its_sources_and_passes_its_own_tests").is_none() {
+        return;
+    }
+    // Types, the queue and the rules without a browser, `dist` against `src`, and the size.
+    let mut npm = Command::new("npm");
+    npm.args(["test", "--silent"]).current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/sdk/js"));
+    let output = npm.output().unwrap();
+    let told = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
+    assert!(output.status.success(), "{told}");
+}
+
 #[tokio::test]
 async fn events_of_the_browser_sdk_arrive_once_each() {
     let Some(chromium) = outside::browser("events_of_the_browser_sdk_arrive_once_each") else { return };

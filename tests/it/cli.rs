@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use crate::server::{Home, QUERY_TOKEN, WRITE_KEY};
+use crate::server::{Home, QUERY_TOKEN, SOURCE, WRITE_KEY};
 
 fn tributary(dir: &std::path::Path, arguments: &[&str]) -> std::process::Output {
     Command::new(env!("CARGO_BIN_EXE_tributary")).args(arguments).current_dir(dir).output().unwrap()
@@ -163,8 +163,28 @@ async fn metrics_count_what_came_in() {
     let server = home.start().await;
     server.post("/v1/track", WRITE_KEY, r#"{"event":"E","userId":"u1"}"#).await;
     let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let pixel = server.url(&format!("/p.gif?writeKey={WRITE_KEY}&event=E&anonymousId=a1"));
+    assert!(client.get(pixel).send().await.unwrap().status().is_success());
+    let lost = r#"{"events": [{"name": "E", "user_id": "u1"}], "dropped": 7}"#;
+    server.post("/v1/events", WRITE_KEY, lost).await;
     let text = client.get(server.url("/metrics")).send().await.unwrap().text().await.unwrap();
     assert!(text.contains("# HELP tributary_ingest_events_accepted_total"), "{text}");
+    let says = |name: &str, labels: &[&str], value: &str| {
+        let is_it = |line: &&str| line.starts_with(name) && labels.iter().all(|label| line.contains(label));
+        let line = text.lines().find(is_it).unwrap_or_else(|| panic!("no {name} {labels:?} in {text}"));
+        assert_eq!(line.rsplit(' ').next(), Some(value), "{line}");
+    };
+    for dialect in ["segment", "pixel", "native"] {
+        let labels = [format!("dialect=\"{dialect}\""), format!("source=\"{SOURCE}\"")];
+        let labels: Vec<&str> = labels.iter().map(String::as_str).collect();
+        says("tributary_ingest_source_requests_total{", &[&labels[..], &["outcome=\"taken\""]].concat(), "1");
+        says("tributary_ingest_source_request_seconds_count{", &labels, "1");
+    }
+    for route in ["/v1/track", "/p.gif", "/v1/events"] {
+        says("tributary_ingest_requests_total{", &[&format!("route=\"{route}\""), "status=\"200\""], "1");
+        says("tributary_ingest_request_seconds_count{", &[&format!("route=\"{route}\"")], "1");
+    }
+    says("tributary_ingest_sdk_dropped_total{", &[], "7");
     assert!(
         text.lines().any(|line| line.starts_with("tributary_ingest_events_accepted_total{") && line.ends_with(" 1")),
         "{text}"

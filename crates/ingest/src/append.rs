@@ -31,6 +31,8 @@ pub(crate) struct Accepted {
     pub told: Vec<Told>,
     /// The request says that it brings the past.
     pub historical: bool,
+    /// How many events its SDK says that it had to drop before it could send them.
+    pub lost_before: u32,
     /// What the payloads of its dead letters hold so far.
     pub letter_bytes: usize,
 }
@@ -126,7 +128,7 @@ async fn append_in_time(door: &Door, accepted: Accepted, each: bool) -> Result<D
 }
 
 async fn append_all(door: &Door, accepted: Accepted, each: bool) -> Result<Durable, Refusal> {
-    let Accepted { mut events, mut dead_letters, mut told, .. } = accepted;
+    let Accepted { mut events, mut dead_letters, mut told, lost_before, .. } = accepted;
     // All of one request has one source and one time of receipt.
     let of_request = events.first().map(|event| (event.source.clone(), event.ingest_time_us)).or_else(|| {
         dead_letters.first().map(|letter| (letter.source.clone().unwrap_or_default(), letter.ingest_time_us))
@@ -175,6 +177,9 @@ async fn append_all(door: &Door, accepted: Accepted, each: bool) -> Result<Durab
     let durable = events.iter().enumerate().filter(|(index, _)| is_durable(*index)).map(|(_, event)| event);
     door.tail.show(durable, &letters, events_spooled || letters_spooled);
     if let Some((source, ingest_time_us)) = of_request {
+        if lost_before != 0 {
+            telling::lost_before(&source, lost_before);
+        }
         let taken = Taken {
             events: event_count as u64,
             dead_letters: letters.len() as u64,
@@ -332,9 +337,15 @@ pub(crate) async fn append_regardless(
     wait: Duration,
 ) {
     let tasks = door.parts.tasks.clone();
+    let begin = tokio::time::Instant::now();
+    // Of one request, so of one source.
+    let source = accepted.events.first().map(|event| event.source.clone());
+    let source = source.or_else(|| accepted.dead_letters.first()?.source.clone());
     let appending = tasks.spawn(async move {
         let appended = append(&door, accepted).await;
         drop(place);
+        let outcome = appended.as_ref().map_or_else(Refusal::word, |_| "taken");
+        telling::handled(&source.unwrap_or_default(), dialect, outcome, begin.elapsed());
         if let Err(refusal) = appended {
             telling::not_logged(dialect, refusal.word());
         }

@@ -50,7 +50,11 @@ pub(crate) async fn receive(
     Verdict::plain(EngagementClass::Human).put_on(&mut event);
     event.event_id = crate::event_id::derived(&ticket.source, &["unsubscribe", &text]);
     let accepted = Accepted { events: vec![event], ..Accepted::default() };
-    match append(&door, accepted).await {
+    let begin = tokio::time::Instant::now();
+    let appended = append(&door, accepted).await;
+    let outcome = appended.as_ref().map_or_else(Refusal::word, |_| "taken");
+    telling::handled(&ticket.source, DIALECT, outcome, begin.elapsed());
+    match appended {
         Ok(durable) => {
             durable.mark(page(StatusCode::OK, "Unsubscribed", "<p>You will get no more of these messages.</p>"))
         }

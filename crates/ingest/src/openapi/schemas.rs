@@ -166,6 +166,7 @@ pub(super) fn all(limits: &Limits) -> Value {
             "events": {"type": "array", "items": of("Event"), "maxItems": limits.events_max},
             "sent_time": member("Time", "When the batch was sent, for events that do not say so themselves."),
             "cookieless": member("Switch", "true: without an anonymous_id the door makes one that lasts a day."),
+            "dropped": {"type": "integer", "minimum": 0, "description": "Events the SDK had to drop since it last said so."},
             "writeKey": {"type": "string", "description": "The write key, for who can set neither header nor query."},
         })),
         "Kind": {"type": "string", "enum": words(EventKind::ALL, EventKind::as_str)},

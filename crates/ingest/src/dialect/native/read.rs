@@ -23,6 +23,8 @@ pub(super) struct Frame<'a> {
     pub sent_time: Option<&'a str>,
     /// The visitor wants nothing stored on the device: the door makes an id that lasts a day.
     pub cookieless: bool,
+    /// How many events the SDK had to drop since it last said so.
+    pub dropped: u32,
 }
 
 impl Frame<'_> {
@@ -52,7 +54,7 @@ pub(super) fn key_in_body(text: &str) -> Option<String> {
 pub(super) fn read(text: &Text<'_>, sender: &Sender<'_>) -> Result<Accepted, Refusal> {
     let json = text.text.trim();
     let (frame, events) = split(json, sender.settings)?;
-    let mut accepted = Accepted::default();
+    let mut accepted = Accepted { lost_before: frame.dropped, ..Accepted::default() };
     for (event_json, members) in events {
         let read =
             judge_size(event_json, sender.settings).and_then(|()| map::event(event_json, members, frame, sender));
@@ -64,6 +66,8 @@ pub(super) fn read(text: &Text<'_>, sender: &Sender<'_>) -> Result<Accepted, Ref
     }
     Ok(accepted)
 }
+
+const DROPPED_MAX: u32 = 1_000_000;
 
 const ADVICE: &str = "send one event as a JSON object, a list of them, {\"events\": [..]}, or one event a line";
 
@@ -91,9 +95,11 @@ fn split<'a>(json: &'a str, settings: &IngestSettings) -> Result<Split<'a>, Refu
     {
         return Ok((Frame::default(), vec![(json, Some(members))]));
     }
-    match json::pick(json, ["events", "sent_time", "cookieless"]) {
-        Ok([Some(list), sent_time, cookieless]) => {
-            Ok((Frame { sent_time, cookieless: cookieless == Some("true") }, alone(many(list)?)))
+    match json::pick(json, ["events", "sent_time", "cookieless", "dropped"]) {
+        Ok([Some(list), sent_time, cookieless, dropped]) => {
+            // A device holds some hundreds: more is somebody else's number.
+            let dropped = dropped.and_then(|json| json.parse().ok()).filter(|count| *count <= DROPPED_MAX).unwrap_or(0);
+            Ok((Frame { sent_time, cookieless: cookieless == Some("true"), dropped }, alone(many(list)?)))
         }
         Ok([None, ..]) => Ok((Frame::default(), alone(vec![json]))),
         // Not one object: lines, if there are several and the first of them is one.

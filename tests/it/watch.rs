@@ -85,10 +85,16 @@ async fn a_receipt_says_where_an_event_is_and_what_became_of_it() {
         {"event_id": "bad", "anonymous_id": "a"},
     ]);
     send(&server, &events).await;
+    // The second copy of it is a duplicate, and says so.
+    send(&server, &json!([events[0]])).await;
     let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(60);
     let receipt = loop {
         let (status, receipt) = ask("o'1").await;
-        if status == 200 && !receipt["sessions"].as_array().unwrap().is_empty() {
+        let is_whole = |receipt: &Value| {
+            let event = &receipt["events"][0];
+            event["committed"] == true && receipt["dead_letters"][0]["reason"] == "duplicate"
+        };
+        if status == 200 && !receipt["sessions"].as_array().unwrap().is_empty() && is_whole(&receipt) {
             break receipt;
         }
         assert!(tokio::time::Instant::now() < deadline, "{receipt}");
@@ -96,6 +102,7 @@ async fn a_receipt_says_where_an_event_is_and_what_became_of_it() {
     };
     let event = &receipt["events"][0];
     assert_eq!((&event["event_name"], &event["event_kind"]), (&json!("Order Completed"), &json!("conversion")));
+    assert_eq!(receipt["events"].as_array().unwrap().len(), 1, "{receipt}");
     assert!(event["log_partition"].is_number() && event["log_offset"].is_number(), "{receipt}");
     assert!(receipt["sessions"][0]["session_id"].is_string());
     let (_, bad) = loop {

@@ -1,8 +1,8 @@
 //! `GET /v1/receipts/{event_id}`: where one event is, and what became of it.
 //!
 //! In:      an event's id; `?source=` where several send the same ids; `?days=` how far back to look (30).
-//! Out:     200 with its rows of `events` (with position in the log), of `dead_letters` (with the reason) and the session it
-//!          counts to; 404 if it is in none of them.
+//! Out:     200 with its rows of `events` (with position in the log, and whether they are committed), of `dead_letters` (with
+//!          the reason) and the session it counts to; 404 if it is in none of them.
 //! Promise: what the stream job has read is found, whether it is committed or not; the answer says up to which offsets it
 //!          looked, so that "not found" has a meaning.
 
@@ -70,7 +70,21 @@ async fn find(engine: &Engine, event_id: &str, parameters: &Parameters) -> Resul
         ))
         .await?;
     let looked_up_to = answer.live_positions.clone();
-    let events_found = rows(&answer)?;
+    let mut events_found = rows(&answer)?;
+    // What the stream job has read is a row of the table once it has committed: in a moment, as a rule.
+    let committed = match live && !events_found.is_empty() {
+        true => {
+            let places = format!(
+                "SELECT log_partition, log_offset FROM events WHERE event_id = {id}{of_source} AND event_date >= {since} LIMIT 10"
+            );
+            rows(&engine.query(&places).await?)?
+        }
+        false => events_found.clone(),
+    };
+    for event in &mut events_found {
+        let is_it = |row: &Value| ["log_partition", "log_offset"].iter().all(|name| row[name] == event[name]);
+        event["committed"] = committed.iter().any(is_it).into();
+    }
     let letters = engine
         .query(&format!(
             "SELECT source, dialect, reason, detail, ingest_time_us, log_topic, log_partition, log_offset FROM dead_letters \

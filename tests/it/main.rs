@@ -30,6 +30,7 @@ mod other_engine;
 mod persons;
 mod sdk;
 mod tls;
+mod tour;
 mod watch;
 
 // The line under fire.

@@ -74,6 +74,14 @@ impl Home {
         self
     }
 
+    /// Adds lines to its settings file, for what is more than a word.
+    pub(crate) fn with_lines(self, toml: &str) -> Self {
+        let file = self.dir.path().join("it.toml");
+        let before = std::fs::read_to_string(&file).unwrap();
+        std::fs::write(file, format!("{before}\n{toml}\n")).unwrap();
+        self
+    }
+
     /// Keeps log and lake elsewhere.
     pub(crate) fn with_data_in(mut self, data_dir: PathBuf) -> Self {
         self.data_dir = data_dir;

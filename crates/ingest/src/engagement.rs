@@ -98,7 +98,8 @@ pub(crate) fn of_reported(kind: EventKind, from_server: bool, user_agent: Option
     }
 }
 
-fn is_prefetch(headers: &HeaderMap) -> bool {
+/// Whether a browser or a mail reader looks ahead, by any of the headers that say so.
+pub(crate) fn is_prefetch(headers: &HeaderMap) -> bool {
     ["sec-purpose", "purpose", "x-purpose", "x-moz"].iter().any(|name| {
         headers.get(*name).and_then(|value| value.to_str().ok()).is_some_and(|value| {
             let value = value.to_lowercase();

@@ -25,6 +25,7 @@ use crate::append::{Accepted, Durable, Outcome, append};
 use crate::auth;
 use crate::dialect::Sender;
 use crate::dialect::pairs::Pairs;
+use crate::engagement;
 use crate::intake;
 use crate::network;
 use crate::refusal::{Refusal, json_answer};
@@ -60,12 +61,17 @@ pub(crate) fn without_keys(query: &str) -> String {
     query.split('&').filter(|pair| !is_key(pair)).collect::<Vec<_>>().join("&")
 }
 
-/// What is said of the events beside the body, by the word that stands for it in a dead letter and the header that says it
-/// again.
-const HEADERS_KEPT: &[(&str, &str)] =
-    &[(RETRIED, "x-retry-count"), ("sp-anonymous", "sp-anonymous"), (PRIVACY_CONTROL, "sec-gpc")];
+/// What is said of the events beside the body: the word that stands for it in a dead letter, and the header that says it
+/// again, with its value.
+const HEADERS_KEPT: &[(&str, &str, &str)] = &[
+    (RETRIED, "x-retry-count", "1"),
+    ("sp-anonymous", "sp-anonymous", "1"),
+    (PRIVACY_CONTROL, "sec-gpc", "1"),
+    (PREFETCH, "sec-purpose", "prefetch"),
+];
 const RETRIED: &str = "retried";
 const PRIVACY_CONTROL: &str = "gpc";
+const PREFETCH: &str = "prefetch";
 /// Its key is one whose clock is trusted; a source may have others.
 const TRUSTED: &str = "trusted";
 
@@ -85,11 +91,12 @@ pub(crate) fn request_line(sender: &Sender<'_>) -> String {
         line.push(' ');
         line.push_str(word);
     };
-    for (word, name) in HEADERS_KEPT {
+    for (word, name, _) in HEADERS_KEPT {
         // Where a value decides, it is as the door read it: `Sec-GPC: 0` objects to nothing.
         let is_said = match *word {
             RETRIED => sender.retried,
             PRIVACY_CONTROL => sender.privacy_control,
+            PREFETCH => engagement::is_prefetch(&head.headers),
             _ => head.headers.contains_key(*name),
         };
         if is_said {
@@ -272,7 +279,7 @@ fn request_of(letter: Letter, dry_run: bool) -> Result<Made, String> {
         _ => return Err(format!("request: expected POST, GET or HEAD and a path, found {:?}", letter.request)),
     };
     let words: Vec<&str> = words.collect();
-    let said = HEADERS_KEPT.iter().filter(|(word, _)| words.contains(word)).map(|(_, name)| *name);
+    let said = HEADERS_KEPT.iter().filter(|(word, ..)| words.contains(word));
     let outcome = Arc::new(Mutex::new(None));
     let replay = Replay {
         from: letter.from,
@@ -292,8 +299,8 @@ fn request_of(letter: Letter, dry_run: bool) -> Result<Made, String> {
     if let Some(agent) = letter.user_agent.and_then(|agent| HeaderValue::from_str(&agent).ok()) {
         request = request.header(header::USER_AGENT, agent);
     }
-    for name in said {
-        request = request.header(name, "1");
+    for (_, name, value) in said {
+        request = request.header(*name, *value);
     }
     let request = request.extension(replay).body(Body::from(body));
     Ok((request.map_err(|error| format!("request: expected a path: {error}"))?, outcome))

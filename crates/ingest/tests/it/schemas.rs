@@ -361,10 +361,16 @@ async fn what_headers_said_of_an_event_is_said_again() {
         let request = Request::post("/v1/track").header("authorization", "Basic V0s6").header(name, value);
         strict.ask(request.body(Body::from(event.to_string())).unwrap()).await;
     }
+    // A pixel that a mail reader fetched before anybody looked.
+    let pixel = Request::get("/p.gif?writeKey=WK&event=E&anonymousId=a").header("user-agent", "Mozilla/5.0 (X11)");
+    strict.ask(pixel.header("x-moz", "prefetch").body(Body::empty()).unwrap()).await;
     let letters = letters_of(&strict);
     let requests: Vec<&str> = letters.iter().map(|letter| letter["request"].as_str().unwrap()).collect();
-    assert_eq!(requests, ["POST /v1/track", "POST /v1/track gpc", "POST /v1/track", "POST /v1/track retried"]);
+    let track = ["POST /v1/track", "POST /v1/track gpc", "POST /v1/track", "POST /v1/track retried"];
+    assert_eq!(requests, [track.as_slice(), &["GET /p.gif prefetch"]].concat());
     replay(&open, &letters, false).await;
-    let consents: Vec<i64> = open.events().iter().map(|event| event["consent"].as_i64().unwrap()).collect();
+    let events = open.events();
+    let consents: Vec<i64> = events[..4].iter().map(|event| event["consent"].as_i64().unwrap()).collect();
     assert_eq!(consents, [1 | 4, 1, 1 | 4, 1 | 4]);
+    assert_eq!(events[4]["engagement_class"], "prefetch");
 }

@@ -340,7 +340,8 @@ async fn send_batch(
 
 fn tell(outcome: &Outcome, dry_run: bool) {
     let would = if dry_run { "would become" } else { "became" };
-    println!("{} letters {would} {} events", outcome.letters, outcome.events);
+    let count = |count: u64, one: &str| format!("{count} {one}{}", if count == 1 { "" } else { "s" });
+    println!("{} {would} {}", count(outcome.letters as u64, "letter"), count(outcome.events, "event"));
     let left: usize = outcome.left.values().map(Vec::len).sum();
     if left == 0 {
         return;

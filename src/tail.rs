@@ -61,7 +61,11 @@ pub(crate) async fn command(
     http::keep_secret(&url, args.server.insecure_http)?;
     let Some(token) = token else {
         return Err(
-            UserError("a server asks for a token: give it with --token or in TRIBUTARY_SQL_TOKEN".to_owned()).into()
+            UserError(
+                "a server asks for a token: give it with --token or in TRIBUTARY_SQL_TOKEN (without --url it is taken from the \
+                 data folder of the server)"
+                    .to_owned(),
+            ).into()
         );
     };
     let mut query: Vec<(&str, &str)> = [
@@ -147,6 +151,14 @@ fn for_people(kind: &str, data: &str) -> String {
         if !text(name).is_empty() {
             line.push_str(before);
             line.push_str(text(name));
+        }
+    }
+    let warnings = record.get("warnings").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    if let Some(first) = warnings.first().and_then(Value::as_str) {
+        line.push_str("  WARNING ");
+        line.push_str(first);
+        if 1 < warnings.len() {
+            line.push_str(&format!(" (and {} more)", warnings.len() - 1));
         }
     }
     line

@@ -434,7 +434,9 @@ async fn traits_of_the_context_are_those_of_an_identify_and_of_nothing_else() {
     let house = House::new();
     let context = json!({"traits": {"plan": "gold"}});
     house.post("/v1/identify", json!({"userId": "u", "messageId": "1", "context": context}).to_string()).await;
-    house.post("/v1/track", json!({"userId": "u", "messageId": "2", "event": "E", "context": context}).to_string()).await;
+    house
+        .post("/v1/track", json!({"userId": "u", "messageId": "2", "event": "E", "context": context}).to_string())
+        .await;
     let both = json!({"userId": "u", "messageId": "3", "traits": {"plan": "lead"}, "context": context});
     house.post("/v1/identify", both.to_string()).await;
     let events = house.events();

@@ -10,13 +10,10 @@ use std::process::Command;
 use serde_json::Value;
 
 use crate::outside;
-use crate::proxy::{Fault, Proxy};
+use crate::proxy::{FAULTS, Proxy, copies_min};
 use crate::server::{Home, SOURCE, Server, WRITE_KEY};
 
 const EVENT_COUNT: usize = 250;
-
-/// A bad minute: refused, unheard, cut, and again.
-const FAULTS: [Fault; 4] = [Fault::Unavailable, Fault::AnswerLost, Fault::RequestCut, Fault::AnswerLost];
 
 fn with_arguments(mut command: Command, door: SocketAddr, more: &[&str]) -> Command {
     command.arg(format!("http://{door}")).arg(WRITE_KEY).arg(EVENT_COUNT.to_string()).args(more);
@@ -124,9 +121,9 @@ async fn holds_exactly(server: &Server<'_>, told: &[Value]) {
 async fn every_fault_was_met(proxy: &Proxy, server: &Server<'_>) {
     let (requests, faults) = proxy.counts();
     assert_eq!(faults, FAULTS.len(), "of {requests} requests");
-    // Two answers were lost after delivery: those batches came again whole.
     let doubled = "SELECT count(*) FROM dead_letters WHERE reason = 'duplicate'";
-    server.wait_until_at_least(doubled, 2).await;
+    server.wait_until_at_least(doubled, copies_min(&FAULTS)).await;
+    server.wait_until_queryable("SELECT count(*) FROM events", i64::try_from(EVENT_COUNT).unwrap()).await;
     let others = "SELECT count(*) FROM dead_letters WHERE reason <> 'duplicate'";
     assert_eq!(server.number(others).await, 0);
 }

@@ -73,7 +73,7 @@ struct Seen {
 impl Seen {
     fn fault_of(&mut self, request: &[u8]) -> Option<Fault> {
         self.request_count += 1;
-        let fault = if asks_for_settings(request) { None } else { self.faults.pop_front() };
+        let fault = if carries_no_events(request) { None } else { self.faults.pop_front() };
         self.fault_count += usize::from(fault.is_some());
         fault
     }
@@ -144,11 +144,12 @@ async fn serve(mut client: TcpStream, door: SocketAddr, seen: &Mutex<Seen>) -> s
     Ok(())
 }
 
-/// What a browser's SDK asks for at its start carries no events: it is let through.
-fn asks_for_settings(request: &[u8]) -> bool {
+/// What a browser's SDK asks for at its start carries no events, and neither does a browser that asks whether it may send
+/// them: both are let through.
+fn carries_no_events(request: &[u8]) -> bool {
     let paths = ["/v1/projects/", "/array/", "/flags", "/sourceConfig/"];
     let path = request.split(|byte| *byte == b' ').nth(1).unwrap_or_default();
-    paths.iter().any(|begin| path.starts_with(begin.as_bytes()))
+    request.starts_with(b"OPTIONS ") || paths.iter().any(|begin| path.starts_with(begin.as_bytes()))
 }
 
 /// The middle of the body; of a request without one, of the head.

@@ -75,7 +75,7 @@ pub(crate) async fn command(args: ServerArgs) -> anyhow::Result<()> {
     };
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     println!("{}", listener.local_addr()?);
-    let limits = Limits { connections_max: connections_that_fit(20_000), idle_max: std::time::Duration::from_secs(75) };
+    let limits = Limits { connections_max: connections_that_fit(10_000), idle_max: std::time::Duration::from_secs(75) };
     let stop = CancellationToken::new();
     tokio::spawn(serve(listener, None, Routes { router, short }, limits, stop.clone()));
     // Ends when whoever started it does.

@@ -4,11 +4,10 @@ use std::io::Write as _;
 
 use axum::body::Body;
 use axum::http::{Request, StatusCode};
-use proptest::prelude::*;
 use serde_json::{Value, json};
 use tributary_eventlog::LogError;
 
-use crate::house::{Answer, House, NOW_US, assert_columns, gzip, settings};
+use crate::house::{Answer, House, NOW_US, assert_columns, gzip};
 use crate::recorder::Mood;
 
 const PATH: &str = "/v1/events";
@@ -180,37 +179,6 @@ async fn every_packing_gives_the_same_events() {
             let answer: Answer = house.ask(request.unwrap()).await;
             assert_eq!(answer.json()["accepted"], 1, "{label} {content_type}");
         }
-    }
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
-
-    /// Any batch with k bad events gives n - k events and k dead letters, told in their order.
-    #[test]
-    fn a_bad_event_costs_its_neighbours_nothing(
-        kinds in proptest::collection::vec(0_usize..6, 1..40),
-        lines: bool,
-    ) {
-        let events: Vec<(bool, String)> = kinds.iter().enumerate().map(|(index, kind)| match kind {
-            0 => (false, json!({"event_id": index.to_string(), "user_id": "u"}).to_string()),
-            1 => (false, json!({"event_id": index.to_string(), "name": "E", "user_id": {}}).to_string()),
-            2 => (false, "[]".to_owned()),
-            _ => (true, json!({"event_id": index.to_string(), "name": "E", "user_id": format!("u{kind}")}).to_string()),
-        }).collect();
-        // One line that is no list must be there, or the body is one event, a list or no lines at all.
-        prop_assume!(!lines || 1 < events.len() && events[0].0);
-        let texts: Vec<&str> = events.iter().map(|(_, text)| text.as_str()).collect();
-        let body = if lines { texts.join("\n") } else { format!("[{}]", texts.join(",")) };
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(async {
-            let house = House::with(settings());
-            let answer = house.post(PATH, body).await.json();
-            let good = events.iter().filter(|(good, _)| *good).count();
-            assert_eq!((house.events().len(), house.dead_letters().len()), (good, events.len() - good));
-            let told: Vec<bool> = answer["results"].as_array().unwrap().iter().map(|told| told["result"] == "ok").collect();
-            assert_eq!(told, events.iter().map(|(good, _)| *good).collect::<Vec<_>>());
-        });
     }
 }
 

@@ -258,6 +258,11 @@ mod tests {
     /// Brotli of 'hello, brotli: hello, brotli' as the reference encoder writes it, from Python's `brotli` 1.1.0.
     const BROTLI: &[u8] = b"\x8b\x0d\x80hello, brotli: hello, brotli\x03";
 
+    /// 30 MiB of blanks in 53 bytes, from Python's `brotli` 1.2.1: `brotli.compress(b" " * (30 << 20))`.
+    const BROTLI_BOMB: &[u8] =
+        b"\xcb\xff\xff?\xf8%@\xe2\xb1@ \xf7\xfe\x8f\xff\xff\x7f\xf0K\x00\xc4a\x11\x80\xee\xfd\x1f\
+        \xff\xff\xff\xe0\x97\x00\x88\xc3\x02\x00\xdd\xfb\xbf\xfc\xff\xff\xc2/\x01\x10\x87\x05\x00\xba\xf7_";
+
     #[test]
     fn every_packing_is_known_by_its_bytes_or_its_label() {
         for (label, wire) in packed(PLAIN.as_bytes()) {
@@ -269,6 +274,7 @@ mod tests {
             assert!(unpacked(&wire[..wire.len() - 3], Some(label)).is_err(), "{label} cut off");
         }
         assert_eq!(unpacked(BROTLI, Some("br")).unwrap(), b"hello, brotli: hello, brotli");
+        assert!(unpacked(&BROTLI[..BROTLI.len() - 3], Some("br")).is_err(), "br cut off");
     }
 
     #[test]
@@ -280,7 +286,8 @@ mod tests {
 
     #[test]
     fn no_packing_gets_past_the_limits() {
-        for (label, wire) in packed(&vec![b' '; 30 << 20]) {
+        let bombs = packed(&vec![b' '; 30 << 20]).into_iter().chain([("br", BROTLI_BOMB.to_vec())]);
+        for (label, wire) in bombs {
             let refused = unpacked(&wire, Some(label));
             assert!(
                 matches!(refused, Err(Refusal::TooDense { .. } | Refusal::TooLarge { .. })),

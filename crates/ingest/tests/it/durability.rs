@@ -8,8 +8,9 @@ use axum::http::StatusCode;
 use serde_json::json;
 use tokio::sync::Semaphore;
 use tributary_eventlog::LogError;
+use tributary_ingest::ticket::{self, Ticket};
 
-use crate::house::{House, settings};
+use crate::house::{House, SECRET, assert_columns, settings};
 use crate::recorder::Mood;
 
 const EVENT: &str = r#"{"event":"E","userId":"u","messageId":"m"}"#;
@@ -138,6 +139,29 @@ async fn a_pixel_answers_while_the_log_hangs_and_its_event_arrives_later() {
     house.tasks.close();
     house.tasks.wait().await;
     assert_eq!(house.events()[0]["event_name"], "Seen");
+}
+
+#[tokio::test]
+async fn a_link_leads_on_while_the_log_hangs_and_its_click_arrives_later() {
+    let mut settings = settings();
+    settings.redirect_wait_ms_max = 20;
+    let house = House::with(settings);
+    let gate = Arc::new(Semaphore::new(0));
+    house.log.set(Mood::Gated(gate.clone()));
+    let target = "https://shop.example/sale?utm_source=news";
+    let ticket = Ticket { user_id: Some("ada".to_owned()), ..Ticket::click("mailer", target) };
+    let link = format!("/r/{}", ticket::sign(&ticket, SECRET).unwrap());
+    let begin = tokio::time::Instant::now();
+    let answer = house.get(&link).await;
+    let waited = begin.elapsed();
+    assert_eq!((answer.status, answer.headers["location"].to_str().unwrap()), (StatusCode::FOUND, target));
+    assert!(waited < Duration::from_secs(2), "{waited:?}, far below the append's own limit");
+    assert!(house.events().is_empty());
+    gate.add_permits(1);
+    house.tasks.close();
+    house.tasks.wait().await;
+    let click = json!({"event_name": "Email Link Clicked", "source": "mailer", "user_id": "ada", "url_path": "/sale"});
+    assert_columns(&house.events()[0], click);
 }
 
 #[tokio::test]

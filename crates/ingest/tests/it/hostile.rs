@@ -5,7 +5,7 @@ use axum::http::{Request, StatusCode};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use crate::house::{House, gzip};
+use crate::house::{Answer, House, gzip};
 
 /// Answers every request on one house and checks that accepted + dead-lettered is what the log holds.
 fn stands(path: &str, bodies: &[Vec<u8>]) -> Result<(), TestCaseError> {
@@ -156,5 +156,48 @@ proptest! {
             prop_assert_eq!(answer.status, StatusCode::OK);
             Ok(())
         })?;
+    }
+}
+
+/// A browser that guesses takes what a stranger sent for a page, and runs it.
+#[tokio::test]
+async fn no_browser_may_guess_what_an_answer_is() {
+    let house = House::new();
+    let is_told = |answer: &Answer, status: u16, what: &str| {
+        assert_eq!(answer.status.as_u16(), status, "{what}");
+        assert_eq!(answer.headers["x-content-type-options"], "nosniff", "{what}");
+    };
+    for (uri, body, status) in [
+        ("/v1/events?writeKey=WK", r#"{"name":"<script>","user_id":"u"}"#, 200),
+        ("/v1/track?writeKey=WK", r#"{"event":"E","userId":"u"}"#, 200),
+        ("/v1/track?writeKey=nobody", r#"{"event":"E","userId":"u"}"#, 401),
+        ("/v1/batch?writeKey=WK", "<script>", 400),
+        ("/batch?api_key=WK", r#"{"batch":[]}"#, 200),
+        ("/i/v1/analytics/events?api_key=WK", r#"{"batch":[]}"#, 200),
+        ("/com.snowplowanalytics.snowplow/tp2?writeKey=WK", r#"{"data":[]}"#, 200),
+        ("/mp/collect?api_secret=WK", r#"{"client_id":"c","events":[]}"#, 204),
+        ("/matomo.php?writeKey=WK", r#"{"requests":[]}"#, 200),
+        ("/v1/cloudevents?writeKey=WK", "[]", 200),
+    ] {
+        assert!(house.short.takes(uri.split('?').next().unwrap()), "{uri}");
+        for short in [true, false] {
+            let answer = house.ask_by(short, Request::post(uri).body(Body::from(body)).unwrap()).await;
+            is_told(&answer, status, &format!("{uri}, short: {short}"));
+        }
+    }
+    for (uri, status) in [
+        ("/p.gif?writeKey=WK&event=E&userId=u", 200),
+        ("/i?e=pv&aid=web&duid=d", 200),
+        ("/r/forged", 404),
+        ("/u/forged", 404),
+        ("/t.js", 200),
+        ("/array/%3Cscript%3E/config.js", 200),
+        ("/v1/tail", 401),
+        ("/v1/track", 405),
+        ("/nowhere", 404),
+        ("/healthz", 200),
+        ("/openapi.json", 200),
+    ] {
+        is_told(&house.get(uri).await, status, uri);
     }
 }

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use std::time::Duration;
 
-use tributary_ingest::WriteKey;
+use tributary_ingest::{IngestSettings, WriteKey};
 
 use crate::house::{House, gzip, settings};
 
@@ -234,4 +234,54 @@ async fn history_waits_while_the_line_is_behind_and_the_present_does_not() {
     house.log.spool(0.1);
     assert_eq!(house.post("/v1/import", batch).await.status, StatusCode::SERVICE_UNAVAILABLE);
     assert_eq!(house.post("/v1/batch", batch).await.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn a_visitor_who_asks_too_often_waits_and_the_proxy_before_him_does_not() {
+    let house = House::with(IngestSettings { address_requests_per_second: 1, forwarded_hops: 1, ..settings() });
+    let asked = [
+        ("POST", "/v1/events?writeKey=WK", r#"{"name":"E","user_id":"u"}"#),
+        ("POST", "/v1/track?writeKey=WK", r#"{"event":"E","userId":"u"}"#),
+        ("POST", "/e/?api_key=WK", r#"{"event":"E","distinct_id":"u"}"#),
+        ("POST", "/com.snowplowanalytics.snowplow/tp2", r#"{"data":[{"e":"pv","aid":"web","duid":"d"}]}"#),
+        ("GET", "/com.snowplowanalytics.snowplow/tp2?e=pv&aid=web&duid=d", ""),
+        ("GET", "/i?e=pv&aid=web&duid=d", ""),
+        ("GET", "/ice.png?e=pv&aid=web&duid=d", ""),
+        ("POST", "/matomo.php", r#"{"requests":["?idsite=1&rec=1&uid=u"]}"#),
+        ("GET", "/matomo.php?idsite=1&rec=1&uid=u", ""),
+        ("GET", "/piwik.php?idsite=1&rec=1&uid=u", ""),
+        ("POST", "/mp/collect?api_secret=WK", r#"{"client_id":"c","events":[{"name":"E"}]}"#),
+        ("POST", "/v1/cloudevents?writeKey=WK", r#"{"id":"1","source":"/s","type":"E"}"#),
+    ];
+    let ask = async |method: &str, uri: &str, body: &str, visitor: &str| {
+        let request = Request::builder().method(method).uri(uri).header("x-forwarded-for", visitor);
+        house.ask(request.body(Body::from(body.to_owned())).unwrap()).await
+    };
+    let mut taken = 0;
+    for (index, (method, uri, body)) in asked.into_iter().enumerate() {
+        let mut answers = Vec::new();
+        for attempt in 0..5 {
+            // What he writes himself stands before what the proxy saw, and makes him no other.
+            let visitor = format!("192.0.2.{attempt}, 198.51.100.{index}");
+            answers.push(ask(method, uri, body, &visitor).await);
+        }
+        assert!(answers[0].status.is_success(), "{uri}: {:?}", answers[0]);
+        // Where the machine is busy a second passes between two of them, but hardly between any two.
+        let refused = answers.iter().find(|answer| !answer.status.is_success()).expect(uri);
+        assert_refused(refused, StatusCode::SERVICE_UNAVAILABLE, "more often than the settings allow");
+        assert_eq!(refused.headers["retry-after"], "1", "{uri}");
+        // All of them come from the one address of the proxy.
+        answers.push(ask(method, uri, body, &format!("203.0.113.{index}")).await);
+        assert!(answers[5].status.is_success(), "{uri}: {:?}", answers[5]);
+        taken += answers.iter().filter(|answer| answer.status.is_success()).count();
+        assert_eq!(house.events().len(), taken, "{uri}");
+    }
+    // What people look at and follow is let through.
+    for _ in 0..3 {
+        let seen = ask("GET", "/p.gif?writeKey=WK&event=Seen&anonymousId=a", "", "198.51.100.0").await;
+        assert_eq!(seen.status, StatusCode::OK);
+    }
+    house.tasks.close();
+    house.tasks.wait().await;
+    assert_eq!(house.events().len(), taken + 3);
 }

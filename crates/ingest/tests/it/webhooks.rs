@@ -1,5 +1,6 @@
 //! Webhooks of mail providers, as they sign them: ours and the vendors' own verifiers agree, and each event is read.
 
+use std::collections::HashSet;
 use std::io::Write as _;
 use std::process::{Command, Stdio};
 
@@ -324,6 +325,44 @@ async fn postmark_is_believed_and_read() {
         assert_eq!(event["event_name"], name, "{body}");
         assert_eq!(event["message_id"], body["MessageID"]);
         assert_eq!(event["clock_quality"], "trusted");
+    }
+}
+
+/// A provider that does not hear our answer comes again, and SendGrid comes again with much that was answered: by its id the
+/// line counts it once, and what is something else has another.
+#[tokio::test]
+async fn what_is_told_twice_has_the_same_ids() {
+    let test = "what_is_told_twice_has_the_same_ids";
+    let basic = format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(POSTMARK));
+    // As many requests as hold each kind of event once.
+    for (provider, count) in
+        [(Provider::Sendgrid, 1), (Provider::Ses, 20), (Provider::Mailgun, 11), (Provider::Postmark, 6)]
+    {
+        let Some(signer) = Signer::new(test, provider) else { continue };
+        let house = signer.house();
+        let mut told = Vec::new();
+        for mut line in signer.signed(test, count) {
+            if provider == Provider::Postmark {
+                line["headers"]["Authorization"] = basic.as_str().into();
+            }
+            let before = house.events().len();
+            for _ in 0..2 {
+                assert_eq!(post(&house, &line).await.status, StatusCode::OK, "{line}");
+                // An id that held the time of receipt would be another a minute later.
+                house.clock.advance_us(60_000_000);
+            }
+            let events = house.events().split_off(before);
+            let (once, again) = events.split_at(events.len() / 2);
+            let ids = |events: &[Value]| events.iter().map(|event| event["event_id"].clone()).collect::<Vec<_>>();
+            assert_eq!(ids(once), ids(again), "{line}");
+            told.extend_from_slice(once);
+        }
+        assert_eq!(house.dead_letters(), Vec::<Value>::new());
+        let ids: HashSet<&str> = told.iter().map(|event| event["event_id"].as_str().unwrap()).collect();
+        assert_eq!(ids.len(), told.len(), "{provider:?}: two events are not one");
+        for name in ["Email Delivered", "Email Opened", "Email Link Clicked"] {
+            assert!(names(&told).contains_key(name), "{provider:?} told of no {name}");
+        }
     }
 }
 

@@ -150,6 +150,7 @@ impl Idle<'_> {
     }
 }
 
+#[expect(clippy::large_enum_variant, reason = "it is taken apart where it is made; a box would cost each request")]
 enum Look {
     Nothing,
     /// The beginning of one.

@@ -6,6 +6,8 @@
 use std::process::Command;
 use std::time::Duration;
 
+use tributary_schemas::{Clock as _, SystemClock};
+
 use crate::outside;
 use crate::server::{Home, SOURCE, WRITE_KEY};
 
@@ -53,7 +55,7 @@ async fn a_page_a_mail_and_what_became_of_it_are_one_session() {
     assert_eq!(clicked.headers()["location"], "https://shop.example/sale");
     let opened = serde_json::json!({
         "RecordType": "Open", "MessageID": "m1", "Recipient": "ada@shop.example", "UserAgent": AGENT,
-        "ReceivedAt": jiff::Timestamp::now().to_string(),
+        "ReceivedAt": jiff::Timestamp::from_microsecond(SystemClock.now_us()).unwrap().to_string(),
         "Metadata": {"user_id": "ada", "anonymous_id": device, "campaign_id": "spring"},
     });
     let webhook =

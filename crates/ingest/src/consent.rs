@@ -40,10 +40,12 @@ pub(crate) fn with_tcf(known: Option<Consent>, text: &str) -> Option<Consent> {
     }
 }
 
-/// Lists of what was allowed and what was denied. When only the latter is there, the rest is allowed: that is how
-/// RudderStack reads it.
+/// Lists of what was allowed and what was denied. When only the latter says something, the rest is allowed: that is how
+/// RudderStack reads it, whose browser SDK sends the other one empty. Two empty ones allow nothing.
 pub(crate) fn of_lists(allowed: Option<&str>, denied: Option<&str>) -> Option<Consent> {
-    if let Some(allowed) = allowed.and_then(of_names) {
+    let says_something = |list: &&str| !matches!(json::elements(list, 1), Ok(Some(names)) if names.is_empty());
+    let denied = denied.filter(says_something);
+    if let Some(allowed) = allowed.filter(|list| says_something(list) || denied.is_none()).and_then(of_names) {
         return Some(allowed);
     }
     let denied = denied.and_then(of_names)?;

@@ -203,7 +203,7 @@ impl Privacy {
                 &mut event.campaign_id,
                 &mut event.ad_id,
                 &mut event.creative_id,
-                &mut event.message_id,
+                // Not the message's id: it looks like an address (RFC 5322), and is nobody's.
                 &mut event.link_id,
                 &mut event.decision_id,
                 &mut event.channel,

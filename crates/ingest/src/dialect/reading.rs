@@ -149,6 +149,10 @@ pub(crate) fn put_time(event: &mut Event, clock: ClientClock, sender: &Sender<'_
 
 /// A value as text, whatever it was written as; lists and objects are none.
 pub(crate) fn plain(json: &str) -> Option<String> {
+    // As good as absent, and no id called "null".
+    if json == "null" {
+        return None;
+    }
     match json::scalar(json) {
         Scalar::Text(text) => Some(text.text.into_owned()),
         Scalar::Number(digits) => Some(digits.to_owned()),

@@ -128,9 +128,9 @@ async fn take(door: &Door, source: &str, request: Request) -> Result<Option<Dura
         },
     };
     for (written, event) in events {
-        // SendGrid tells of many in a list.
-        let alone =
-            || if text.text.trim_start().starts_with('[') { format!("[{written}]") } else { written.to_owned() };
+        // SendGrid tells of many in a list; one that cannot be read as such is kept as it came.
+        let is_of_list = text.text.trim_start().starts_with('[') && written.len() < text.text.len();
+        let alone = || if is_of_list { format!("[{written}]") } else { written.to_owned() };
         sender.file(&mut accepted, dialect, alone, event);
     }
     match replay {

@@ -8,17 +8,24 @@ use axum::http::{Request, StatusCode};
 use http_body_util::BodyExt as _;
 use serde_json::{Value, json};
 use tower::ServiceExt as _;
+use tributary_ingest::ticket::{self, Ticket};
 use tributary_ingest::{IngestSettings, PrivacyRule, Treatment, WriteKey};
 
-use crate::house::{House, settings};
+use crate::house::{House, SECRET, settings};
+use crate::mail;
 use crate::recorder::Mood;
 
 fn with_rule(rule: PrivacyRule) -> House {
-    House::with(IngestSettings { privacy: vec![rule], ..settings() })
+    mail::house(IngestSettings { privacy: vec![rule], ..settings() })
 }
 
-/// The same person, said in every dialect.
+/// The same person, said in every way in: by trackers, pixels and tickets, and by those who send our mail. What the latter say of
+/// his address is the one the others come from.
 fn said_everywhere(email: &str) -> Vec<Request<Body>> {
+    let page: String =
+        url::form_urlencoded::byte_serialize(format!("https://x.example/{email}?pwd=1").as_bytes()).collect();
+    let signed = |ticket: Ticket| ticket::sign(&Ticket { user_id: Some(email.to_owned()), ..ticket }, SECRET).unwrap();
+    let get = |uri: String| Request::get(uri).body(Body::empty()).unwrap();
     let post = |path: &str, body: Value| Request::post(path).body(Body::from(body.to_string())).unwrap();
     vec![
         post(
@@ -41,29 +48,65 @@ fn said_everywhere(email: &str) -> Vec<Request<Body>> {
             "/mp/collect?api_secret=WK",
             json!({"client_id": "c", "user_id": email, "events": [{"name": "E", "params": {"m": email, "ssn": 4}}]}),
         ),
-        Request::get(format!("/matomo.php?writeKey=WK&rec=1&idsite=9&uid={email}&ssn=5")).body(Body::empty()).unwrap(),
+        get(format!("/matomo.php?writeKey=WK&rec=1&idsite=9&uid={email}&ssn=5")),
         post(
             "/v1/cloudevents?writeKey=WK",
             json!({"specversion": "1.0", "id": "1", "source": "/s", "type": "E", "userid": email, "data": {"m": email, "ssn": 6}}),
         ),
+        get(format!("/p.gif?writeKey=WK&event=E&userId={email}&m={email}&ssn=7&url={page}")),
+        get(format!("/pixel/v1/track?writeKey=WK&event=E&userId={email}&m={email}&ssn=8")),
+        get(format!("/p.gif?t={}", signed(Ticket::open("mailer")))),
+        get(format!("/r/{}", signed(Ticket::click("mailer", &format!("https://x.example/{email}?m={email}&pwd=1"))))),
+        post(&format!("/u/{}", signed(Ticket::unsubscribe("mailer"))), json!({})),
+        mail::sendgrid(&[json!({
+            "event": "open", "sg_event_id": "1", "timestamp": 1_795_352_679, "email": email, "ip": ADDRESS, "ssn": 9,
+        })]),
+        mail::mailgun(&json!({
+            "event": "opened", "id": "1", "timestamp": 1_795_352_679.5, "recipient": email, "ip": ADDRESS,
+            "message": {"headers": {"to": email}}, "user-variables": {"ssn": 10},
+        })),
+        mail::postmark(&json!({
+            "RecordType": "Open", "MessageID": "1", "ReceivedAt": "2026-11-22T13:04:39Z", "Recipient": email,
+            "Geo": {"IP": ADDRESS}, "Metadata": {"ssn": "11"},
+        })),
+        mail::ses(&json!({
+            "eventType": "Open", "open": {"timestamp": "2026-11-22T13:04:39Z", "ipAddress": ADDRESS},
+            "mail": {"timestamp": "2026-11-22T13:04:38Z", "messageId": "1", "destination": [email], "tags": {"ssn": ["12"]}},
+        })),
     ]
+}
+
+/// Where [`House`] is asked from.
+const ADDRESS: &str = "203.0.113.77";
+
+/// Asks, and returns the one event this becomes; those of pixels and links may stand a moment after the answer.
+async fn event_of(house: &House, request: Request<Body>) -> Value {
+    let (path, before) = (request.uri().to_string(), house.events().len());
+    let answer = house.ask(request).await;
+    assert!(answer.status.is_success() || answer.status.is_redirection(), "{path}: {answer:?}");
+    let stands = async {
+        while house.events().len() == before {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    let stands = tokio::time::timeout(Duration::from_secs(10), stands).await;
+    assert!(stands.is_ok(), "{path}: no event, but {:?}", house.dead_letters());
+    house.events().remove(before)
 }
 
 #[tokio::test]
 async fn a_rule_holds_in_every_dialect_and_reaches_the_log_before_the_event() {
-    let email = "ada@example.com";
+    // Her name is no part of an id by chance: those hold digits of 16.
+    let email = "zoy@example.com";
     let rule = PrivacyRule { emails: Treatment::Hash, drop: vec!["ssn".to_owned()], ..PrivacyRule::default() };
     let house = with_rule(rule);
     let mut hashes = HashSet::new();
     for request in said_everywhere(email) {
         let path = request.uri().to_string();
-        let before = house.events().len();
-        let answer = house.ask(request).await;
-        assert!(answer.status.is_success(), "{path}: {answer:?}");
-        let event = house.events().remove(before);
+        let event = event_of(&house, request).await;
         let text = event.to_string();
         assert!(
-            !text.contains("ada") && !text.to_lowercase().contains("ssn") && !text.contains("pwd"),
+            !text.contains("zoy") && !text.to_lowercase().contains("ssn") && !text.contains("pwd"),
             "{path}: {text}"
         );
         hashes.insert(event["user_id"].as_str().unwrap().to_owned());
@@ -72,7 +115,29 @@ async fn a_rule_holds_in_every_dialect_and_reaches_the_log_before_the_event() {
     // Not in the bytes either, nor in the keys by which records are told apart.
     for (_, record) in house.log.taken(crate::house::EVENTS) {
         let all = [record.key.unwrap_or_default().to_vec(), record.value.to_vec()].concat();
-        assert!(!String::from_utf8_lossy(&all).contains("ada@"));
+        assert!(!String::from_utf8_lossy(&all).contains("zoy"));
+    }
+}
+
+#[tokio::test]
+async fn of_an_address_no_more_than_the_network_is_kept_and_where_a_rule_says_so_nothing() {
+    let house = mail::house(settings());
+    let drop = ["ip", "ipAddress"].map(str::to_owned).to_vec();
+    let without = with_rule(PrivacyRule { drop_network: true, drop, ..PrivacyRule::default() });
+    for request in said_everywhere("zoy@example.com") {
+        let path = request.uri().path().to_owned();
+        let event = event_of(&house, request).await;
+        // GA4's is a protocol of servers.
+        let network = if path == "/mp/collect" { Value::Null } else { json!("203.0.113.0/24") };
+        assert_eq!(event["ip_truncated"], network, "{path}");
+        // What a provider writes into its own JSON stays there unless a rule names it.
+        assert!(path.starts_with("/webhooks/") || !event.to_string().contains(ADDRESS), "{path}: {event}");
+    }
+    for request in said_everywhere("zoy@example.com") {
+        let path = request.uri().path().to_owned();
+        let event = event_of(&without, request).await;
+        assert_eq!(event["ip_truncated"], Value::Null, "{path}");
+        assert!(!event.to_string().contains("203.0.113"), "{path}: {event}");
     }
 }
 
@@ -207,6 +272,43 @@ async fn a_string_of_the_iabs_framework_is_read_wherever_consent_is_told() {
     };
     tokio::time::timeout(Duration::from_secs(10), pixel).await.unwrap();
     assert_eq!(house.events()[before]["consent"], 4);
+}
+
+/// As RudderStack's browser SDK writes down what its visitor chose.
+#[tokio::test]
+async fn what_rudderstack_says_of_consent_is_heard() {
+    let rule = PrivacyRule { requires: vec!["analytics".to_owned()], ..PrivacyRule::default() };
+    let house = with_rule(rule);
+    let event = |id: &str, said: &Value| {
+        let context = json!({"consentManagement": said});
+        json!({"event": "E", "userId": "u", "messageId": id, "context": context})
+    };
+    let both = json!({
+        "provider": "oneTrust", "resolutionStrategy": "and", "allowedConsentIds": ["C0001", "C0002", "C0003"],
+        "deniedConsentIds": ["C0004"],
+    });
+    // Where it says only what was denied, the rest is allowed.
+    let denied = json!({"provider": "custom", "deniedConsentIds": ["ads"]});
+    // Its browser SDK sends the other list all the same.
+    let denied_beside = json!({"provider": "custom", "allowedConsentIds": [], "deniedConsentIds": ["ads"]});
+    let unasked = json!({"provider": "custom"});
+    for (id, said, consent) in [
+        ("m1", both, json!(1 | 8)),
+        ("m2", denied, json!(1 | 2 | 8 | 16)),
+        ("m6", denied_beside, json!(1 | 2 | 8 | 16)),
+        ("m3", unasked, Value::Null),
+    ] {
+        assert_eq!(house.event("/v1/track", event(id, &said)).await["consent"], consent, "{said}");
+    }
+    for (id, said) in [
+        ("m4", json!({"allowedConsentIds": ["C0004"], "deniedConsentIds": ["C0002"]})),
+        ("m5", json!({"deniedConsentIds": ["C0002"]})),
+        ("m7", json!({"allowedConsentIds": [], "deniedConsentIds": []})),
+    ] {
+        let answer = house.post("/v1/track", event(id, &said).to_string()).await;
+        assert_eq!(answer.json(), json!({"success": true, "accepted": 0, "dead_lettered": 0}), "{said}");
+    }
+    assert_eq!(house.events().len(), 4);
 }
 
 #[tokio::test]

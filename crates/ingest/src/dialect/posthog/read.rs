@@ -4,15 +4,15 @@
 //! Out:     `Accepted` with one `Told` an event, or why the body as a whole cannot be read.
 //! Promise: each event is judged alone.
 
-use tributary_schemas::EventFlags;
+use tributary_schemas::{EventFlags, is_junk_id};
 
 use super::{DIALECT, map};
 use crate::append::Accepted;
 use crate::body::Text;
 use crate::dialect::pairs::Pairs;
-use crate::dialect::{Sender, flag_cleaned, judge_size};
-use crate::json;
+use crate::dialect::{Refused, Sender, flag_cleaned, judge_size};
 use crate::refusal::Refusal;
+use crate::{event_id, json};
 
 /// What a request says for all of its events.
 #[derive(Default, Clone)]
@@ -51,7 +51,9 @@ pub(super) fn read(text: &Text<'_>, sender: &Sender<'_>) -> Result<Accepted, Ref
         json.starts_with('{') && matches!(json::pick(json, ["historical_migration"]), Ok([Some("true")]));
     let mut accepted = Accepted { historical: is_migration, ..Accepted::default() };
     for event_json in events {
-        let read = judge_size(event_json, sender.settings).and_then(|()| map::event(event_json, &frame, sender));
+        let fits = judge_size(event_json, sender.settings);
+        let fits = fits.map_err(|refused| Refused { event_id: id_of(event_json, sender), ..refused });
+        let read = fits.and_then(|()| map::event(event_json, &frame, sender));
         let read = read.map(|mut event| {
             flag_cleaned(&mut event, text, event_json);
             event.warnings = warnings_of(event.flags);
@@ -60,6 +62,13 @@ pub(super) fn read(text: &Text<'_>, sender: &Sender<'_>) -> Result<Accepted, Ref
         sender.file_and_tell(&mut accepted, DIALECT, || frame.around(event_json), read);
     }
     Ok(accepted)
+}
+
+/// By what its sender knows an event that is not read: v1 answers for each by its id.
+fn id_of(event_json: &str, sender: &Sender<'_>) -> Option<String> {
+    let [uuid] = json::pick(event_json, ["uuid"]).ok()?;
+    let id = json::text_of(uuid?)?;
+    (!is_junk_id(&id)).then(|| event_id::given(&sender.key.source, &id).event_id)
 }
 
 /// What a sender should hear of an event that was taken.

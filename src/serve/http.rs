@@ -33,7 +33,7 @@ use super::lane::{self, ShortRoutes};
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Limits {
     pub(crate) connections_max: usize,
-    /// For the whole head of a request, from the first moment on which it could come.
+    /// For the whole head of a request, from the first moment on which it could come; once more where it comes in pieces.
     pub(crate) idle_max: Duration,
 }
 
@@ -174,6 +174,8 @@ pub(super) async fn connection(
         .serve_connection(TokioIo::new(stream), service);
     let mut served = pin!(served);
     let ended = tokio::select! {
+        // It is asked first: only then does it know that part of a request is here already, and finishes it.
+        biased;
         ended = served.as_mut() => ended,
         () = stop.cancelled() => {
             served.as_mut().graceful_shutdown();

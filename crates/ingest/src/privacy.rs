@@ -191,7 +191,10 @@ impl Privacy {
             event.ip_truncated = None;
         }
         if rule.settings.emails != Treatment::Keep {
-            for text in [
+            // The id of a mail looks like an address (RFC 5322) and is nobody's, where its provider says it.
+            let of_provider = matches!(event.dialect.as_str(), "sendgrid" | "ses" | "postmark" | "mailgun");
+            let message_id = (!of_provider).then_some(&mut event.message_id);
+            let texts = [
                 &mut event.anonymous_id,
                 &mut event.user_id,
                 &mut event.previous_id,
@@ -203,7 +206,6 @@ impl Privacy {
                 &mut event.campaign_id,
                 &mut event.ad_id,
                 &mut event.creative_id,
-                // Not the message's id: it looks like an address (RFC 5322), and is nobody's.
                 &mut event.link_id,
                 &mut event.decision_id,
                 &mut event.channel,
@@ -212,7 +214,8 @@ impl Privacy {
                 &mut event.utm_campaign,
                 &mut event.utm_term,
                 &mut event.utm_content,
-            ] {
+            ];
+            for text in texts.into_iter().chain(message_id) {
                 if text.as_deref().is_some_and(is_email) {
                     *text = match rule.settings.emails {
                         Treatment::Hash => text.as_deref().map(|email| self.hash(email)),

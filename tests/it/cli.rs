@@ -167,7 +167,17 @@ async fn metrics_count_what_came_in() {
     assert!(client.get(pixel).send().await.unwrap().status().is_success());
     let lost = r#"{"events": [{"name": "E", "user_id": "u1"}], "dropped": 7}"#;
     server.post("/v1/events", WRITE_KEY, lost).await;
-    let text = client.get(server.url("/metrics")).send().await.unwrap().text().await.unwrap();
+    // A pixel may be answered a moment before it is durable and counted.
+    let counted = async {
+        loop {
+            let text = client.get(server.url("/metrics")).send().await.unwrap().text().await.unwrap();
+            if text.contains("dialect=\"pixel\"") {
+                return text;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(25)).await;
+        }
+    };
+    let text = tokio::time::timeout(std::time::Duration::from_secs(60), counted).await.expect("it is counted");
     assert!(text.contains("# HELP tributary_ingest_events_accepted_total"), "{text}");
     let says = |name: &str, labels: &[&str], value: &str| {
         let is_it = |line: &&str| line.starts_with(name) && labels.iter().all(|label| line.contains(label));

@@ -46,7 +46,7 @@ pub fn describe_metrics() {
     metrics::describe_histogram!(
         HANDLED_SECONDS,
         metrics::Unit::Seconds,
-        "Time from the body of a request to its answer, by source and dialect."
+        "Time from the body of a request to its answer, of a pixel or a link until it is durable, by source and dialect."
     );
     metrics::describe_counter!(REFUSALS, "Requests refused, by reason.");
     metrics::describe_counter!(RETRIES, "Requests that say they are a second attempt.");

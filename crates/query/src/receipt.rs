@@ -66,7 +66,8 @@ async fn find(engine: &Engine, event_id: &str, parameters: &Parameters) -> Resul
     let answer = engine
         .query(&format!(
             "SELECT source, dialect, event_name, event_kind, event_time_us, ingest_time_us, clock_quality, flags, consent, \
-             session_key, log_partition, log_offset FROM {events} WHERE event_id = {id}{of_source} AND event_date >= {since} LIMIT 10"
+             session_key, log_partition, log_offset FROM {events} WHERE event_id = {id}{of_source} AND event_date >= {since} \
+             ORDER BY log_partition, log_offset LIMIT 10"
         ))
         .await?;
     let looked_up_to = answer.live_positions.clone();
@@ -75,7 +76,8 @@ async fn find(engine: &Engine, event_id: &str, parameters: &Parameters) -> Resul
     let committed = match live && !events_found.is_empty() {
         true => {
             let places = format!(
-                "SELECT log_partition, log_offset FROM events WHERE event_id = {id}{of_source} AND event_date >= {since} LIMIT 10"
+                "SELECT log_partition, log_offset FROM events WHERE event_id = {id}{of_source} AND event_date >= {since} \
+                 ORDER BY log_partition, log_offset LIMIT 10"
             );
             rows(&engine.query(&places).await?)?
         }

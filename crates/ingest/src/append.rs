@@ -344,8 +344,7 @@ pub(crate) async fn append_regardless(
     let appending = tasks.spawn(async move {
         let appended = append(&door, accepted).await;
         drop(place);
-        let outcome = appended.as_ref().map_or_else(Refusal::word, |_| "taken");
-        telling::handled(&source.unwrap_or_default(), dialect, outcome, begin.elapsed());
+        telling::handled(&source.unwrap_or_default(), dialect, &appended, begin);
         if let Err(refusal) = appended {
             telling::not_logged(dialect, refusal.word());
         }

@@ -10,9 +10,11 @@ use std::time::Duration;
 
 use axum::http::{HeaderMap, StatusCode};
 use metrics::{Counter, Gauge, Histogram};
+use tokio::time::Instant;
 use tributary_schemas::DeadReason;
 
 use crate::dialect::RETRY_COUNTS;
+use crate::refusal::Refusal;
 use crate::schema::SchemaMode;
 
 const REQUESTS: &str = "tributary_ingest_requests_total";
@@ -130,8 +132,9 @@ pub(crate) fn request(route: &str, status: &StatusCode, took: Duration) {
 
 /// A request as its dialect saw it.
 ///
-/// * `outcome`: `taken`, or the word of a refusal.
-pub(crate) fn handled(source: &str, dialect: &'static str, outcome: &'static str, took: Duration) {
+/// * `begin`: since when it was in work.
+pub(crate) fn handled<T>(source: &str, dialect: &'static str, taken: &Result<T, Refusal>, begin: Instant) {
+    let (outcome, took) = (taken.as_ref().map_or_else(Refusal::word, |_| "taken"), begin.elapsed());
     let seconds = || metrics::histogram!(HANDLED_SECONDS, "source" => source.to_owned(), "dialect" => dialect);
     let make = || Handled { seconds: seconds(), counts: Vec::new() };
     BY_SOURCE.with(|handles| {

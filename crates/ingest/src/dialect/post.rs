@@ -112,7 +112,7 @@ async fn take_of<'d, D: Dialect>(
 
 fn tell<D: Dialect>(key: Option<&WriteKey>, taken: &Result<Durable, Refusal>, begin: Instant) {
     if let Some(key) = key {
-        telling::handled(&key.source, D::NAME, taken.as_ref().map_or_else(Refusal::word, |_| "taken"), begin.elapsed());
+        telling::handled(&key.source, D::NAME, taken, begin);
     }
 }
 

@@ -52,8 +52,7 @@ pub(crate) async fn receive(
     let accepted = Accepted { events: vec![event], ..Accepted::default() };
     let begin = tokio::time::Instant::now();
     let appended = append(&door, accepted).await;
-    let outcome = appended.as_ref().map_or_else(Refusal::word, |_| "taken");
-    telling::handled(&ticket.source, DIALECT, outcome, begin.elapsed());
+    telling::handled(&ticket.source, DIALECT, &appended, begin);
     match appended {
         Ok(durable) => {
             durable.mark(page(StatusCode::OK, "Unsubscribed", "<p>You will get no more of these messages.</p>"))

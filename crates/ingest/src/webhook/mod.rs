@@ -81,8 +81,7 @@ pub(crate) async fn receive(
     let begin = tokio::time::Instant::now();
     let taken = take(&door, &source, request).await;
     if let Some(webhook) = door.webhooks.iter().find(|webhook| webhook.settings.source == source) {
-        let outcome = taken.as_ref().map_or_else(Refusal::word, |_| "taken");
-        telling::handled(&source, webhook.settings.provider.as_str(), outcome, begin.elapsed());
+        telling::handled(&source, webhook.settings.provider.as_str(), &taken, begin);
     }
     match taken {
         Ok(Some(durable)) => durable.mark(StatusCode::OK.into_response()),

@@ -33,7 +33,7 @@ impl Short {
     pub(crate) fn new(door: Arc<Door>, cors: &CorsLayer) -> Self {
         let mut ways = HashMap::new();
         let mut put = |path: &str, way| {
-            ways.insert(path.to_owned(), way);
+            ways.insert(Arc::from(path), way);
         };
         put(native::PATH, Way::Native);
         for (path, call) in segment::PATHS {
@@ -81,7 +81,7 @@ enum Way {
 #[derive(Clone)]
 struct Direct {
     door: Arc<Door>,
-    ways: Arc<HashMap<String, Way>>,
+    ways: Arc<HashMap<Arc<str>, Way>>,
 }
 
 impl Service<Request> for Direct {

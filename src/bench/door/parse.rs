@@ -12,7 +12,7 @@ use serde::Deserialize;
 use super::load::body;
 
 #[derive(Deserialize)]
-#[allow(dead_code, reason = "they are read, which is what is measured")]
+#[expect(dead_code, reason = "they are read, which is what is measured")]
 struct Typed<'b> {
     #[serde(borrow)]
     event_id: Cow<'b, str>,
@@ -29,7 +29,7 @@ struct Typed<'b> {
 }
 
 #[derive(Deserialize)]
-#[allow(dead_code, reason = "they are read, which is what is measured")]
+#[expect(dead_code, reason = "they are read, which is what is measured")]
 struct Properties<'b> {
     #[serde(borrow)]
     sku: Cow<'b, str>,

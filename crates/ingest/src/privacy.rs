@@ -20,6 +20,7 @@ use tributary_schemas::{Consent, DeadLetter, Event, EventKind};
 
 use crate::dialect::DEPTH_MAX;
 use crate::json::{self, Scalar};
+use crate::settings::Provider;
 
 /// What becomes of something personal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
@@ -192,7 +193,7 @@ impl Privacy {
         }
         if rule.settings.emails != Treatment::Keep {
             // The id of a mail looks like an address (RFC 5322) and is nobody's, where its provider says it.
-            let of_provider = matches!(event.dialect.as_str(), "sendgrid" | "ses" | "postmark" | "mailgun");
+            let of_provider = Provider::ALL.iter().any(|provider| provider.as_str() == event.dialect);
             let message_id = (!of_provider).then_some(&mut event.message_id);
             let texts = [
                 &mut event.anonymous_id,

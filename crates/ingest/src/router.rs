@@ -3,8 +3,8 @@
 //! In:      settings and parts.
 //! Out:     an `axum::Router`; serve it with connect info (`into_make_service_with_connect_info::<SocketAddr>()`),
 //!          or no event has a network.
-//! Promise: paths of dialects stand in this one table. `/healthz` says the process lives, `/readyz` that it
-//!          would take an event now.
+//! Promise: paths of dialects stand in this one table, and those that are posted to most in `short` too. A layer put around
+//!          the routes is passed by there. `/healthz` says the process lives, `/readyz` that it would take an event now.
 
 use std::sync::Arc;
 
@@ -61,7 +61,7 @@ pub struct Parts {
     pub web: Arc<dyn Web>,
 }
 
-/// Put by a server on each request of a connection whose TLS it ends itself.
+/// Put by a server on what its routes are asked over a connection whose TLS it ends itself.
 #[derive(Debug, Clone, Copy)]
 pub struct Secure;
 

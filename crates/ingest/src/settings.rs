@@ -59,6 +59,8 @@ pub enum Provider {
 }
 
 impl Provider {
+    pub(crate) const ALL: [Self; 4] = [Self::Sendgrid, Self::Ses, Self::Postmark, Self::Mailgun];
+
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Sendgrid => "sendgrid",

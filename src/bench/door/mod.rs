@@ -4,8 +4,8 @@
 //! Out:     requests and events a second of one server core, and of one core of load beside it; the time of an answer at half of
 //!          that; memory, and what is refused, under many times the connections.
 //! Promise: server and load are processes of their own, one core each (`taskset`), over kept connections; every answer is
-//!          read; an answer that is no success ends the run. The servers are measured in turn, round after round, and the
-//!          middle is told with the spread.
+//!          read; one that is neither a success nor 503 ends the run. The servers are measured in turn, round after round,
+//!          and the middle is told with the spread.
 
 mod load;
 mod parse;

@@ -13,7 +13,7 @@ use metrics::{Counter, Gauge, Histogram};
 use tokio::time::Instant;
 use tributary_schemas::DeadReason;
 
-use crate::dialect::RETRY_COUNTS;
+use crate::dialect::is_retry;
 use crate::refusal::Refusal;
 use crate::schema::SchemaMode;
 
@@ -163,7 +163,7 @@ pub(crate) fn refusal(word: &'static str) {
 
 /// Counts a request that says it is a second attempt.
 pub(crate) fn retry_of(headers: &HeaderMap) {
-    if RETRY_COUNTS.iter().any(|name| headers.get(*name).is_some_and(|count| count != "0")) {
+    if is_retry(headers) {
         metrics::counter!(RETRIES).increment(1);
     }
 }

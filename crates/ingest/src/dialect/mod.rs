@@ -58,19 +58,21 @@ pub(crate) struct Sender<'a> {
     pub head: &'a Parts,
 }
 
-/// The headers by which Segment's SDKs and RudderStack's browser SDK count retries.
-pub(crate) const RETRY_COUNTS: &[&str] = &["x-retry-count", "rsa-retry-attempt"];
+/// Whether a request says that it is not the first attempt: by the headers of Segment's SDKs and RudderStack's browser SDK, which
+/// count retries, or by that of PostHog's, which counts attempts.
+pub(crate) fn is_retry(headers: &HeaderMap) -> bool {
+    let above = |name: &str, first: u32| {
+        let count = headers.get(name).and_then(|value| value.to_str().ok()?.trim().parse::<u32>().ok());
+        count.is_some_and(|count| first < count)
+    };
+    above("x-retry-count", 0) || above("rsa-retry-attempt", 0) || above("posthog-attempt", 1)
+}
 
 impl<'a> Sender<'a> {
     pub(crate) fn of(door: &'a Door, key: &'a WriteKey, head: &'a Parts, ingest_time_us: i64) -> Self {
         let settings = &door.settings;
         // What is sent again from a dead letter is read as it would have been then.
         let replay = head.extensions.get::<Replay>();
-        // PostHog's SDKs count attempts from 1.
-        let count_of =
-            |name: &str| head.headers.get(name).and_then(|value| value.to_str().ok()?.trim().parse::<u32>().ok());
-        let retried = RETRY_COUNTS.iter().any(|name| count_of(name).is_some_and(|retries| 0 < retries))
-            || count_of("posthog-attempt").is_some_and(|attempt| 1 < attempt);
         Self {
             settings,
             bench: door.judge.sit(key.schema_mode, replay.is_some()),
@@ -79,7 +81,7 @@ impl<'a> Sender<'a> {
             ip: replay.map_or_else(|| network::visitor_ip(head, settings.forwarded_hops), |replay| replay.ip),
             user_agent: user_agent(&head.headers),
             privacy_control: head.headers.get("sec-gpc").is_some_and(|value| value == "1"),
-            retried,
+            retried: is_retry(&head.headers),
             head,
         }
     }

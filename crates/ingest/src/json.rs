@@ -141,7 +141,7 @@ pub(crate) fn first(json: &str) -> Option<&str> {
 #[derive(Debug, PartialEq)]
 pub(crate) enum Scalar<'a> {
     Text(CleanedText<'a>),
-    /// By its own digits.
+    /// By its own digits. Where nobody took null for absent, it is here too.
     Number(&'a str),
     Bool(bool),
     List,
@@ -153,6 +153,7 @@ impl Scalar<'_> {
     pub(crate) fn kind(&self) -> &'static str {
         match self {
             Self::Text(_) => "text",
+            Self::Number("null") => "null",
             Self::Number(_) => "a number",
             Self::Bool(_) => "true or false",
             Self::List => "a list",

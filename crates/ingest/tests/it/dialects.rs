@@ -287,6 +287,16 @@ async fn snowplow_rules() {
     .await;
     assert_columns(&trusted, json!({"event_time_us": 1_795_352_600_000_000_i64, "clock_quality": "unchecked"}));
 
+    // What is no parameter of theirs is kept as it was written, under a name of theirs too.
+    let odd = post(
+        json!({"e": "pv", "aid": "web", "eid": "e5", "duid": "d", "own": ["a", {"b": 1}], "page": {"c": [2]}}),
+        false,
+    )
+    .await;
+    assert_columns(&odd, json!({"title": null}));
+    let kept: Value = serde_json::from_str(odd["properties"].as_str().unwrap()).unwrap();
+    assert_eq!(kept, json!({"own": r#"["a",{"b":1}]"#, "$page": r#"{"c":[2]}"#}));
+
     for (event, words) in [
         (json!({"e": "xx", "aid": "web", "eid": "b1", "duid": "d"}), "e: expected one of pv"),
         (json!({"e": "se", "aid": "web", "eid": "b2", "duid": "d"}), "se_ac: expected"),
@@ -303,6 +313,9 @@ async fn snowplow_rules() {
         assert!(letter["detail"].as_str().unwrap_or_default().contains(words), "{event}: {letter}");
         assert_eq!(letter["event_id"], event["eid"]);
     }
+    house.post("/com.snowplowanalytics.snowplow/tp2", json!({"data": [null]}).to_string()).await;
+    let last = house.dead_letters().pop().unwrap();
+    assert_eq!(last["detail"], "event: expected an object of parameters, found null");
     // Nobody is known as this app.
     let stranger = Request::get("/i?e=pv&aid=nobody&duid=d").body(Body::empty()).unwrap();
     assert_eq!(house.ask(stranger).await.status, StatusCode::UNAUTHORIZED);

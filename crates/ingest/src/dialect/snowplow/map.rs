@@ -44,8 +44,13 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 pub(super) fn pairs_of(event_json: &str) -> Result<Pairs, Refused> {
     let members = json::members(event_json)
         .map_err(|_| Refused::field("event", "an object of parameters", json::scalar(event_json).kind()))?;
-    let pairs = members.into_iter().filter(|(_, json)| *json != "null");
-    Ok(Pairs::from_pairs(pairs.filter_map(|(name, json)| Some((name.into_owned(), plain(json)?))).collect()))
+    let pairs = members.into_iter().filter(|(_, json)| *json != "null").map(|(name, json)| match plain(json) {
+        Some(text) => (name.into_owned(), text),
+        // No parameter is a list or an object; as they were written they go to the properties, also under a name of ours.
+        None if TAKEN.contains(&&*name) => (format!("${name}"), json.to_owned()),
+        None => (name.into_owned(), json.to_owned()),
+    });
+    Ok(Pairs::from_pairs(pairs.collect()))
 }
 
 /// What parameters hold as JSON, unpacked.

@@ -257,8 +257,8 @@ impl Privacy {
         {
             letter.detail = told.to_owned();
         }
-        if rule.settings.emails != Treatment::Keep && letter.event_id.as_deref().is_some_and(is_email) {
-            letter.event_id = letter.event_id.as_deref().map(|email| self.hash(email));
+        if let Some(hidden) = letter.event_id.as_deref().and_then(|id| self.hidden_id(source, id)) {
+            letter.event_id = Some(hidden);
         }
         let Some(payload) = letter.payload.take() else { return };
         let is_whole = i64::try_from(payload.len()) == Ok(letter.payload_bytes);
@@ -283,6 +283,17 @@ impl Privacy {
 
     fn rule_of(&self, source: &str) -> Option<&Rule> {
         self.rules.iter().find(|rule| rule.settings.sources.iter().any(|named| named == "*" || named == source))
+    }
+
+    /// What stands for the id of an event that is an e-mail address, where the rule says that none is kept. An event must have
+    /// an id, so it is a hash in either case.
+    pub(crate) fn hidden_id(&self, source: &str, id: &str) -> Option<String> {
+        // Hardly any id has one, and this is asked for each event.
+        if !id.contains('@') {
+            return None;
+        }
+        let treats = self.rule_of(source).is_some_and(|rule| rule.settings.emails != Treatment::Keep);
+        (treats && is_email(id)).then(|| self.hash(id))
     }
 
     /// A path whose parts that are e-mail addresses are treated as the rule says.

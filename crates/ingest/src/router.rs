@@ -23,6 +23,7 @@ use tributary_schemas::Clock;
 use crate::dialect::{
     self, cloudevents, ga4, matomo, native, pixel, posthog, redirect, segment, snowplow, unsubscribe,
 };
+use crate::event_id::EventIds;
 use crate::guard::Guard;
 use crate::history::History;
 use crate::hot::HotKeys;
@@ -80,6 +81,7 @@ pub(crate) struct Door {
     pub webhooks: Vec<Webhook>,
     pub guard: Guard,
     pub privacy: Arc<Privacy>,
+    pub ids: EventIds,
     pub tail: Tail,
     pub judge: Arc<Judge>,
     pub hot: HotKeys,
@@ -113,7 +115,8 @@ pub fn routes(settings: IngestSettings, parts: Parts) -> Result<(Router, Short),
     }
     let hot = HotKeys::new(settings.hot_key_events_per_second);
     let (tail, history) = (Tail::default(), History::default());
-    let door = Arc::new(Door { settings, parts, room, webhooks, guard, privacy, tail, judge, hot, history });
+    let ids = EventIds::new(&settings.ticket_secret);
+    let door = Arc::new(Door { settings, parts, room, webhooks, guard, privacy, ids, tail, judge, hot, history });
 
     let short = Short::new(door.clone(), &cors);
     let dialects = dialects();

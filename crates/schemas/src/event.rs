@@ -115,7 +115,7 @@ pub const EVENT_COLUMNS: &[Column] = &[
         U::Identity,
         P::Pseudonymous,
         "",
-        "Identity of this event within its source: the client's own id, or a UUIDv5 of source and what the client sent.",
+        "Identity of this event within its source: the client's own id, or a UUID (version 8, keyed) of source and what it sent.",
     ),
     optional(
         "client_event_id",

@@ -26,7 +26,7 @@ use crate::kind_rule::kind_of_name;
 use crate::refusal::{Refusal, json_answer};
 use crate::router::Door;
 use crate::text::NAME_BYTES_MAX;
-use crate::{engagement, event_id, network};
+use crate::{engagement, network};
 
 pub(crate) const DIALECT: &str = "cloudevents";
 pub(crate) const PATH: &str = "/v1/cloudevents";
@@ -141,7 +141,7 @@ fn map(attributes: &[(String, String)], sender: &Sender<'_>) -> Result<Event, Re
     let name = name.ok_or_else(|| Refused::field("type", "what happened", "blanks"))?;
     let source = &sender.key.source;
     let mut event = Event::new(source, DIALECT, "", &name, sender.ingest_time_us);
-    event.event_id = event_id::derived(source, &["cloudevents", &origin, &id]);
+    event.event_id = sender.ids.derived(source, &["cloudevents", &origin, &id]);
     event.client_event_id = reading.fit(&id, tributary_schemas::ids::ID_BYTES_MAX);
     // `com.example.order.completed`: the last two words say what happened, where the whole says nothing to us.
     let words: Vec<&str> = name.rsplit('.').take(2).collect();

@@ -29,7 +29,7 @@ use crate::kind_rule::kind_of_name;
 use crate::refusal::{Refusal, json_answer};
 use crate::router::Door;
 use crate::text::{NAME_BYTES_MAX, TITLE_BYTES_MAX};
-use crate::{auth, engagement, event_id};
+use crate::{auth, engagement};
 
 pub(crate) const DIALECT: &str = "ga4";
 pub(crate) const PATH: &str = "/mp/collect";
@@ -257,13 +257,13 @@ fn map(event_json: &str, index: usize, frame: &Frame<'_>, sender: &Sender<'_>) -
     let source = &sender.key.source;
     let device = frame.device.unwrap_or_default();
     let user = frame.user_id.unwrap_or_default();
-    let content = event_id::from_content(source, "ga4", event_json).map_err(not_object)?.event_id;
+    let content = sender.ids.from_content(source, "ga4", event_json).map_err(not_object)?.event_id;
     event.event_id = match (&transaction_id, own_time.or(frame.time)) {
-        (Some(id), _) if event.event_kind == EventKind::Conversion => event_id::derived(source, &["ga4", &name, id]),
-        (_, Some(time)) => event_id::derived(source, &["ga4", device, user, &content, time, &index.to_string()]),
+        (Some(id), _) if event.event_kind == EventKind::Conversion => sender.ids.derived(source, &["ga4", &name, id]),
+        (_, Some(time)) => sender.ids.derived(source, &["ga4", device, user, &content, time, &index.to_string()]),
         (_, None) => {
             let received = sender.ingest_time_us.to_string();
-            event_id::derived(source, &["ga4", device, user, &content, &received, &index.to_string()])
+            sender.ids.derived(source, &["ga4", device, user, &content, &received, &index.to_string()])
         }
     };
     // It is a protocol for servers, whose address says nothing of the visitor: no network is kept.

@@ -27,7 +27,7 @@ use crate::kind_rule::kind_of_name;
 use crate::refusal::{Refusal, json_answer};
 use crate::router::Door;
 use crate::text::{AGENT_BYTES_MAX, CODE_BYTES_MAX, NAME_BYTES_MAX, TITLE_BYTES_MAX};
-use crate::{auth, event_id, replay};
+use crate::{auth, replay};
 
 pub(crate) const DIALECT: &str = "matomo";
 pub(crate) const PATHS: &[&str] = &["/matomo.php", "/piwik.php"];
@@ -199,12 +199,12 @@ fn map(pairs: &Pairs, index: usize, sender: &Sender<'_>) -> Result<Event, Refuse
     // either nothing does, and two requests are two events.
     let source = &sender.key.source;
     event.event_id = match (pairs.get("ec_id"), pairs.get("rand").or(pairs.get("cdt"))) {
-        (Some(order), _) => event_id::derived(source, &["matomo", "order", order]),
-        (None, Some(_)) => event_id::of_pairs(source, DIALECT, pairs, &["token_auth", "send_image"]),
+        (Some(order), _) => sender.ids.derived(source, &["matomo", "order", order]),
+        (None, Some(_)) => sender.ids.of_pairs(source, DIALECT, pairs, &["token_auth", "send_image"]),
         (None, None) => {
-            let content = event_id::of_pairs(source, DIALECT, pairs, &["token_auth", "send_image"]);
+            let content = sender.ids.of_pairs(source, DIALECT, pairs, &["token_auth", "send_image"]);
             let received = sender.ingest_time_us.to_string();
-            event_id::derived(source, &["matomo", &content, &received, &index.to_string()])
+            sender.ids.derived(source, &["matomo", &content, &received, &index.to_string()])
         }
     };
     event.properties = pairs.rest(TAKEN).map(|rest| serde_json::Value::from(rest).to_string());

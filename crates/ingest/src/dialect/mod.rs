@@ -35,6 +35,8 @@ use tributary_schemas::{Consent, DeadLetter, DeadReason, Event, EventFlags, Expo
 use self::reading::Reading;
 use crate::append::{Accepted, Outcome, Told};
 use crate::body::Text;
+use crate::event_id::{EventId, EventIds};
+use crate::privacy::Privacy;
 use crate::replay::{self, Replay};
 use crate::router::Door;
 use crate::schema::Bench;
@@ -47,6 +49,8 @@ pub(crate) struct Sender<'a> {
     pub settings: &'a IngestSettings,
     /// Holds events against their schemas, where there are any.
     pub bench: Option<Bench>,
+    pub ids: &'a EventIds,
+    pub privacy: &'a Privacy,
     pub key: &'a WriteKey,
     pub ingest_time_us: i64,
     pub ip: Option<IpAddr>,
@@ -76,6 +80,8 @@ impl<'a> Sender<'a> {
         Self {
             settings,
             bench: door.judge.sit(key.schema_mode, replay.is_some()),
+            ids: &door.ids,
+            privacy: &door.privacy,
             key,
             ingest_time_us: replay.map_or(ingest_time_us, |replay| replay.ingest_time_us),
             ip: replay.map_or_else(|| network::visitor_ip(head, settings.forwarded_hops), |replay| replay.ip),
@@ -118,6 +124,15 @@ impl<'a> Sender<'a> {
 }
 
 impl Sender<'_> {
+    /// The id its client gave, as it may be kept.
+    pub(crate) fn own_id(&self, id: &str) -> EventId {
+        let source = &self.key.source;
+        match self.privacy.hidden_id(source, id) {
+            Some(event_id) => EventId { event_id, client_event_id: None },
+            None => self.ids.given(source, id),
+        }
+    }
+
     /// An event as it was read, held against the schema of its name; or else a dead letter of it.
     ///
     /// * `alone`: makes a body that the dialect reads and that holds this event and no other, with what its request said

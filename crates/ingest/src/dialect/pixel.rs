@@ -18,13 +18,14 @@ use super::pairs::Pairs;
 use super::{Refused, Sender, honour_privacy_control, settle_identity, short_id};
 use crate::append::{Accepted, append_regardless};
 use crate::dialect::redirect;
+use crate::event_id::EventId;
 use crate::kind_rule::kind_of_name;
 use crate::refusal::Refusal;
 use crate::replay::{self, Replay};
 use crate::router::Door;
 use crate::text::{NAME_BYTES_MAX, TITLE_BYTES_MAX, cut};
 use crate::ticket::TicketKind;
-use crate::{auth, consent, engagement, event_id, landing, network, telling};
+use crate::{auth, consent, engagement, landing, network, telling};
 
 pub(crate) const DIALECT: &str = "pixel";
 
@@ -129,12 +130,12 @@ fn event(sender: &Sender<'_>, query: &Pairs, method: &Method, headers: &HeaderMa
             let peer = sender.ip.map(|ip| ip.to_string()).unwrap_or_default();
             let time = sender.ingest_time_us.to_string();
             let text = sender.head.uri.query().unwrap_or_default();
-            event_id::EventId {
-                event_id: event_id::derived(source, &["pixel", text, agent, &peer, &time]),
+            EventId {
+                event_id: sender.ids.derived(source, &["pixel", text, agent, &peer, &time]),
                 client_event_id: None,
             }
         },
-        |id| event_id::given(source, id),
+        |id| sender.own_id(id),
     );
     let mut event = Event::new(source, DIALECT, &id.event_id, cut(name, NAME_BYTES_MAX), sender.ingest_time_us);
     event.client_event_id = id.client_event_id;

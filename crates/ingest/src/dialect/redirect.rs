@@ -20,7 +20,7 @@ use crate::append::{Accepted, append_regardless};
 use crate::router::Door;
 use crate::text::cut;
 use crate::ticket::{self, Ticket, TicketError, TicketKind};
-use crate::{event_id, landing, network, telling};
+use crate::{landing, network, telling};
 
 pub(crate) const DIALECT: &str = "redirect";
 
@@ -101,7 +101,7 @@ pub(crate) fn event_of(
     // To leave twice is to leave.
     let is_once = ticket.kind == TicketKind::Unsubscribe;
     let minute = if is_once { String::new() } else { ingest_time_us.div_euclid(60_000_000).to_string() };
-    event.event_id = event_id::derived(&ticket.source, &["ticket", text, event.engagement_class.as_str(), &minute]);
+    event.event_id = door.ids.derived(&ticket.source, &["ticket", text, event.engagement_class.as_str(), &minute]);
 
     event.user_id = ticket.user_id.as_deref().and_then(short_id);
     event.anonymous_id = ticket.anonymous_id.as_deref().and_then(short_id);

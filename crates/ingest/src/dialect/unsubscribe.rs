@@ -48,7 +48,7 @@ pub(crate) async fn receive(
     let mut event = redirect::event_of(&ticket, &text, DIALECT, &head, &door, ingest_time_us);
     // A mail service presses the button for its user, with a library of its own.
     Verdict::plain(EngagementClass::Human).put_on(&mut event);
-    event.event_id = crate::event_id::derived(&ticket.source, &["unsubscribe", &text]);
+    event.event_id = door.ids.derived(&ticket.source, &["unsubscribe", &text]);
     let accepted = Accepted { events: vec![event], ..Accepted::default() };
     let begin = tokio::time::Instant::now();
     let appended = append(&door, accepted).await;

@@ -11,8 +11,8 @@ use crate::dialect::page::put_address;
 use crate::dialect::reading::{Reading, put_time};
 use crate::dialect::{Refused, Sender, finish};
 use crate::engagement::{self, Verdict};
+use crate::network;
 use crate::text::{AGENT_BYTES_MAX, NAME_BYTES_MAX};
-use crate::{event_id, network};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum What {
@@ -99,7 +99,7 @@ pub(super) fn event(dialect: &str, what: What, told: Told<'_>, sender: &Sender<'
     let (name, kind) = what.name_and_kind();
     let mut parts = vec![dialect, name];
     parts.extend(told.id.iter().copied());
-    let mut event = Event::new(source, dialect, &event_id::derived(source, &parts), name, sender.ingest_time_us);
+    let mut event = Event::new(source, dialect, &sender.ids.derived(source, &parts), name, sender.ingest_time_us);
     event.event_kind = kind;
     event.channel = Some("email".to_owned());
 

@@ -142,6 +142,50 @@ async fn of_an_address_no_more_than_the_network_is_kept_and_where_a_rule_says_so
 }
 
 #[tokio::test]
+async fn an_id_tells_nobody_of_what_it_was_made() {
+    let of_secret = |secret: &str| {
+        mail::house(IngestSettings {
+            ticket_secret: secret.to_owned(),
+            former_ticket_secrets: vec![SECRET.to_owned()],
+            ..settings()
+        })
+    };
+    let houses = [of_secret(SECRET), of_secret(SECRET), of_secret("another secret, of thirty-two bytes or more")];
+    let requests = || said_everywhere("zoy@example.com").into_iter();
+    for ((first, second), other) in requests().zip(requests()).zip(requests()) {
+        let path = first.uri().path().to_owned();
+        let [first, second, other] = [
+            event_of(&houses[0], first).await["event_id"].clone(),
+            event_of(&houses[1], second).await["event_id"].clone(),
+            event_of(&houses[2], other).await["event_id"].clone(),
+        ];
+        assert_eq!(first, second, "{path}: a retry at another door meets its first copy");
+        assert_ne!(first, other, "{path}: whoever guesses the address could hold it against the id");
+    }
+}
+
+#[tokio::test]
+async fn an_id_that_is_an_address_is_kept_as_the_rule_says() {
+    let email = "zoy@example.com";
+    for emails in [Treatment::Hash, Treatment::Drop] {
+        let house = with_rule(PrivacyRule { emails, ..PrivacyRule::default() });
+        let good = json!({"event_id": email, "name": "E", "user_id": "u"});
+        let body = json!([good, {"event_id": email, "user_id": "u"}]).to_string();
+        let answer = house.post("/v1/events", body.clone()).await.json();
+        let (event, letter) = (house.events().remove(0), house.dead_letters().remove(0));
+        let id = event["event_id"].as_str().unwrap();
+        assert!(id.starts_with("h_"), "{event}");
+        assert_eq!((&letter["event_id"], &answer["results"][0]["event_id"]), (&json!(id), &json!(id)));
+        assert!(!format!("{event}{letter}").contains("zoy"), "{event} {letter}");
+        house.post("/v1/events", body).await;
+        assert_eq!(house.events()[1]["event_id"], id, "a retry has the same");
+    }
+    let house = with_rule(PrivacyRule::default());
+    house.post("/v1/events", json!({"event_id": email, "name": "E", "user_id": "u"}).to_string()).await;
+    assert_eq!(house.events()[0]["event_id"], email);
+}
+
+#[tokio::test]
 async fn what_is_not_kept_is_told_as_well_and_counted() {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), "# asked not to be recorded\nada@example.com\n").unwrap();

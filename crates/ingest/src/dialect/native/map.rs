@@ -16,8 +16,8 @@ use crate::dialect::reading::{Reading, put_time, time};
 use crate::dialect::{Refused, Sender, finish, honour_privacy_control, put_visitor};
 use crate::json::{self, Scalar};
 use crate::kind_rule::kind_of_call_or_name;
+use crate::landing;
 use crate::text::{NAME_BYTES_MAX, cut};
-use crate::{event_id, landing};
 
 /// The members that are read before the rest, for they decide what the event is.
 #[derive(Default)]
@@ -91,7 +91,7 @@ pub(super) fn event<'j>(
     }
 
     let id = reading.id_of_any_length("event_id", head.event_id)?;
-    let own_id = id.as_deref().filter(|id| !is_junk_id(id)).map(|id| event_id::given(&sender.key.source, id));
+    let own_id = id.as_deref().filter(|id| !is_junk_id(id)).map(|id| sender.own_id(id));
     let letter_id = own_id.as_ref().map(|id| id.event_id.clone());
     let has_own_id = own_id.is_some();
     match own_id {
@@ -100,7 +100,7 @@ pub(super) fn event<'j>(
             event.client_event_id = id.client_event_id;
         }
         None => {
-            let from_content = event_id::from_content(&sender.key.source, "event", event_json);
+            let from_content = sender.ids.from_content(&sender.key.source, "event", event_json);
             event.event_id = from_content.map_err(|error| no_object(event_json, &error))?.event_id;
             if id.is_some() {
                 event.flags = event.flags.with(EventFlags::JUNK_ID);

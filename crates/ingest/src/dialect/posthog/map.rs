@@ -17,7 +17,6 @@ use crate::dialect::columns::put_column;
 use crate::dialect::page::{put_address, put_referrer};
 use crate::dialect::reading::{Reading, put_time, time};
 use crate::dialect::{Refused, Sender, finish, put_visitor};
-use crate::event_id;
 use crate::json::{self, Scalar};
 use crate::kind_rule::kind_of_name;
 use crate::text::{AGENT_BYTES_MAX, CODE_BYTES_MAX, NAME_BYTES_MAX, TITLE_BYTES_MAX};
@@ -90,11 +89,11 @@ pub(super) fn event(event_json: &str, frame: &Frame<'_>, sender: &Sender<'_>) ->
     let read = read_properties(properties, &mut event, &mut reading)?;
 
     let own_id = reading.id_of_any_length("uuid", uuid.or(read.insert_id))?;
-    let own_id = own_id.filter(|id| !is_junk_id(id)).map(|id| event_id::given(&sender.key.source, &id));
+    let own_id = own_id.filter(|id| !is_junk_id(id)).map(|id| sender.own_id(&id));
     let has_own_id = own_id.is_some();
     let id = match own_id {
         Some(id) => id,
-        None => event_id::from_content(&sender.key.source, "posthog", event_json).map_err(not_object)?,
+        None => sender.ids.from_content(&sender.key.source, "posthog", event_json).map_err(not_object)?,
     };
     event.event_id = id.event_id;
     event.client_event_id = id.client_event_id;

@@ -11,8 +11,8 @@ use crate::append::Accepted;
 use crate::body::Text;
 use crate::dialect::pairs::Pairs;
 use crate::dialect::{Refused, Sender, flag_cleaned, judge_size};
+use crate::json;
 use crate::refusal::Refusal;
-use crate::{event_id, json};
 
 /// What a request says for all of its events.
 #[derive(Default, Clone)]
@@ -68,7 +68,7 @@ pub(super) fn read(text: &Text<'_>, sender: &Sender<'_>) -> Result<Accepted, Ref
 fn id_of(event_json: &str, sender: &Sender<'_>) -> Option<String> {
     let [uuid] = json::pick(event_json, ["uuid"]).ok()?;
     let id = json::text_of(uuid?)?;
-    (!is_junk_id(&id)).then(|| event_id::given(&sender.key.source, &id).event_id)
+    (!is_junk_id(&id)).then(|| sender.own_id(&id).event_id)
 }
 
 /// What a sender should hear of an event that was taken.

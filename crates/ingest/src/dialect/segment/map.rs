@@ -14,10 +14,10 @@ use super::{Call, DIALECT};
 use crate::clock_rule::{ClientClock, Written};
 use crate::dialect::reading::{Reading, put_time, time};
 use crate::dialect::{Refused, Sender, honour_privacy_control, settle_identity};
+use crate::engagement;
 use crate::json::{self, Scalar};
 use crate::kind_rule::kind_of_name;
 use crate::text::{NAME_BYTES_MAX, TITLE_BYTES_MAX, cut};
-use crate::{engagement, event_id};
 
 /// The members of an event that are read, as they were written.
 struct Members<'a> {
@@ -100,7 +100,7 @@ pub(super) fn event(
     let members = Members::of(event_json)?;
     let mut reading = Reading::default();
     let message_id = reading.id_of_any_length("messageId", members.message_id)?;
-    let own_id = message_id.as_deref().filter(|id| !is_junk_id(id)).map(|id| event_id::given(&sender.key.source, id));
+    let own_id = message_id.as_deref().filter(|id| !is_junk_id(id)).map(|id| sender.own_id(id));
     // From here on a dead letter names its event.
     let letter_id = own_id.as_ref().map(|id| id.event_id.clone());
     let has_own_id = own_id.is_some();
@@ -108,7 +108,9 @@ pub(super) fn event(
     let mapped = call_of(call, members.kind).and_then(|call| {
         let id = match own_id {
             Some(id) => id,
-            None => event_id::from_content(&sender.key.source, call.as_str(), event_json)
+            None => sender
+                .ids
+                .from_content(&sender.key.source, call.as_str(), event_json)
                 .map_err(|error| Refused::field("event", "an object", &error.to_string()))?,
         };
         // What a track is called is yet to be read.

@@ -20,7 +20,6 @@ use crate::dialect::page::{put_address, put_referrer};
 use crate::dialect::pairs::Pairs;
 use crate::dialect::reading::{Reading, plain, put_time};
 use crate::dialect::{Refused, Sender, finish, judge_size, put_visitor};
-use crate::event_id;
 use crate::json::{self, CleanedText, Scalar};
 use crate::kind_rule::kind_of_name;
 use crate::text::{AGENT_BYTES_MAX, CODE_BYTES_MAX, NAME_BYTES_MAX, TITLE_BYTES_MAX};
@@ -81,7 +80,7 @@ impl<'a> Described<'a> {
 
 pub(super) fn event(pairs: &Pairs, sender: &Sender<'_>) -> Result<Event, Refused> {
     let mut reading = Reading::default();
-    let own_id = pairs.get("eid").filter(|id| !is_junk_id(id)).map(|id| event_id::given(&sender.key.source, id));
+    let own_id = pairs.get("eid").filter(|id| !is_junk_id(id)).map(|id| sender.own_id(id));
     let has_own_id = own_id.is_some();
     let mut event = Event::new(&sender.key.source, DIALECT, "", "", sender.ingest_time_us);
     match own_id {
@@ -89,7 +88,7 @@ pub(super) fn event(pairs: &Pairs, sender: &Sender<'_>) -> Result<Event, Refused
             event.event_id = id.event_id;
             event.client_event_id = id.client_event_id;
         }
-        None => event.event_id = event_id::of_pairs(&sender.key.source, DIALECT, pairs, &["stm"]),
+        None => event.event_id = sender.ids.of_pairs(&sender.key.source, DIALECT, pairs, &["stm"]),
     }
     let letter_id = has_own_id.then(|| event.event_id.clone());
     match fill(&mut event, pairs, sender, &mut reading, has_own_id) {

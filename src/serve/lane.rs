@@ -99,14 +99,13 @@ pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
                 }
                 continue;
             }
-            Look::Part => {
-                read.reserve(READ_BYTES);
+            Look::Part { bytes } => {
                 // From its first byte on, or a byte a second would keep a place for hours.
                 let end = *part_end.get_or_insert_with(|| Instant::now() + REST_TIME_MAX);
-                match tokio::time::timeout_at(end, stream.read_buf(&mut read)).await {
-                    Ok(Ok(1..)) => continue,
+                match tokio::time::timeout_at(end, read_to(stream, &mut read, bytes)).await {
+                    Ok(Ok(true)) => continue,
                     Ok(Err(error)) => return Err(error),
-                    Ok(Ok(0)) | Err(_) => return Ok(Left::With(read)),
+                    Ok(Ok(false)) | Err(_) => return Ok(Left::With(read)),
                 }
             }
         };
@@ -124,6 +123,17 @@ pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
         }
         idle.begun = Instant::now();
     }
+}
+
+/// Reads until so many bytes are there; `false` where the other side ends before. Cancel-safe: what was read is in `read`.
+async fn read_to(stream: &mut (impl AsyncRead + Unpin), read: &mut BytesMut, bytes: usize) -> io::Result<bool> {
+    read.reserve(bytes.saturating_sub(read.len()).max(READ_BYTES));
+    while read.len() < bytes {
+        if stream.read_buf(read).await? == 0 {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// Says goodbye, as TLS wants it; whoever does not listen is left.
@@ -162,8 +172,10 @@ impl Idle<'_> {
 #[expect(clippy::large_enum_variant, reason = "it is taken apart where it is made; a box would cost each request")]
 enum Look {
     Nothing,
-    /// The beginning of one.
-    Part,
+    /// The beginning of one: to look again is worth it once so many bytes are there.
+    Part {
+        bytes: usize,
+    },
     Whole {
         request: Request,
         bytes: usize,
@@ -180,7 +192,7 @@ fn look(read: &[u8], routes: &impl ShortRoutes) -> Look {
     let mut head = httparse::Request::new(&mut headers);
     let head_bytes = match head.parse(read) {
         Ok(httparse::Status::Complete(bytes)) => bytes,
-        Ok(httparse::Status::Partial) if read.len() < REQUEST_BYTES_MAX => return Look::Part,
+        Ok(httparse::Status::Partial) if read.len() < REQUEST_BYTES_MAX => return Look::Part { bytes: read.len() + 1 },
         Ok(httparse::Status::Partial) | Err(_) => return Look::Other,
     };
     let Some(body_bytes) = plain_body_bytes(&head, routes).filter(|bytes| head_bytes + bytes <= REQUEST_BYTES_MAX)
@@ -189,7 +201,7 @@ fn look(read: &[u8], routes: &impl ShortRoutes) -> Look {
     };
     let bytes = head_bytes + body_bytes;
     if read.len() < bytes {
-        return Look::Part;
+        return Look::Part { bytes };
     }
     match request(&head, &read[head_bytes..bytes]) {
         Some(request) => Look::Whole { request, bytes },
@@ -560,7 +572,7 @@ mod tests {
             assert!(matches!(look(other.as_bytes(), &Echo), Look::Other), "{other}");
         }
         for part in ["POST /sho", "POST /short HTTP/1.1\r\nContent-Length: 3\r\n\r\n{}"] {
-            assert!(matches!(look(part.as_bytes(), &Echo), Look::Part), "{part}");
+            assert!(matches!(look(part.as_bytes(), &Echo), Look::Part { .. }), "{part}");
         }
     }
 
@@ -617,5 +629,47 @@ mod tests {
             "{answer}"
         );
         assert!(!answer.contains("content-length"), "{answer}");
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_nobody_takes_is_given_up() {
+        let (mut client, mut server) = tokio::io::duplex(64);
+        let stop = CancellationToken::new();
+        let peer = SocketAddr::from(([192, 0, 2, 1], 5));
+        let mut routes = Echo;
+        let serving = serve(&mut server, peer, &mut routes, Duration::from_millis(200), &stop);
+        let asking = client.write_all(b"POST /short HTTP/1.1\r\nhost: it\r\ncontent-length: 70\r\n\r\n{012345678901234567890123456789012345678901234567890123456789012345678}");
+        let (left, asked) = tokio::join!(tokio::time::timeout(Duration::from_secs(60), serving), asking);
+        asked.unwrap();
+        let error =
+            left.expect("it does not wait for ever").err().expect("the answer is larger than what it is taken into");
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+    }
+
+    /// Whatever is half there when the server is told to stop is answered, and it is the last: here and where hyper has it.
+    #[tokio::test]
+    async fn a_request_that_is_half_there_at_a_stop_is_answered() {
+        for (half, rest) in [
+            ("POST /short HTTP/1.1\r\ncontent-length: 4\r\n\r\n{", "  }"),
+            ("POST /sho", "rt HTTP/1.1\r\ncontent-length: 2\r\n\r\n{}"),
+            ("GET /other HTTP/1.1\r\nhost", ": it\r\n\r\n"),
+            ("POST /other HTTP/1.1\r\ncontent-length: 4\r\n\r\n{", "  }"),
+        ] {
+            // Room for all of it but a byte: once it is written, the server has begun to read.
+            let (mut client, server) = tokio::io::duplex(half.len() - 1);
+            let stop = CancellationToken::new();
+            let peer = SocketAddr::from(([192, 0, 2, 1], 5));
+            let router = Router::new().fallback(echo);
+            let served = tokio::spawn(connection(server, (peer, false), router, Some(Echo), LIMITS, stop.clone()));
+            client.write_all(half.as_bytes()).await.unwrap();
+            stop.cancel();
+            tokio::task::yield_now().await;
+            client.write_all(rest.as_bytes()).await.unwrap();
+            let mut answer = String::new();
+            client.read_to_string(&mut answer).await.unwrap();
+            assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{half}: {answer}");
+            assert_eq!(answer.matches("HTTP/1.1 200 OK").count(), 1);
+            tokio::time::timeout(Duration::from_secs(60), served).await.expect("it ends with that").unwrap();
+        }
     }
 }

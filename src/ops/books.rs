@@ -9,7 +9,7 @@
 //! the dead-letters topic is a row of `dead_letters`. Kafka's offsets may have holes that are no records (marks of
 //! transactions, which our door does not use but another producer may): they count as missing here.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 use anyhow::Context;
@@ -21,7 +21,7 @@ use tributary_lake::{DataFile, Snapshot};
 use tributary_pipeline::{Standing, Tables};
 use tributary_schemas::DeadReason;
 
-use super::report::{BooksReport, SourceReport};
+use super::report::{BooksReport, DoorReport, MinuteReport, SourceReport};
 
 const MINUTE_US: i64 = 60_000_000;
 /// Offsets of a partition looked at in one go: two megabytes of marks.
@@ -171,14 +171,11 @@ impl Books {
     /// * `settled_us`: everything that was in the log at this moment is in the lake.
     pub(crate) fn report(&self, door: &[(i64, String, Taken)], settled_us: i64) -> BooksReport {
         let mut sources: BTreeMap<&str, SourceReport> = BTreeMap::new();
-        let is_settled = |minute: i64| (minute + 1) * MINUTE_US + IN_THE_DOOR_US <= settled_us;
-        let mut unsettled: BTreeSet<&str> = BTreeSet::new();
         for (minute, source, taken) in door {
             let report =
                 sources.entry(source).or_insert_with(|| SourceReport { source: source.clone(), ..Default::default() });
-            if !is_settled(*minute) {
+            if !is_settled(*minute, settled_us) {
                 report.in_flight += taken.events + taken.dead_letters;
-                unsettled.insert(source);
                 continue;
             }
             let lake = self.minutes.get(&(*minute, source.clone())).copied().unwrap_or_default();
@@ -187,9 +184,7 @@ impl Books {
             report.in_lake += lake.events;
             report.duplicates += lake.duplicates;
             report.dead_letters_in_lake += lake.dead_letters;
-            // More than the door counted is no loss: a record may be durable though its sender was told to come again.
-            report.difference += taken.events.saturating_sub(lake.events + lake.duplicates)
-                + taken.dead_letters.saturating_sub(lake.dead_letters);
+            report.difference += difference(*taken, lake);
         }
         let sources: Vec<SourceReport> = sources.into_values().collect();
         let unaccounted: u64 = sources.iter().map(|source| source.difference).sum();
@@ -200,8 +195,50 @@ impl Books {
             first_missing: self.first_missing.clone(),
             difference: self.missing + self.doubled + unaccounted,
             sources,
+            minutes: Vec::new(),
         }
     }
+
+    /// The same by minute, of the last `count` minutes that either of the two knows of.
+    pub(crate) fn minutes(&self, door: &[(i64, String, Taken)], settled_us: i64, count: u32) -> Vec<MinuteReport> {
+        let mut minutes: BTreeMap<(i64, &str), (Option<Taken>, InLake)> = BTreeMap::new();
+        for ((minute, source), lake) in &self.minutes {
+            minutes.entry((*minute, source)).or_default().1 = *lake;
+        }
+        for (minute, source, taken) in door {
+            minutes.entry((*minute, source)).or_default().0 = Some(*taken);
+        }
+        let Some(((newest, _), _)) = minutes.last_key_value() else { return Vec::new() };
+        let first = newest.saturating_sub(i64::from(count)) + 1;
+        let told = minutes.range((first, "")..).map(|((minute, source), (taken, lake))| {
+            let settled = is_settled(*minute, settled_us);
+            MinuteReport {
+                minute_us: minute * MINUTE_US,
+                source: (*source).to_owned(),
+                door: taken.map(|taken| DoorReport {
+                    accepted: taken.events,
+                    dead_lettered: taken.dead_letters,
+                    suppressed: taken.suppressed,
+                }),
+                in_lake: lake.events,
+                duplicates: lake.duplicates,
+                dead_letters_in_lake: lake.dead_letters,
+                settled,
+                difference: if settled { difference(taken.unwrap_or_default(), *lake) } else { 0 },
+            }
+        });
+        told.collect()
+    }
+}
+
+fn is_settled(minute: i64, settled_us: i64) -> bool {
+    (minute + 1) * MINUTE_US + IN_THE_DOOR_US <= settled_us
+}
+
+/// What the door took and the lake has not. More than the door counted is no loss: a record may be durable though its sender was
+/// told to come again.
+fn difference(taken: Taken, lake: InLake) -> u64 {
+    taken.events.saturating_sub(lake.events + lake.duplicates) + taken.dead_letters.saturating_sub(lake.dead_letters)
 }
 
 /// Where each partition stands in the tables.
@@ -331,5 +368,31 @@ mod tests {
         assert_eq!(books.report(&door(12), settled_us).difference, 3);
         let early = books.report(&door(12), settled_us - 1);
         assert_eq!((early.difference, early.sources[0].in_flight), (0, 13));
+    }
+
+    #[test]
+    fn each_minute_is_told_by_itself_whoever_took_it() {
+        let mut books = Books::default();
+        let in_lake = InLake { events: 7, duplicates: 2, dead_letters: 1 };
+        let of = |minute: i64, source: &str| (minute, source.to_owned());
+        books.close_pass(BTreeMap::new(), BTreeMap::from([(of(10, "web"), in_lake), (of(9, "before"), in_lake)]));
+        let taken = |events| Taken { events, dead_letters: 1, suppressed: 4 };
+        let door = [(10, "web".to_owned(), taken(12)), (11, "app".to_owned(), taken(5))];
+        let told = books.minutes(&door, 11 * MINUTE_US + IN_THE_DOOR_US, 3);
+        let told: Vec<_> = told
+            .iter()
+            .map(|told| {
+                let door = told.door.map(|door| (door.accepted, door.dead_lettered, door.suppressed));
+                (told.minute_us / MINUTE_US, told.source.as_str(), door, told.in_lake, told.settled, told.difference)
+            })
+            .collect();
+        let expected = [
+            (9, "before", None, 7, true, 0),
+            (10, "web", Some((12, 1, 4)), 7, true, 3),
+            (11, "app", Some((5, 1, 4)), 0, false, 0),
+        ];
+        assert_eq!(told, expected);
+        assert_eq!(books.minutes(&door, 0, 1).len(), 1);
+        assert!(Books::default().minutes(&[], 0, 9).is_empty());
     }
 }

@@ -21,7 +21,7 @@ use tributary_schemas::Clock;
 
 use super::books::Books;
 use super::look::Look;
-use super::report::{JobReport, Report, Runner, TopicReport};
+use super::report::{BooksReport, JobReport, Report, Runner, TopicReport};
 use crate::exposition::Metrics;
 use crate::serve::LogParts;
 use crate::settings::Settings;
@@ -112,7 +112,7 @@ impl Observer {
         loop {
             tick.tick().await;
             self.parts.metrics.run_upkeep();
-            match self.report(false).await {
+            match self.report(false, 0).await {
                 Ok(report) => publish(&report),
                 Err(error) => {
                     tracing::warn!(error = format!("{error:#}"), "log and lake could not be looked at; trying again");
@@ -121,8 +121,13 @@ impl Observer {
         }
     }
 
-    /// How it is now. `books`: look at the newest rows too, however long the last time is ago.
-    pub(crate) async fn report(&self, books: bool) -> anyhow::Result<Report> {
+    /// How it is now, the newest rows and this many minutes of the books with it.
+    pub(crate) async fn report_now(&self, minutes: u32) -> anyhow::Result<Report> {
+        self.report(true, minutes).await
+    }
+
+    /// * `books`: look at the newest rows too, however long the last time is ago.
+    async fn report(&self, books: bool, minutes: u32) -> anyhow::Result<Report> {
         let mut seen = self.seen.lock().await;
         let Parts { log, lake, ledger, metrics, clock, .. } = &self.parts;
         let mut look = Look::take(log.as_ref(), lake.as_ref()).await?;
@@ -155,7 +160,11 @@ impl Observer {
             roles: self.roles.clone(),
             tables: look.table_reports(),
             job: JobReport::of(&Metrics::parse(&metrics.render()), seen.last_commit_us),
-            books: seen.books.as_ref().map(|books| books.report(&ledger.minutes(), seen.settled_us)),
+            books: seen.books.as_ref().map(|books| {
+                let taken = ledger.minutes();
+                let told = books.minutes(&taken, seen.settled_us, minutes);
+                BooksReport { minutes: told, ..books.report(&taken, seen.settled_us) }
+            }),
             topics: look.topics,
             problems: Vec::new(),
         };

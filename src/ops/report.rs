@@ -91,6 +91,9 @@ pub(crate) struct BooksReport {
     /// Must be 0: missing, doubled, and what the door took and the lake has not.
     pub(crate) difference: u64,
     pub(crate) sources: Vec<SourceReport>,
+    /// By source and minute of receipt, oldest first, as far as it was asked for.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) minutes: Vec<MinuteReport>,
 }
 
 /// Of the minutes that are complete in the lake; `in_flight` of the others.
@@ -105,6 +108,33 @@ pub(crate) struct SourceReport {
     pub(crate) dead_letters_in_lake: u64,
     pub(crate) in_flight: u64,
     pub(crate) difference: u64,
+}
+
+/// What a source sent in one minute, and where it is.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct MinuteReport {
+    /// When it began.
+    pub(crate) minute_us: i64,
+    pub(crate) source: String,
+    /// What the door of this process took; absent where it took nothing, and the lake has it of another or of one before.
+    pub(crate) door: Option<DoorReport>,
+    pub(crate) in_lake: u64,
+    pub(crate) duplicates: u64,
+    pub(crate) dead_letters_in_lake: u64,
+    /// All that was taken in it must be in the lake by now. Until then what is not is in flight.
+    pub(crate) settled: bool,
+    /// What the door took and the lake has not; 0 until it is settled.
+    pub(crate) difference: u64,
+}
+
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct DoorReport {
+    pub(crate) accepted: u64,
+    pub(crate) dead_lettered: u64,
+    /// Not kept, as the rules of privacy have it.
+    pub(crate) suppressed: u64,
 }
 
 impl JobReport {

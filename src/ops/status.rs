@@ -13,7 +13,7 @@ use tributary_schemas::{Clock, SystemClock};
 
 use super::books::Books;
 use super::look::Look;
-use super::report::{BooksReport, JobReport, Report, Runner, SourceReport};
+use super::report::{BooksReport, DoorReport, JobReport, Report, Runner, SourceReport};
 use crate::cli::UserError;
 use crate::http;
 use crate::import::grouped;
@@ -28,6 +28,9 @@ pub(crate) struct StatusArgs {
     /// Server to ask; by default the one that runs on the data folder
     #[arg(long, value_name = "URL")]
     url: Option<String>,
+    /// The last minutes of the books too, by source: what was taken in each and where it is
+    #[arg(long, value_name = "COUNT", default_value_t = 0, conflicts_with = "full")]
+    minutes: u32,
     /// For programs
     #[arg(long)]
     json: bool,
@@ -45,7 +48,7 @@ pub(crate) async fn command(
     let (report, from) = match &args.url {
         Some(url) => {
             let url = http::address(url)?;
-            (ask(&url).await?, url)
+            (ask(&url, args.minutes).await?, url)
         }
         None => {
             let settings = load(args.data.clone())?;
@@ -58,7 +61,7 @@ pub(crate) async fn command(
                     ))
                     .into());
                 }
-                Some(url) => (ask(&url).await?, url),
+                Some(url) => (ask(&url, args.minutes).await?, url),
                 None => (
                     read(&settings, args.full).await?,
                     format!("{} (no server runs)", settings.serve.data_dir.display()),
@@ -87,9 +90,14 @@ pub(crate) async fn running(settings: &Settings) -> Option<String> {
     Some(url)
 }
 
-pub(crate) async fn ask(url: &str) -> anyhow::Result<Report> {
+/// * `minutes`: of the books, with them.
+pub(crate) async fn ask(url: &str, minutes: u32) -> anyhow::Result<Report> {
     let client = http::client_for(url, ANSWER_TIME_MAX)?;
-    let answer = client.get(format!("{url}/status")).send().await.map_err(|error| http::no_answer(url, &error))?;
+    let answer = client
+        .get(format!("{url}/status?minutes={minutes}"))
+        .send()
+        .await
+        .map_err(|error| http::no_answer(url, &error))?;
     let status = answer.status();
     let body = answer.bytes().await.context("the answer broke off; ask again")?;
     if !status.is_success() {
@@ -249,6 +257,28 @@ fn page(report: &Report, from: &str) -> String {
         ));
         for source in &books.sources {
             line(format!("  {}", source_line(source)));
+        }
+        if !books.minutes.is_empty() {
+            line(format!(
+                "\n{:<20}  {:<16} {:>12} {:>10} {:>13} {:>11} {:>12} {:>10}",
+                "minute", "source", "accepted", "in lake", "duplicates", "dead", "dead in lake", "difference"
+            ));
+        }
+        for minute in &books.minutes {
+            let door = |of: fn(&DoorReport) -> u64| {
+                minute.door.as_ref().map_or_else(|| "-".to_owned(), |door| grouped(of(door)))
+            };
+            line(format!(
+                "{:<20}  {:<16} {:>12} {:>10} {:>13} {:>11} {:>12} {:>10}",
+                time(minute.minute_us),
+                if minute.source.is_empty() { "(none)" } else { &minute.source },
+                door(|door| door.accepted),
+                grouped(minute.in_lake),
+                grouped(minute.duplicates),
+                door(|door| door.dead_lettered),
+                grouped(minute.dead_letters_in_lake),
+                if minute.settled { grouped(minute.difference) } else { "open".to_owned() },
+            ));
         }
     }
     line(String::new());

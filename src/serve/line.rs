@@ -14,10 +14,12 @@ use std::time::Duration;
 
 use anyhow::{Context, anyhow};
 use axum::Router;
+use axum::extract::Query;
 use axum::http::{HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use metrics_exporter_prometheus::PrometheusHandle;
+use serde::Deserialize;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -171,7 +173,7 @@ impl Line {
             "/status",
             get({
                 let observer = observer.clone();
-                async move || status(observer.report(true).await)
+                async move |Query(asked): Query<StatusQuery>| status(observer.report_now(asked.minutes).await)
             }),
         );
         router = router.fallback(not_found).method_not_allowed_fallback(tributary_ingest::not_allowed);
@@ -400,6 +402,13 @@ fn pipeline_fault(error: PipelineError) -> anyhow::Error {
     let users = error.advice() == tributary_pipeline::Advice::Stop;
     let error = anyhow::Error::new(error).context("the stream job failed");
     if users { UserError(format!("{error:#}")).into() } else { error }
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct StatusQuery {
+    /// Of the books.
+    minutes: u32,
 }
 
 fn status(report: anyhow::Result<ops::Report>) -> (StatusCode, String) {

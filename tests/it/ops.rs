@@ -87,8 +87,18 @@ async fn a_server_says_how_it_is_and_its_books_balance() {
     assert!(report["books"]["offsets"].as_u64().unwrap() > 0 && report["books"]["difference"] == 0, "{report:#}");
     assert_eq!(report["books"]["sources"][0]["source"], "backend");
 
-    let page = out(&tributary(&home, &["status"]));
-    for part in ["partition", "events", "stream job:", "books:", "all is well"] {
+    let by_minute = reqwest::get(server.url("/status?minutes=240")).await.unwrap().bytes().await.unwrap();
+    let by_minute: Value = serde_json::from_slice(&by_minute).unwrap();
+    let minutes = by_minute["books"]["minutes"].as_array().unwrap();
+    let sum = |of: &str| minutes.iter().filter_map(|minute| minute.pointer(of)?.as_i64()).sum::<i64>();
+    assert!(minutes.iter().all(|minute| minute["source"] == "backend" && minute["difference"] == 0), "{minutes:#?}");
+    // What the lake has not yet is in flight; the door knows no doubles, they are events to it.
+    assert!(acknowledged <= sum("/door/accepted"), "{minutes:#?}");
+    assert!(acknowledged <= sum("/in_lake") + sum("/duplicates"), "{minutes:#?}");
+    assert!(report["books"].get("minutes").is_none(), "only where somebody asks");
+
+    let page = out(&tributary(&home, &["status", "--minutes", "240"]));
+    for part in ["accepted    in lake", "partition", "events", "stream job:", "books:", "all is well"] {
         assert!(page.contains(part), "{part}\n{page}");
     }
     let names = [

@@ -36,7 +36,7 @@ impl Log {
 
 pub(super) async fn examine(settings: &Settings, server: Option<&str>, findings: &mut Findings) -> Log {
     if let Some(url) = server {
-        return match status::ask(url).await {
+        return match status::ask(url, 0).await {
             Ok(report) if report.topics.is_empty() => {
                 findings.ok("log", "the server that runs here has none: it only answers questions");
                 Log::Unknown

@@ -87,8 +87,11 @@ struct Filter {
     condition: Option<String>,
 }
 
-/// Letters asked for at a time: the longest payloads of so many fit into an answer.
-const PAGE_ROWS: usize = 100;
+/// Letters asked for at a time, fewer where their payloads are so long that an answer cannot hold them. Each question looks through
+/// the events for those that came of a letter since.
+const PAGE_ROWS_MAX: usize = 2_000;
+/// Letters in one request to the door.
+const LETTERS_MAX: usize = 100;
 /// Payloads in one request to the door; it takes 4 MiB unless the settings say otherwise.
 const BYTES_MAX: usize = 2 << 20;
 /// A door that is busy is asked again so often.
@@ -167,12 +170,13 @@ async fn list(found: &Found, filter: &Filter) -> anyhow::Result<()> {
 }
 
 async fn export(found: &Found, filter: &Filter) -> anyhow::Result<()> {
-    let mut after = None;
+    let mut pages = Pages::default();
     let mut out = std::io::stdout().lock();
     loop {
-        let rows = page(found, filter, after.as_deref()).await?;
-        let Some(last) = rows.last() else { return Ok(()) };
-        after = Some(beyond(last)?);
+        let rows = pages.next(found, filter).await?;
+        if rows.is_empty() {
+            return Ok(());
+        }
         for row in &rows {
             if writeln!(out, "{}", Value::from(row.clone())).is_err() {
                 return Ok(());
@@ -185,24 +189,54 @@ async fn export(found: &Found, filter: &Filter) -> anyhow::Result<()> {
 const LETTER: &[&str] =
     &["from", "source", "event_id", "ingest_time_us", "request", "payload", "user_agent", "ip_truncated"];
 
-/// The next open letters that can be replayed, in the order of the log.
-async fn page(found: &Found, filter: &Filter, after: Option<&str>) -> anyhow::Result<Vec<Map<String, Value>>> {
-    let sql = format!(
+/// The open letters that can be replayed, in the order of the log, some at a time.
+struct Pages {
+    rows_max: usize,
+    /// What holds of those that were not had yet.
+    after: Option<String>,
+}
+
+impl Default for Pages {
+    fn default() -> Self {
+        Self { rows_max: PAGE_ROWS_MAX, after: None }
+    }
+}
+
+impl Pages {
+    /// None when there are no more.
+    async fn next(&mut self, found: &Found, filter: &Filter) -> anyhow::Result<Vec<Map<String, Value>>> {
+        loop {
+            let printed = found.asker.ask(&page_sql(filter, self), Format::Json).await?;
+            if printed.truncated && 1 < self.rows_max {
+                self.rows_max = (self.rows_max / 4).max(1);
+                continue;
+            }
+            if printed.truncated {
+                bail!(
+                    "the server cuts its answers short of one row: raise query.rows_max or query.answer_bytes_max there"
+                );
+            }
+            let rows: Vec<Map<String, Value>> =
+                serde_json::from_slice(&printed.text).context("the server's answer is no list of rows")?;
+            if let Some(last) = rows.last() {
+                self.after = Some(beyond(last)?);
+            }
+            return Ok(rows);
+        }
+    }
+}
+
+fn page_sql(filter: &Filter, pages: &Pages) -> String {
+    format!(
         "SELECT log_topic || '/' || CAST(log_partition AS VARCHAR) || '/' || CAST(log_offset AS VARCHAR) AS \"from\", \
          source, event_id, ingest_time_us, request, payload, user_agent, ip_truncated, \
          reason, detail, event_name, log_topic, log_partition, log_offset \
          FROM open_dead_letters WHERE replayable AND {} AND {} \
-         ORDER BY log_topic, log_partition, log_offset LIMIT {PAGE_ROWS}",
+         ORDER BY log_topic, log_partition, log_offset LIMIT {}",
         filter.sql(),
-        after.unwrap_or("true")
-    );
-    let printed = found.asker.ask(&sql, Format::Json).await?;
-    if printed.truncated {
-        bail!(
-            "the server cuts its answers short of {PAGE_ROWS} rows: raise query.rows_max or query.answer_bytes_max there"
-        );
-    }
-    serde_json::from_slice(&printed.text).context("the server's answer is no list of rows")
+        pages.after.as_deref().unwrap_or("true"),
+        pages.rows_max
+    )
 }
 
 /// What holds of the letters after `last`.
@@ -246,17 +280,18 @@ async fn replay(found: &Found, args: &ReplayArgs) -> anyhow::Result<()> {
             let row = serde_json::from_str(&line)
                 .map_err(|error| UserError(format!("{}, line {}: {error}", file.display(), index + 1)))?;
             rows.push(row);
-            if rows.len() == PAGE_ROWS {
+            if rows.len() == LETTERS_MAX {
                 send(&client, &door, found, std::mem::take(&mut rows), args.dry_run, &mut outcome).await?;
             }
         }
         send(&client, &door, found, rows, args.dry_run, &mut outcome).await?;
     } else {
-        let mut after = None;
+        let mut pages = Pages::default();
         loop {
-            let rows = page(found, &args.filter, after.as_deref()).await?;
-            let Some(last) = rows.last() else { break };
-            after = Some(beyond(last)?);
+            let rows = pages.next(found, &args.filter).await?;
+            if rows.is_empty() {
+                break;
+            }
             send(&client, &door, found, rows, args.dry_run, &mut outcome).await?;
         }
     }
@@ -283,7 +318,7 @@ async fn send(
         row.retain(|name, value| LETTER.contains(&name.as_str()) && !value.is_null());
         // As it is sent: quotes and line ends in a payload are twice as long there.
         let size = Value::from(row.clone()).to_string().len();
-        if BYTES_MAX < bytes + size && !batch.is_empty() {
+        if (BYTES_MAX < bytes + size || batch.len() == LETTERS_MAX) && !batch.is_empty() {
             send_batch(client, door, found, std::mem::take(&mut batch), dry_run, outcome).await?;
             bytes = 0;
         }

@@ -51,7 +51,8 @@ pub(crate) fn put_address(event: &mut Event, url: &str, reading: &mut Reading) {
 /// The address it was reached from, as text.
 pub(crate) fn put_referrer(event: &mut Event, referrer: &str, reading: &mut Reading) {
     if event.referrer_host.is_none() {
-        event.referrer_host = landing::host_of(referrer).and_then(|host| reading.fit(&host, NAME_BYTES_MAX));
-        event.referrer_term = landing::term_of(referrer).and_then(|term| reading.fit(&term, NAME_BYTES_MAX));
+        let (host, term) = landing::referrer_of(referrer);
+        event.referrer_host = host.and_then(|host| reading.fit(&host, NAME_BYTES_MAX));
+        event.referrer_term = term.and_then(|term| reading.fit(&term, NAME_BYTES_MAX));
     }
 }

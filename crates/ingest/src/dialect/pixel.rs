@@ -168,8 +168,9 @@ fn event(sender: &Sender<'_>, query: &Pairs, method: &Method, headers: &HeaderMa
         landing::fill(&mut event, address, &mut put);
     }
     event.title = query.get("title").and_then(|title| put(title, TITLE_BYTES_MAX));
-    event.referrer_term = query.get("referrer").and_then(landing::term_of).and_then(|term| put(&term, NAME_BYTES_MAX));
-    event.referrer_host = query.get("referrer").and_then(landing::host_of);
+    let (host, term) = query.get("referrer").map(landing::referrer_of).unwrap_or_default();
+    event.referrer_term = term.and_then(|term| put(&term, NAME_BYTES_MAX));
+    event.referrer_host = host;
     if trimmed {
         event.flags = event.flags.with(EventFlags::TRIMMED);
     }

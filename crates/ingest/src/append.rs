@@ -276,6 +276,9 @@ async fn append_dead_letters(door: &Door, letters: &[DeadLetter]) -> Result<bool
 }
 
 async fn append_letters_once(door: &Door, letters: &[DeadLetter]) -> Result<(Vec<(usize, LogError)>, bool), Refusal> {
+    if letters.is_empty() {
+        return Ok((Vec::new(), false));
+    }
     let topic = &door.parts.dead_letters;
     let records = letters.iter().map(|letter| {
         let value = Bytes::from(encode_dead_letter(letter));

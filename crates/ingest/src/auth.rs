@@ -5,12 +5,14 @@
 //! Promise: each key is compared in constant time; how long an answer takes says nothing of how near a guess was.
 
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, Uri, header};
+use axum::http::{HeaderMap, HeaderName, Uri, header};
 use base64::Engine as _;
 use subtle::ConstantTimeEq as _;
 
 use crate::refusal::Refusal;
 use crate::settings::WriteKey;
+
+static WRITE_KEY: HeaderName = HeaderName::from_static("x-write-key");
 
 /// The keys a request carries outside its body, best first. SDKs send `Basic base64(key:)`; beacons, which
 /// can set no header, send `?writeKey=`.
@@ -26,7 +28,7 @@ pub(crate) fn keys_outside_body(headers: &HeaderMap, uri: &Uri) -> Vec<String> {
             keys.push(rest.trim().to_owned());
         }
     }
-    if let Some(key) = headers.get("x-write-key").and_then(|value| value.to_str().ok()) {
+    if let Some(key) = headers.get(&WRITE_KEY).and_then(|value| value.to_str().ok()) {
         // Jitsu writes `key:secret` here.
         keys.push(key.split(':').next().unwrap_or_default().to_owned());
     }
@@ -68,7 +70,7 @@ mod tests {
     fn keys(headers: &[(&str, &str)], uri: &str) -> Vec<String> {
         let mut map = HeaderMap::new();
         for (name, value) in headers {
-            map.append(axum::http::HeaderName::try_from(*name).unwrap(), value.parse().unwrap());
+            map.append(HeaderName::try_from(*name).unwrap(), value.parse().unwrap());
         }
         keys_outside_body(&map, &uri.parse().unwrap())
     }

@@ -16,6 +16,7 @@ use flate2::{Decompress, FlushDecompress, Status};
 use crate::intake::Reserved;
 use crate::refusal::Refusal;
 use crate::settings::IngestSettings;
+use crate::text::lossy;
 
 const GZIP_MAGIC: [u8; 2] = [0x1F, 0x8B];
 const ZSTD_MAGIC: [u8; 4] = [0x28, 0xB5, 0x2F, 0xFD];
@@ -214,7 +215,7 @@ fn read_out(
 /// event must not spoil its neighbours.
 pub(crate) fn text(bytes: &[u8]) -> Text<'_> {
     let bytes = bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(bytes);
-    let text = String::from_utf8_lossy(bytes);
+    let text = lossy(bytes);
     let cleaned = matches!(text, Cow::Owned(_));
     Text { text, cleaned }
 }

@@ -82,7 +82,18 @@ pub(crate) fn kind_of_call_or_name(name: &str) -> EventKind {
 /// Lower case, words parted by one blank.
 pub(crate) fn plain_name(name: &str) -> String {
     let words = name.split(|c: char| c.is_whitespace() || c == '_' || c == '-').filter(|word| !word.is_empty());
-    words.map(str::to_lowercase).collect::<Vec<_>>().join(" ")
+    let mut plain = String::with_capacity(name.len());
+    for word in words {
+        if !plain.is_empty() {
+            plain.push(' ');
+        }
+        if word.is_ascii() {
+            plain.extend(word.bytes().map(|byte| char::from(byte.to_ascii_lowercase())));
+        } else {
+            plain.push_str(&word.to_lowercase());
+        }
+    }
+    plain
 }
 
 #[cfg(test)]
@@ -96,6 +107,7 @@ mod tests {
         assert_eq!(kind_of_name("Email-Opened"), EventKind::Open);
         assert_eq!(kind_of_name("Order Completed Twice"), EventKind::Custom);
         assert_eq!(kind_of_name(""), EventKind::Custom);
+        assert_eq!(plain_name("  ÄRGER__mit-Allem "), "ärger mit allem");
     }
 
     #[test]

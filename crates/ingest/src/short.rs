@@ -10,11 +10,12 @@
 
 use std::collections::HashMap;
 use std::convert::Infallible;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
 use axum::extract::{Request, State};
+use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse as _, Response};
 use tower::{Layer as _, Service};
 use tower_http::cors::{Cors, CorsLayer};
@@ -27,6 +28,8 @@ use crate::telling;
 #[derive(Clone)]
 pub struct Short {
     service: Cors<Direct>,
+    /// What CORS adds to every answer that no page has asked for: SDKs on servers send no Origin.
+    without_origin: HeaderMap,
 }
 
 impl Short {
@@ -49,7 +52,7 @@ impl Short {
             put(path, Way::Matomo);
         }
         put(cloudevents::PATH, Way::CloudEvents);
-        Self { service: cors.layer(Direct { door, ways: Arc::new(ways) }) }
+        Self { service: cors.layer(Direct { door, ways: Arc::new(ways) }), without_origin: without_origin(cors) }
     }
 
     /// Whether a POST to this path may come this way.
@@ -59,11 +62,30 @@ impl Short {
 
     /// Answers a POST to a path that it [takes](Self::takes); the request carries its `ConnectInfo`, as for the router.
     pub async fn answer(&mut self, request: Request) -> Response {
-        match self.service.call(request).await {
-            Ok(response) => response,
-            Err(never) => match never {},
+        if request.headers().contains_key(header::ORIGIN) {
+            let Ok(response) = self.service.call(request).await;
+            return response;
         }
+        let Ok(mut response) = self.service.get_mut().call(request).await;
+        for (name, value) in &self.without_origin {
+            if name == header::VARY {
+                response.headers_mut().append(name, value.clone());
+            } else {
+                response.headers_mut().insert(name, value.clone());
+            }
+        }
+        response
     }
+}
+
+/// Asks the layer itself, once, around a service that does nothing.
+fn without_origin(cors: &CorsLayer) -> HeaderMap {
+    let nothing = tower::service_fn(async |_: Request| Ok::<_, Infallible>(Response::<axum::body::Body>::default()));
+    let answered = pin!(cors.layer(nothing).call(Request::default())).poll(&mut Context::from_waker(Waker::noop()));
+    let Poll::Ready(Ok(response)) = answered else {
+        unreachable!("neither the layer nor the service waits for anything")
+    };
+    response.into_parts().0.headers
 }
 
 #[derive(Debug, Clone, Copy)]

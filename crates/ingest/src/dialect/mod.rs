@@ -28,7 +28,7 @@ pub(crate) mod unsubscribe;
 use std::net::IpAddr;
 
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, header};
+use axum::http::{HeaderMap, HeaderName, header};
 use tributary_schemas::ids::ID_BYTES_MAX;
 use tributary_schemas::{Consent, DeadLetter, DeadReason, Event, EventFlags, Exposure};
 
@@ -41,7 +41,7 @@ use crate::replay::{self, Replay};
 use crate::router::Door;
 use crate::schema::Bench;
 use crate::settings::{IngestSettings, WriteKey};
-use crate::text::{AGENT_BYTES_MAX, NAME_BYTES_MAX, cut};
+use crate::text::{AGENT_BYTES_MAX, NAME_BYTES_MAX, cut, lossy};
 use crate::{engagement, json, network, telling};
 
 /// What is known of a request before its dialect reads it.
@@ -65,12 +65,19 @@ pub(crate) struct Sender<'a> {
 /// Whether a request says that it is not the first attempt: by the headers of Segment's SDKs and RudderStack's browser SDK, which
 /// count retries, or by that of PostHog's, which counts attempts.
 pub(crate) fn is_retry(headers: &HeaderMap) -> bool {
-    let above = |name: &str, first: u32| {
+    /// With the count of the first attempt.
+    static COUNTS: [(HeaderName, u32); 3] = [
+        (HeaderName::from_static("x-retry-count"), 0),
+        (HeaderName::from_static("rsa-retry-attempt"), 0),
+        (HeaderName::from_static("posthog-attempt"), 1),
+    ];
+    COUNTS.iter().any(|(name, first)| {
         let count = headers.get(name).and_then(|value| value.to_str().ok()?.trim().parse::<u32>().ok());
-        count.is_some_and(|count| first < count)
-    };
-    above("x-retry-count", 0) || above("rsa-retry-attempt", 0) || above("posthog-attempt", 1)
+        count.is_some_and(|count| *first < count)
+    })
 }
+
+static PRIVACY_CONTROL: HeaderName = HeaderName::from_static("sec-gpc");
 
 impl<'a> Sender<'a> {
     pub(crate) fn of(door: &'a Door, key: &'a WriteKey, head: &'a Parts, ingest_time_us: i64) -> Self {
@@ -86,7 +93,7 @@ impl<'a> Sender<'a> {
             ingest_time_us: replay.map_or(ingest_time_us, |replay| replay.ingest_time_us),
             ip: replay.map_or_else(|| network::visitor_ip(head, settings.forwarded_hops), |replay| replay.ip),
             user_agent: user_agent(&head.headers),
-            privacy_control: head.headers.get("sec-gpc").is_some_and(|value| value == "1"),
+            privacy_control: head.headers.get(&PRIVACY_CONTROL).is_some_and(|value| value == "1"),
             retried: is_retry(&head.headers),
             head,
         }
@@ -235,7 +242,7 @@ pub(crate) fn flag_cleaned(event: &mut Event, text: &Text<'_>, written: &str) {
 }
 
 pub(crate) fn user_agent(headers: &HeaderMap) -> Option<String> {
-    let agent = String::from_utf8_lossy(headers.get(header::USER_AGENT)?.as_bytes()).into_owned();
+    let agent = lossy(headers.get(header::USER_AGENT)?.as_bytes());
     let agent = cut(agent.trim(), AGENT_BYTES_MAX);
     (!agent.is_empty()).then(|| agent.to_owned())
 }

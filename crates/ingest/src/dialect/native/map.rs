@@ -107,10 +107,12 @@ pub(super) fn event<'j>(
             }
         }
     }
+    let client = time("time", head.time);
+    let is_unreadable = matches!(client, Ok(Written::Unreadable));
     // The name first: a dead letter of an event without one says nothing of it.
     let filled = name_and_kind(&mut event, &head, &mut reading)
         .and_then(|()| refused.map_or(Ok(()), Err))
-        .and_then(|()| put_rest(&mut event, &head, frame, sender, &mut reading, &mut warnings));
+        .and_then(|()| put_rest(&mut event, &head, client, frame, sender, &mut reading, &mut warnings));
 
     for (name, json) in [("url", head.url), ("referrer", head.referrer), ("ip", head.ip)] {
         if let Some(json) = json.filter(|json| json::text_of(json).is_none()) {
@@ -118,7 +120,7 @@ pub(super) fn event<'j>(
             extra.push((name.to_owned(), json));
         }
     }
-    if let Some(json) = head.time.filter(|_| time("time", head.time) == Ok(Written::Unreadable)) {
+    if let Some(json) = head.time.filter(|_| is_unreadable) {
         extra.push(("$time".to_owned(), json));
     }
     let extra: Vec<(&str, &str)> = extra.iter().map(|(name, json)| (name.as_str(), *json)).collect();
@@ -171,16 +173,17 @@ fn name_and_kind(event: &mut Event, head: &Head<'_>, reading: &mut Reading) -> R
 fn put_rest(
     event: &mut Event,
     head: &Head<'_>,
+    client: Result<Written, Refused>,
     frame: Frame<'_>,
     sender: &Sender<'_>,
     reading: &mut Reading,
     warnings: &mut Vec<String>,
 ) -> Result<(), Refused> {
+    let given_query = event.url_query.clone();
     if let Some(url) = reading.text("url", head.url, usize::MAX) {
         put_address(event, &url, reading);
     }
-    if let Some(query) = event.url_query.take() {
-        event.url_query = Some(query.clone());
+    if let Some(query) = given_query {
         landing::fill_from_query(event, &query, &mut |text, bytes_max| reading.fit(text, bytes_max));
     }
     if let Some(referrer) = reading.text("referrer", head.referrer, usize::MAX) {
@@ -200,7 +203,7 @@ fn put_rest(
     }
 
     let clock = ClientClock {
-        client: time("time", head.time)?,
+        client: client?,
         sent: time("sent_time", head.sent_time.or(frame.sent_time))?,
         trusted: from_server,
         retried: sender.retried,

@@ -13,9 +13,10 @@ mod read;
 
 use std::sync::Arc;
 
+use axum::body::Body;
 use axum::extract::{Request, State};
-use axum::http::{StatusCode, header};
-use axum::response::{IntoResponse, Response};
+use axum::http::{HeaderValue, header};
+use axum::response::Response;
 
 use crate::append::{Accepted, Durable};
 use crate::body::Text;
@@ -29,35 +30,40 @@ pub(crate) const PATH: &str = "/v1/events";
 pub(crate) async fn receive(State(door): State<Arc<Door>>, request: Request) -> Response {
     match post::take(&Native, &door, request).await {
         Ok(durable) => {
-            let headers = [(header::CONTENT_TYPE, "application/json")];
-            durable.mark((StatusCode::OK, headers, answer(&durable)).into_response())
+            let mut response = Response::new(Body::from(answer(&durable)));
+            response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+            durable.mark(response)
         }
         Err(refusal) => refusal.answer(),
     }
 }
 
 /// Written straight down: as a tree it was a map and three strings for each event.
-fn answer(durable: &Durable) -> String {
-    let mut json =
-        format!(r#"{{"accepted":{},"dead_lettered":{},"results":["#, durable.event_count, durable.dead_letter_count);
+fn answer(durable: &Durable) -> Vec<u8> {
+    let mut json = Vec::with_capacity(64 + 80 * durable.told.len());
+    json.extend_from_slice(br#"{"accepted":"#);
+    put(&mut json, &durable.event_count);
+    json.extend_from_slice(br#","dead_lettered":"#);
+    put(&mut json, &durable.dead_letter_count);
+    json.extend_from_slice(br#","results":["#);
     for (index, told) in durable.told.iter().enumerate() {
-        json.push_str(if index == 0 { r#"{"event_id":"# } else { r#",{"event_id":"# });
-        json.push_str(&quoted(told.event_id.as_deref()));
-        json.push_str(r#","result":""#);
-        json.push_str(told.outcome.as_str());
-        json.push('"');
+        json.extend_from_slice(if index == 0 { br#"{"event_id":"# } else { br#",{"event_id":"# });
+        put(&mut json, &told.event_id);
+        json.extend_from_slice(br#","result":""#);
+        json.extend_from_slice(told.outcome.as_str().as_bytes());
+        json.push(b'"');
         if told.details.is_some() {
-            json.push_str(r#","details":"#);
-            json.push_str(&quoted(told.details.as_deref()));
+            json.extend_from_slice(br#","details":"#);
+            put(&mut json, &told.details);
         }
-        json.push('}');
+        json.push(b'}');
     }
-    json.push_str("]}");
+    json.extend_from_slice(b"]}");
     json
 }
 
-fn quoted(text: Option<&str>) -> String {
-    serde_json::to_string(&text).expect("text is always JSON")
+fn put(json: &mut Vec<u8>, value: &impl serde::Serialize) {
+    serde_json::to_writer(json, value).expect("text and numbers are always JSON");
 }
 
 struct Native;

@@ -31,9 +31,17 @@ impl Alpha {
     pub fn ratio(self) -> f64 {
         self.0
     }
+
+    /// An equal part of it for each of several tests, so that together they are wrong no more often (Bonferroni).
+    ///
+    /// * `test_count`: 0 is taken as 1.
+    #[must_use]
+    pub fn shared_among(self, test_count: usize) -> Self {
+        Self(self.0 / test_count.max(1) as f64)
+    }
 }
 
-/// A closed interval, `low <= high`.
+/// A closed interval, `low <= high`. An end may be infinite: nothing is said on that side.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Interval {
     pub low: f64,
@@ -43,6 +51,16 @@ pub struct Interval {
 impl Interval {
     pub(crate) fn around(middle: f64, half_width: f64) -> Self {
         Self { low: middle - half_width, high: middle + half_width }
+    }
+
+    /// Both ends multiplied by a factor above 0.
+    pub(crate) fn scaled(self, factor: f64) -> Self {
+        Self { low: self.low * factor, high: self.high * factor }
+    }
+
+    /// Whether a value lies within, ends included.
+    pub fn holds(&self, value: f64) -> bool {
+        self.low <= value && value <= self.high
     }
 }
 

@@ -6,11 +6,15 @@
 //! Not here: what is compared with what, and what to conclude (`experiment`).
 
 mod interval;
+mod joint;
 mod moments;
+mod sample;
 pub(crate) mod tail;
 
 pub use interval::{Alpha, Interval, wilson_interval};
+pub use joint::JointMoments;
 pub use moments::Moments;
+pub use sample::{UnitSample, quantile_of_sorted};
 pub use tail::PValue;
 
 #[cfg(test)]

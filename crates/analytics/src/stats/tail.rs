@@ -27,6 +27,16 @@ pub struct PValue {
 impl PValue {
     pub(crate) const CERTAIN: Self = Self { p_value: 1.0, log10_p: 0.0 };
 
+    pub(crate) fn ln(self) -> f64 {
+        self.log10_p * LN_10
+    }
+
+    /// The smaller of two: what remains of all looks so far at a test that may be looked at continuously.
+    #[must_use]
+    pub fn smaller(self, other: Self) -> Self {
+        if other.log10_p < self.log10_p { other } else { self }
+    }
+
     pub(crate) fn from_ln(ln_p: f64) -> Self {
         // Rounding may lift the doubled half of a distribution a hair above 1.
         let ln_p = ln_p.min(0.0);
@@ -56,6 +66,38 @@ pub(crate) fn ln_normal_tail(z: f64) -> f64 {
     // Mills' ratio as a continued fraction (26.2.14), from the far end; at 3 it needs some 100 terms.
     let mills = (1..=200).rev().fold(z, |below, k| z + f64::from(k) / below);
     ln_density - mills.ln()
+}
+
+/// `ln P(Z > z)` for any `z`.
+pub(crate) fn ln_normal_above(z: f64) -> f64 {
+    if 0.0 <= z { ln_normal_tail(z) } else { ln_complement(ln_normal_tail(-z)) }
+}
+
+/// `ln P(T > t)` for any `t`.
+pub(crate) fn ln_student_above(t: f64, degrees_of_freedom: f64) -> f64 {
+    if 0.0 <= t {
+        ln_student_tail(t, degrees_of_freedom)
+    } else {
+        ln_complement(ln_student_tail(-t, degrees_of_freedom))
+    }
+}
+
+/// `ln(1 - exp(ln_part))`, for parts up to one half.
+fn ln_complement(ln_part: f64) -> f64 {
+    (-ln_part.exp()).ln_1p()
+}
+
+/// `E[max(Z - z, 0)]` for a standard normal and any `z`: by how much it is above `z` on average.
+///
+/// As printed, `phi(z) - z P(Z > z)` subtracts equal numbers when `z` is large. `P(Z > z) / phi(z)` is Mills' ratio
+/// `1 / (z + r)` with `r = 1 / (z + 2 / (z + 3 / ..))`, so the difference is `phi(z) r / (z + r)`, all of one sign.
+pub(crate) fn normal_excess(z: f64) -> f64 {
+    let ln_density = -z * z / 2.0 - (2.0 * PI).ln() / 2.0;
+    if z < 3.0 {
+        return ln_density.exp() - z * ln_normal_above(z).exp();
+    }
+    let rest = (2..=200).rev().fold(z, |below, k| z + f64::from(k) / below).recip();
+    ln_density.exp() * rest / (z + rest)
 }
 
 /// `ln P(T > t)` for Student's t; `t` is 0 or more.
@@ -116,6 +158,37 @@ pub(crate) fn ln_chi_square_tail(x: f64, degrees_of_freedom: f64) -> f64 {
 /// The `z` with `P(Z > z) = tail`; `tail` is above 0 and below 1.
 pub(crate) fn normal_quantile(tail: f64) -> f64 {
     -Normal::standard().inverse_cdf(tail)
+}
+
+/// The `z` of 0 or more with `ln P(Z > z) = ln_tail`, also where the tail itself is no longer an `f64`;
+/// `ln_tail` is at most `ln 1/2`.
+pub(crate) fn normal_quantile_of_ln(ln_tail: f64) -> f64 {
+    if -600.0 < ln_tail {
+        return normal_quantile(ln_tail.exp());
+    }
+    // The tail is below exp(-z²/2), so z is below this; and beyond 600 it is less than 1 below.
+    let mut high = (-2.0 * ln_tail).sqrt();
+    let mut low = high - 1.0;
+    loop {
+        let middle = f64::midpoint(low, high);
+        if middle <= low || high <= middle {
+            return middle;
+        }
+        if ln_tail < ln_normal_tail(middle) {
+            low = middle;
+        } else {
+            high = middle;
+        }
+    }
+}
+
+/// The `t` with `P(T > t) = tail`; `tail` is above 0 and below 1.
+pub(crate) fn student_quantile_signed(tail: f64, degrees_of_freedom: f64) -> f64 {
+    if tail <= 0.5 {
+        student_quantile(tail, degrees_of_freedom)
+    } else {
+        -student_quantile(1.0 - tail, degrees_of_freedom)
+    }
 }
 
 /// The `t` with `P(T > t) = tail`; `tail` is above 0 and at most one half.

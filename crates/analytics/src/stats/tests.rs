@@ -1,4 +1,7 @@
-use super::tail::{ln_chi_square_tail, ln_normal_tail, ln_student_tail, normal_quantile, student_quantile};
+use super::tail::{
+    ln_chi_square_tail, ln_normal_above, ln_normal_tail, ln_student_above, ln_student_tail, normal_excess,
+    normal_quantile, normal_quantile_of_ln, student_quantile, student_quantile_signed,
+};
 use super::*;
 
 fn assert_close(ours: f64, theirs: f64, tolerance_ratio: f64) {
@@ -37,6 +40,32 @@ fn normal_quantile_is_the_tail_read_backwards() {
     assert_close(normal_quantile(0.025), 1.959_963_984_540_054, 1e-14);
     for tail in [0.45, 0.1, 0.025, 0.005, 0.001, 1e-6, 1e-12] {
         assert_close(ln_normal_tail(normal_quantile(tail)).exp(), tail, 1e-12);
+    }
+}
+
+/// Reference: mpmath with 40 digits, as are the next two.
+#[test]
+fn what_lies_above_a_negative_value_keeps_its_small_complement() {
+    for (z, ln_above) in NORMAL_ABOVE {
+        assert_close(ln_normal_above(z), ln_above, 1e-13);
+    }
+    for (t, degrees_of_freedom, ln_above) in STUDENT_ABOVE {
+        assert_close(ln_student_above(t, degrees_of_freedom), ln_above, 1e-12);
+    }
+    assert_close(student_quantile_signed(0.9, 7.0), -student_quantile(0.1, 7.0), 1e-12);
+}
+
+#[test]
+fn the_excess_keeps_its_digits_where_its_two_terms_cancel() {
+    for (z, excess) in EXCESS {
+        assert_close(normal_excess(z), excess, 2e-12);
+    }
+}
+
+#[test]
+fn a_normal_quantile_is_found_from_a_logarithm_no_tail_can_hold() {
+    for (z, ln_tail) in QUANTILE_OF_LN {
+        assert_close(normal_quantile_of_ln(ln_tail), z, 1e-12);
     }
 }
 
@@ -141,4 +170,47 @@ const CHI_SQUARE: [(f64, f64, f64); 5] = [
     (1_000.0, 1.0, -503.680_666_504_381_7),
     (1_400.0, 3.0, -696.602_964_072_860_8),
     (5_000.0, 9.0, -2_475.068_175_113_051),
+];
+
+/// `(z, ln of what lies above)`.
+const NORMAL_ABOVE: [(f64, f64); 7] = [
+    (-40.0, 0.0),
+    (-8.0, -6.220_960_574_271_786e-16),
+    (-3.0, -0.001_350_809_964_748_193_8),
+    (-1.5, -0.069_143_455_612_233_98),
+    (-0.1, -0.616_505_010_115_026_3),
+    (0.1, -0.776_154_592_730_273_3),
+    (5.0, -15.064_998_393_988_725),
+];
+
+/// `(t, degrees of freedom, ln of what lies above)`.
+const STUDENT_ABOVE: [(f64, f64, f64); 4] = [
+    (-0.3, 2.5, -0.500_332_842_289_528_6),
+    (-2.2, 30.0, -0.017_984_984_608_353_44),
+    (-12.0, 30.0, -2.790_092_707_600_017e-13),
+    (-1.96, 2_443.5, -0.025_373_854_796_333_97),
+];
+
+/// `(z, E[max(Z - z, 0)])`.
+const EXCESS: [(f64, f64); 10] = [
+    (-40.0, 40.0),
+    (-3.0, 3.000_382_154_317_047_7),
+    (-0.5, 0.697_796_557_401_306_1),
+    (0.0, 0.398_942_280_401_432_7),
+    (0.5, 0.197_796_557_401_306_03),
+    (2.9, 0.000_541_673_848_662_143_9),
+    (3.1, 0.000_267_249_095_223_014_05),
+    (8.0, 7.550_262_411_946_499e-17),
+    (20.0, 1.370_012_494_729_579_8e-90),
+    (37.0, 1.545_199_190_512_202_4e-301),
+];
+
+/// `(z, ln tail)`.
+const QUANTILE_OF_LN: [(f64, f64); 6] = [
+    (0.25, -0.913_061_764_811_135_1),
+    (1.96, -3.688_963_651_729_638_5),
+    (30.0, -454.321_243_956_343_2),
+    (40.0, -804.608_442_013_753_8),
+    (100.0, -5_005.524_208_694_205),
+    (1_000.0, -500_007.826_694_812_16),
 ];

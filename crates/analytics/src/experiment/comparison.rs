@@ -5,13 +5,15 @@
 //! Promise:  every number is treatment minus control; positive means more.
 //! Not here: whether more is better, and whether to believe it (`verdict.rs`).
 
+use super::effect::{Effect, Estimate};
+use super::fixed::FixedTest;
 use crate::error::AnalyticsError;
 use crate::stats::{Alpha, Interval, Moments, PValue, tail, wilson_interval};
 
 /// Successes among the units of one arm.
 ///
-/// Invariant: no more successes than units; made only by `new`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Invariant: no more successes than units; made only by `new`, `push` and `merge` from none of none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Proportion {
     success_count: u64,
     unit_count: u64,
@@ -26,11 +28,30 @@ impl Proportion {
         }
     }
 
-    fn ratio(self) -> f64 {
+    pub fn push(&mut self, is_success: bool) {
+        self.success_count += u64::from(is_success);
+        self.unit_count += 1;
+    }
+
+    /// The units of both together.
+    #[must_use]
+    pub fn merge(self, other: Self) -> Self {
+        Self { success_count: self.success_count + other.success_count, unit_count: self.unit_count + other.unit_count }
+    }
+
+    pub fn success_count(self) -> u64 {
+        self.success_count
+    }
+
+    pub fn unit_count(self) -> u64 {
+        self.unit_count
+    }
+
+    pub(super) fn ratio(self) -> f64 {
         self.success_count as f64 / self.unit_count as f64
     }
 
-    fn variance(self) -> f64 {
+    pub(super) fn variance(self) -> f64 {
         self.ratio() * (1.0 - self.ratio())
     }
 }
@@ -42,6 +63,8 @@ pub enum Untestable {
     TooFewUnits { control_unit_count: u64, treatment_unit_count: u64 },
     /// Within neither arm do outcomes differ, so there is no spread to measure a difference against.
     NoVariation,
+    /// The denominator of a ratio sums to 0 in an arm.
+    NoDenominator,
 }
 
 /// Treatment against control, for one metric.
@@ -81,36 +104,34 @@ pub struct Comparison {
 /// Source: `docs/methods.md#experiment`; equals scipy `ttest_ind(treatment, control, equal_var=False)`. The
 /// lift and its interval equal gbstats 0.8.0 where the control is positive.
 pub fn compare_means(control: Moments, treatment: Moments, alpha: Alpha) -> Result<Comparison, Untestable> {
-    let too_few = Untestable::TooFewUnits {
-        control_unit_count: control.unit_count(),
-        treatment_unit_count: treatment.unit_count(),
+    let effect = Effect::of_means(&control, &treatment)?;
+    let test = FixedTest { alpha, ..FixedTest::CONVENTIONAL };
+    let (difference, lift) = (effect.absolute(), effect.relative());
+    let tested = test.run(&difference);
+    let around = |estimate: &Estimate| {
+        Interval::around(estimate.value, test.quantile(alpha.ratio() / 2.0, estimate) * estimate.standard_error)
     };
-    let (control_arm, treatment_arm) = (Arm::of_mean(control), Arm::of_mean(treatment));
-    let (Some(control_arm), Some(treatment_arm)) = (control_arm, treatment_arm) else {
-        return Err(too_few);
-    };
-    let squared_error = control_arm.squared_error + treatment_arm.squared_error;
-    if squared_error <= 0.0 {
-        return Err(Untestable::NoVariation);
-    }
-    // Satterthwaite's degrees of freedom, scaled by the total first so that tiny or huge units cannot under- or overflow.
-    let part = |arm: Arm| (arm.squared_error / squared_error).powi(2) / (arm.unit_count - 1) as f64;
-    let degrees_of_freedom = (part(control_arm) + part(treatment_arm)).recip();
-    let difference = treatment_arm.value - control_arm.value;
-    let statistic = difference / squared_error.sqrt();
-    let quantile = tail::student_quantile(alpha.ratio() / 2.0, degrees_of_freedom);
-    let own_interval = |arm: Arm| {
-        let own_quantile = tail::student_quantile(alpha.ratio() / 2.0, (arm.unit_count - 1) as f64);
-        Interval::around(arm.value, own_quantile * arm.squared_error.sqrt())
+    let own = |value: f64, squared_error: f64, unit_count: u64| {
+        let degrees_of_freedom = (unit_count - 1) as f64;
+        let standard_error = squared_error.sqrt();
+        around(&Estimate { value, standard_error, degrees_of_freedom, unit_count: unit_count as f64 })
     };
     Ok(Comparison {
-        control_interval: own_interval(control_arm),
-        treatment_interval: own_interval(treatment_arm),
-        statistic,
-        degrees_of_freedom: Some(degrees_of_freedom),
-        p: PValue::two_sided(tail::ln_student_tail(statistic.abs(), degrees_of_freedom)),
+        control_unit_count: effect.control_unit_count,
+        treatment_unit_count: effect.treatment_unit_count,
+        control_value: effect.control_value,
+        treatment_value: effect.treatment_value,
+        control_interval: own(effect.control_value, effect.control_squared_error, effect.control_unit_count),
+        treatment_interval: own(effect.treatment_value, effect.treatment_squared_error, effect.treatment_unit_count),
+        difference: difference.value,
+        standard_error: difference.standard_error,
+        difference_interval: tested.interval,
+        lift_ratio: lift.map(|lift| lift.value),
+        lift_interval: lift.as_ref().map(around),
+        statistic: tested.statistic,
+        degrees_of_freedom: Some(difference.degrees_of_freedom),
+        p: tested.p,
         expected_count_min: None,
-        ..compare_arms(control_arm, treatment_arm, quantile)
     })
 }
 
@@ -137,75 +158,37 @@ pub fn compare_proportions(control: Proportion, treatment: Proportion, alpha: Al
     if pooled.variance() <= 0.0 {
         return Err(Untestable::NoVariation);
     }
-    let (control_arm, treatment_arm) = (Arm::of_proportion(control), Arm::of_proportion(treatment));
+    let squared_error = |arm: Proportion| arm.variance() / arm.unit_count as f64;
+    let standard_error = (squared_error(control) + squared_error(treatment)).sqrt();
     let pooled_squared_error =
         pooled.variance() * ((control.unit_count as f64).recip() + (treatment.unit_count as f64).recip());
-    let statistic = (treatment_arm.value - control_arm.value) / pooled_squared_error.sqrt();
+    let difference = treatment.ratio() - control.ratio();
+    let statistic = difference / pooled_squared_error.sqrt();
     let rarer_ratio = pooled.ratio().min(1.0 - pooled.ratio());
     let smaller_unit_count = control.unit_count.min(treatment.unit_count);
-    Ok(Comparison {
-        control_interval,
-        treatment_interval,
-        statistic,
-        degrees_of_freedom: None,
-        p: PValue::two_sided(tail::ln_normal_tail(statistic.abs())),
-        expected_count_min: Some(rarer_ratio * smaller_unit_count as f64),
-        ..compare_arms(control_arm, treatment_arm, tail::normal_quantile(alpha.ratio() / 2.0))
-    })
-}
-
-/// What both tests know of an arm.
-#[derive(Clone, Copy)]
-struct Arm {
-    unit_count: u64,
-    value: f64,
-    /// Variance of `value` itself: that of one unit over the count.
-    squared_error: f64,
-}
-
-impl Arm {
-    fn of_mean(moments: Moments) -> Option<Self> {
-        let unit_count = moments.unit_count();
-        Some(Self { unit_count, value: moments.mean()?, squared_error: moments.variance()? / unit_count as f64 })
-    }
-
-    fn of_proportion(proportion: Proportion) -> Self {
-        Self {
-            unit_count: proportion.unit_count,
-            value: proportion.ratio(),
-            squared_error: proportion.variance() / proportion.unit_count as f64,
-        }
-    }
-}
-
-/// The part of a `Comparison` that follows from the arms and one quantile; the rest is a placeholder for the
-/// caller to overwrite.
-fn compare_arms(control: Arm, treatment: Arm, quantile: f64) -> Comparison {
-    let difference = treatment.value - control.value;
-    let standard_error = (control.squared_error + treatment.squared_error).sqrt();
-    // The size, not the value: with a control of -5 and a treatment of -3 the metric went up, so the lift is positive.
-    let baseline = control.value.abs();
-    let lift_ratio = (0.0 < baseline).then(|| difference / baseline);
+    let quantile = tail::normal_quantile(alpha.ratio() / 2.0);
+    // Not by way of `Effect`: two shares of 0 and 1 have no spread of their own, and yet a pooled z.
+    let lift_ratio = (0 < control.success_count).then(|| difference / control.ratio());
     let lift_interval = lift_ratio.map(|lift_ratio| {
-        let slope = treatment.value / control.value;
-        let lift_error = (treatment.squared_error + control.squared_error * slope * slope).sqrt() / baseline;
+        let slope = treatment.ratio() / control.ratio();
+        let lift_error = (squared_error(treatment) + squared_error(control) * slope * slope).sqrt() / control.ratio();
         Interval::around(lift_ratio, quantile * lift_error)
     });
-    Comparison {
+    Ok(Comparison {
         control_unit_count: control.unit_count,
         treatment_unit_count: treatment.unit_count,
-        control_value: control.value,
-        treatment_value: treatment.value,
-        control_interval: Interval::around(control.value, 0.0),
-        treatment_interval: Interval::around(treatment.value, 0.0),
+        control_value: control.ratio(),
+        treatment_value: treatment.ratio(),
+        control_interval,
+        treatment_interval,
         difference,
         standard_error,
         difference_interval: Interval::around(difference, quantile * standard_error),
         lift_ratio,
         lift_interval,
-        statistic: 0.0,
+        statistic,
         degrees_of_freedom: None,
-        p: PValue::CERTAIN,
-        expected_count_min: None,
-    }
+        p: PValue::two_sided(tail::ln_normal_tail(statistic.abs())),
+        expected_count_min: Some(rarer_ratio * smaller_unit_count as f64),
+    })
 }

@@ -1,19 +1,30 @@
 //! Experiments: did the treatment move the number, and may we believe it?
 //!
-//! In:       per arm the moments of a value, or successes among units; the planned split.
-//! Out:      a comparison (difference, lift, intervals, p), a check of the split, a verdict with its reasons.
-//! Promise:  equals scipy and statsmodels within 1e-9 (docs name the function); p is a tail, so it does not drop
-//!           to 0 by rounding, and its logarithm is given beside it.
-//! Not here: who was exposed when (`query`), looking again and again until p is small: these are
-//!           fixed-horizon tests, right at one look decided beforehand.
+//! In:       per arm mergeable statistics of units (`Breakdown` gathers them in one pass); the planned split.
+//! Out:      an effect of any kind of metric, its tests (fixed, sequential, Bayes), a decision with its reasons.
+//! Promise:  equals scipy, statsmodels, gbstats and tea-tasting within 1e-9 (docs name the function, and where we differ
+//!           on purpose); p is a tail, so it does not drop to 0 by rounding, and its logarithm is given beside it.
+//! Not here: finding units and events (`query`).
+//!
+//! The way through: `exposure` and `window` say who and what counts; `breakdown` gathers; `Effect` compares two arms
+//! (or `strata`, `quantile`), of means, shares or ratios, `winsor` capped or not; `fixed`, `lift`, `sequential`,
+//! `group_sequential`, `bayes` infer; `multiple` adjusts; `split`, `novelty` and `power` check; `decision` says what to do.
+//! `comparison` and `verdict` are the short way, for one look at plain means and shares.
 //!
 //! Definitions: `docs/methods.md#experiment`.
 
 mod comparison;
+mod effect;
+
+mod fixed;
+
 mod split;
+
 mod verdict;
 
 pub use comparison::{Comparison, Proportion, Untestable, compare_means, compare_proportions};
+pub use effect::{Effect, Estimate};
+pub use fixed::{Alternative, FixedTest, Reference, Tested};
 pub use split::{RecordedArm, SplitCheck, SplitUnknown, check_split, recorded_weights};
 pub use verdict::{Goal, Judgement, Reason, Rule, Verdict, judge};
 

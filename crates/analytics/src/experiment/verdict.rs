@@ -82,8 +82,18 @@ pub enum Reason {
     FewUnits { control_unit_count: u64, treatment_unit_count: u64, unit_count_min: u64 },
     FewSuccessesOrFailures { expected_count: f64, expected_count_min: f64 },
     NoVariation,
+    NoDenominator,
     Significant { log10_p: f64, alpha: f64 },
     NotSignificant { p_value: f64, alpha: f64 },
+}
+
+impl Reason {
+    /// If so few of the rarer outcome are expected that a share is not near normal.
+    pub(super) fn few_successes_or_failures(expected_count: f64) -> Option<Self> {
+        let expected_count_min = EXPECTED_COUNT_MIN;
+        (expected_count < expected_count_min)
+            .then_some(Self::FewSuccessesOrFailures { expected_count, expected_count_min })
+    }
 }
 
 impl fmt::Display for Reason {
@@ -115,6 +125,7 @@ impl fmt::Display for Reason {
             Self::NoVariation => {
                 formatter.write_str("there is no spread within the arms to measure a difference against")
             }
+            Self::NoDenominator => formatter.write_str("the denominator of the ratio is 0 in an arm"),
             Self::Significant { log10_p, alpha } => {
                 write!(formatter, "chance alone would show this much with p = 10^{log10_p:.1}, below {alpha}")
             }
@@ -193,6 +204,7 @@ fn untestable_reason(untestable: Untestable, rule: &Rule) -> Reason {
             Reason::FewUnits { control_unit_count, treatment_unit_count, unit_count_min: rule.unit_count_min }
         }
         Untestable::NoVariation => Reason::NoVariation,
+        Untestable::NoDenominator => Reason::NoDenominator,
     }
 }
 
@@ -203,11 +215,6 @@ fn shortages(comparison: &Comparison, rule: &Rule) -> Vec<Reason> {
         let unit_count_min = rule.unit_count_min;
         shortages.push(Reason::FewUnits { control_unit_count, treatment_unit_count, unit_count_min });
     }
-    if let Some(expected_count) = comparison.expected_count_min
-        && expected_count < EXPECTED_COUNT_MIN
-    {
-        let expected_count_min = EXPECTED_COUNT_MIN;
-        shortages.push(Reason::FewSuccessesOrFailures { expected_count, expected_count_min });
-    }
+    shortages.extend(comparison.expected_count_min.and_then(Reason::few_successes_or_failures));
     shortages
 }

@@ -17,6 +17,7 @@ mod comparison;
 mod effect;
 
 mod fixed;
+mod lift;
 
 mod split;
 
@@ -25,6 +26,7 @@ mod verdict;
 pub use comparison::{Comparison, Proportion, Untestable, compare_means, compare_proportions};
 pub use effect::{Effect, Estimate};
 pub use fixed::{Alternative, FixedTest, Reference, Tested};
+pub use lift::{LiftInterval, LiftMethod, lift_interval};
 pub use split::{RecordedArm, SplitCheck, SplitUnknown, check_split, recorded_weights};
 pub use verdict::{Goal, Judgement, Reason, Rule, Verdict, judge};
 

@@ -15,6 +15,7 @@
 
 mod comparison;
 mod effect;
+mod quantile;
 mod strata;
 
 mod fixed;
@@ -28,6 +29,7 @@ pub use comparison::{Comparison, Proportion, Untestable, compare_means, compare_
 pub use effect::{Effect, Estimate};
 pub use fixed::{Alternative, FixedTest, Reference, Tested};
 pub use lift::{LiftInterval, LiftMethod, lift_interval};
+pub use quantile::{ClusteredSample, QuantilePoints, Spacing, quantile_effect};
 pub use split::{RecordedArm, SplitCheck, SplitUnknown, check_split, recorded_weights};
 pub use strata::{Stratum, stratified_cuped_means, stratified_cuped_ratios, stratified_means, stratified_ratios};
 pub use verdict::{Goal, Judgement, Reason, Rule, Verdict, judge};

@@ -13,6 +13,8 @@
 //!
 //! Definitions: `docs/methods.md#experiment`.
 
+mod winsor;
+
 mod comparison;
 mod effect;
 mod quantile;
@@ -33,6 +35,7 @@ pub use quantile::{ClusteredSample, QuantilePoints, Spacing, quantile_effect};
 pub use split::{RecordedArm, SplitCheck, SplitUnknown, check_split, recorded_weights};
 pub use strata::{Stratum, stratified_cuped_means, stratified_cuped_ratios, stratified_means, stratified_ratios};
 pub use verdict::{Goal, Judgement, Reason, Rule, Verdict, judge};
+pub use winsor::{CapRule, cap};
 
 #[cfg(test)]
 mod tests;

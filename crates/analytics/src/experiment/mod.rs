@@ -22,6 +22,7 @@ mod strata;
 
 mod fixed;
 mod lift;
+mod sequential;
 
 mod split;
 
@@ -32,6 +33,7 @@ pub use effect::{Effect, Estimate};
 pub use fixed::{Alternative, FixedTest, Reference, Tested};
 pub use lift::{LiftInterval, LiftMethod, lift_interval};
 pub use quantile::{ClusteredSample, QuantilePoints, Spacing, quantile_effect};
+pub use sequential::{ConfidenceSequence, MixtureTest};
 pub use split::{RecordedArm, SplitCheck, SplitUnknown, check_split, recorded_weights};
 pub use strata::{Stratum, stratified_cuped_means, stratified_cuped_ratios, stratified_means, stratified_ratios};
 pub use verdict::{Goal, Judgement, Reason, Rule, Verdict, judge};

@@ -21,6 +21,7 @@ mod quantile;
 mod strata;
 
 mod fixed;
+mod group_sequential;
 mod lift;
 mod sequential;
 
@@ -31,6 +32,7 @@ mod verdict;
 pub use comparison::{Comparison, Proportion, Untestable, compare_means, compare_proportions};
 pub use effect::{Effect, Estimate};
 pub use fixed::{Alternative, FixedTest, Reference, Tested};
+pub use group_sequential::{LookBound, Spending, look_bounds};
 pub use lift::{LiftInterval, LiftMethod, lift_interval};
 pub use quantile::{ClusteredSample, QuantilePoints, Spacing, quantile_effect};
 pub use sequential::{ConfidenceSequence, MixtureTest};

@@ -20,6 +20,7 @@ mod effect;
 mod quantile;
 mod strata;
 
+mod bayes;
 mod fixed;
 mod group_sequential;
 mod lift;
@@ -29,6 +30,7 @@ mod split;
 
 mod verdict;
 
+pub use bayes::{BetaComparison, BetaPrior, NormalPrior, Posterior, Scale, compare_beta, posterior};
 pub use comparison::{Comparison, Proportion, Untestable, compare_means, compare_proportions};
 pub use effect::{Effect, Estimate};
 pub use fixed::{Alternative, FixedTest, Reference, Tested};

@@ -24,6 +24,7 @@ mod bayes;
 mod fixed;
 mod group_sequential;
 mod lift;
+mod multiple;
 mod sequential;
 
 mod split;
@@ -36,6 +37,7 @@ pub use effect::{Effect, Estimate};
 pub use fixed::{Alternative, FixedTest, Reference, Tested};
 pub use group_sequential::{LookBound, Spending, look_bounds};
 pub use lift::{LiftInterval, LiftMethod, lift_interval};
+pub use multiple::{Correction, adjust, adjusted_interval};
 pub use quantile::{ClusteredSample, QuantilePoints, Spacing, quantile_effect};
 pub use sequential::{ConfidenceSequence, MixtureTest};
 pub use split::{RecordedArm, SplitCheck, SplitUnknown, check_split, recorded_weights};

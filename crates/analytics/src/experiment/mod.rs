@@ -13,6 +13,9 @@
 //!
 //! Definitions: `docs/methods.md#experiment`.
 
+mod exposure;
+mod window;
+
 mod winsor;
 
 mod comparison;
@@ -35,6 +38,7 @@ mod verdict;
 pub use bayes::{BetaComparison, BetaPrior, NormalPrior, Posterior, Scale, compare_beta, posterior};
 pub use comparison::{Comparison, Proportion, Untestable, compare_means, compare_proportions};
 pub use effect::{Effect, Estimate};
+pub use exposure::{Exposures, FirstExposure};
 pub use fixed::{Alternative, FixedTest, Reference, Tested};
 pub use group_sequential::{LookBound, Spending, look_bounds};
 pub use lift::{LiftInterval, LiftMethod, lift_interval};
@@ -45,6 +49,7 @@ pub use sequential::{ConfidenceSequence, MixtureTest};
 pub use split::{RecordedArm, SplitCheck, SplitUnknown, check_split, recorded_weights};
 pub use strata::{Stratum, stratified_cuped_means, stratified_cuped_ratios, stratified_means, stratified_ratios};
 pub use verdict::{Goal, Judgement, Reason, Rule, Verdict, judge};
+pub use window::{InProgress, MetricWindow, is_retained, is_through_funnel};
 pub use winsor::{CapRule, cap};
 
 #[cfg(test)]

@@ -16,6 +16,7 @@
 mod exposure;
 mod window;
 
+mod breakdown;
 mod winsor;
 
 mod comparison;
@@ -36,6 +37,7 @@ mod split;
 mod verdict;
 
 pub use bayes::{BetaComparison, BetaPrior, NormalPrior, Posterior, Scale, compare_beta, posterior};
+pub use breakdown::{Breakdown, Gather, OTHER, SLICE_COUNT_MAX};
 pub use comparison::{Comparison, Proportion, Untestable, compare_means, compare_proportions};
 pub use effect::{Effect, Estimate};
 pub use exposure::{Exposures, FirstExposure};

@@ -31,6 +31,7 @@ mod lift;
 mod multiple;
 mod sequential;
 
+mod novelty;
 mod power;
 mod split;
 
@@ -45,6 +46,7 @@ pub use fixed::{Alternative, FixedTest, Reference, Tested};
 pub use group_sequential::{LookBound, Spending, look_bounds};
 pub use lift::{LiftInterval, LiftMethod, lift_interval};
 pub use multiple::{Correction, adjust, adjusted_interval};
+pub use novelty::{DayByDay, Novelty, NoveltyRule, novelty};
 pub use power::{Horizon, Plan, Remaining, units_for_effect_size, units_for_shares, units_for_student};
 pub use quantile::{ClusteredSample, QuantilePoints, Spacing, quantile_effect};
 pub use sequential::{ConfidenceSequence, MixtureTest};

@@ -35,11 +35,13 @@ mod novelty;
 mod power;
 mod split;
 
+mod decision;
 mod verdict;
 
 pub use bayes::{BetaComparison, BetaPrior, NormalPrior, Posterior, Scale, compare_beta, posterior};
 pub use breakdown::{Breakdown, Gather, OTHER, SLICE_COUNT_MAX};
 pub use comparison::{Comparison, Proportion, Untestable, compare_means, compare_proportions};
+pub use decision::{Advice, Decision, DecisionRule, Evidence, Ground, Guardrail, Look, decide};
 pub use effect::{Effect, Estimate};
 pub use exposure::{Exposures, FirstExposure};
 pub use fixed::{Alternative, FixedTest, Reference, Tested};

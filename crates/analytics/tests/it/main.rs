@@ -2,7 +2,8 @@
 //!
 //! In:       `tests/data` (facts from reference implementations; see its README) and random small cases.
 //! Out:      pass or fail; a failing random case prints the input that failed.
-//! Promise:  reads only files of this crate.
+//! Promise:  reads only files of this crate; and, if `TRIBUTARY_TEST_ORACLES` names the folder they were taken from, the
+//!           whole of it as well (experiments).
 //! Not here: one rule alone, which is tested beside it.
 
 #![expect(clippy::unwrap_used, reason = "a helper of a test may stop the test")]
@@ -11,6 +12,8 @@ mod attribution_oracle;
 mod attribution_reference;
 mod enrich;
 mod experiment_oracle;
+mod experiment_peeking;
+mod experiment_properties;
 mod experiment_reference;
 mod fixtures;
 mod funnel_oracle;

@@ -31,7 +31,7 @@ fn assert_p(ours: f64, theirs: f64, what: &str) {
 
 #[test]
 fn welch_equals_scipy_on_raw_values() {
-    let users = records("experiment_users.csv");
+    let users = records("experiments/users.csv");
     let arm = |variation: &str, metric: &str| -> Moments {
         users.iter().filter(|user| user.text("variation") == variation).map(|user| user.float(metric)).collect()
     };

@@ -1,6 +1,7 @@
 //! Reads `tests/data`.
 
 use std::collections::HashMap;
+use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -39,7 +40,20 @@ pub(crate) fn records_at(path: &Path) -> Vec<Record> {
 }
 
 pub(crate) fn json(name: &str) -> serde_json::Value {
-    serde_json::from_slice(&fs::read(path(name)).unwrap()).unwrap()
+    json_at(&path(name))
+}
+
+/// Python writes infinite and missing numbers as bare words, which JSON has not; they are read as texts.
+pub(crate) fn json_at(path: &Path) -> serde_json::Value {
+    let text = fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    let text = text.replace("-Infinity", "\"-inf\"").replace("Infinity", "\"inf\"").replace("NaN", "\"nan\"");
+    serde_json::from_str(&text).unwrap()
+}
+
+/// The folder of a set of oracles: the committed part of it, and the whole where `TRIBUTARY_TEST_ORACLES` says where.
+pub(crate) fn oracle_folders(set: &str) -> Vec<PathBuf> {
+    let whole = env::var_os("TRIBUTARY_TEST_ORACLES").map(|folder| PathBuf::from(folder).join(set));
+    [Some(path(set)), whole].into_iter().flatten().collect()
 }
 
 /// `theirs` may differ by `tolerance` in size 1 numbers and in proportion for larger ones.

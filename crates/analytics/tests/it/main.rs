@@ -11,7 +11,10 @@
 mod attribution_oracle;
 mod attribution_reference;
 mod enrich;
+mod experiment_cases;
+mod experiment_gbstats;
 mod experiment_oracle;
+mod experiment_packages;
 mod experiment_peeking;
 mod experiment_properties;
 mod experiment_reference;

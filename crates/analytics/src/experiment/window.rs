@@ -20,6 +20,8 @@ pub struct MetricWindow {
     pub delay_us: i64,
     /// `None` for ever.
     pub length_us: Option<i64>,
+    /// Of these only the last so many microseconds that are known: what lasts, not what was new. `None` for all.
+    pub lookback_us: Option<i64>,
     pub in_progress: InProgress,
 }
 
@@ -34,24 +36,29 @@ pub enum InProgress {
 
 impl MetricWindow {
     /// Everything from the exposure on.
-    pub const SINCE_EXPOSURE: Self = Self { delay_us: 0, length_us: None, in_progress: InProgress::Count };
+    pub const SINCE_EXPOSURE: Self =
+        Self { delay_us: 0, length_us: None, lookback_us: None, in_progress: InProgress::Count };
 
     /// The time before the exposure, for covariates: it ends one microsecond before it.
     ///
     /// * `length_us`: above 0.
     pub fn before_exposure(length_us: i64) -> Self {
-        Self { delay_us: length_us.saturating_neg(), length_us: Some(length_us - 1), in_progress: InProgress::Count }
+        Self { delay_us: length_us.saturating_neg(), length_us: Some(length_us - 1), ..Self::SINCE_EXPOSURE }
     }
 
     /// The `day`-th 24 hours since the exposure, counting from 0; one day ends before the next begins.
     pub fn of_day(day: u32, in_progress: InProgress) -> Self {
-        Self { delay_us: i64::from(day) * DAY_US, length_us: Some(DAY_US - 1), in_progress }
+        Self { delay_us: i64::from(day) * DAY_US, length_us: Some(DAY_US - 1), lookback_us: None, in_progress }
     }
 
     /// Whether an event counts.
-    pub fn holds(&self, exposure_us: i64, event_us: i64) -> bool {
+    ///
+    /// * `known_until_us`: events before this time are all there; later ones do not count yet.
+    pub fn holds(&self, exposure_us: i64, event_us: i64, known_until_us: i64) -> bool {
         let (start_us, end_us) = self.span(exposure_us);
-        start_us <= event_us && event_us <= end_us
+        let is_recent =
+            self.lookback_us.is_none_or(|lookback_us| known_until_us.saturating_sub(lookback_us) <= event_us);
+        start_us <= event_us && event_us <= end_us && event_us < known_until_us && is_recent
     }
 
     /// Whether a unit counts.
@@ -89,7 +96,7 @@ pub fn is_retained(
     let mut active_us = active_us.into_iter();
     window
         .takes_unit(exposure_us, known_until_us)
-        .then(|| active_us.any(|event_us| window.holds(exposure_us, event_us)))
+        .then(|| active_us.any(|event_us| window.holds(exposure_us, event_us, known_until_us)))
 }
 
 /// Whether a unit went through all steps of a funnel within the window: a funnel metric. `None` if the unit does not
@@ -107,7 +114,7 @@ pub fn is_through_funnel(
     let step_count = rule.step_count();
     window.takes_unit(exposure_us, known_until_us).then(|| {
         let inside: Vec<(i64, u32)> =
-            rows.iter().copied().filter(|(time_us, _)| window.holds(exposure_us, *time_us)).collect();
+            rows.iter().copied().filter(|(time_us, _)| window.holds(exposure_us, *time_us, known_until_us)).collect();
         exact_funnel(&inside, rule).level == step_count
     })
 }
@@ -118,7 +125,12 @@ mod tests {
     use crate::funnel::TieOrder;
 
     fn window(delay_days: i64, length_days: i64, in_progress: InProgress) -> MetricWindow {
-        MetricWindow { delay_us: delay_days * DAY_US, length_us: Some(length_days * DAY_US), in_progress }
+        MetricWindow {
+            delay_us: delay_days * DAY_US,
+            length_us: Some(length_days * DAY_US),
+            lookback_us: None,
+            in_progress,
+        }
     }
 
     #[test]
@@ -131,11 +143,28 @@ mod tests {
             (exposure_us + 8 * DAY_US - 1, true),
             (exposure_us + 8 * DAY_US, false),
         ] {
-            assert_eq!(day_seven.holds(exposure_us, event_us), counts, "{event_us}");
+            assert_eq!(day_seven.holds(exposure_us, event_us, i64::MAX), counts, "{event_us}");
         }
         let before = MetricWindow::before_exposure(DAY_US);
-        assert!(before.holds(exposure_us, exposure_us - 1) && before.holds(exposure_us, exposure_us - DAY_US));
-        assert!(!before.holds(exposure_us, exposure_us) && !before.holds(exposure_us, exposure_us - DAY_US - 1));
+        let holds = |event_us| before.holds(exposure_us, event_us, i64::MAX);
+        assert!(holds(exposure_us - 1) && holds(exposure_us - DAY_US));
+        assert!(!holds(exposure_us) && !holds(exposure_us - DAY_US - 1));
+    }
+
+    #[test]
+    fn a_lookback_counts_the_last_days_only_and_never_before_the_exposure() {
+        let recent = MetricWindow { lookback_us: Some(DAY_US), ..MetricWindow::SINCE_EXPOSURE };
+        let known_until_us = 5 * DAY_US;
+        for (exposure_us, event_us, counts) in [
+            (0, 4 * DAY_US - 1, false),
+            (0, 4 * DAY_US, true),
+            (0, 5 * DAY_US - 1, true),
+            (0, 5 * DAY_US, false),
+            (4 * DAY_US + 7, 4 * DAY_US + 6, false),
+            (4 * DAY_US + 7, 4 * DAY_US + 7, true),
+        ] {
+            assert_eq!(recent.holds(exposure_us, event_us, known_until_us), counts, "{exposure_us} {event_us}");
+        }
     }
 
     #[test]
@@ -155,6 +184,7 @@ mod tests {
         let week = window(0, 7, InProgress::Count);
         let steps = [(10, 0b01), (20, 0b10)];
         assert_eq!(is_through_funnel(&week, 0, &steps, rule, DAY_US), Some(true));
+        assert_eq!(is_through_funnel(&week, 0, &steps, rule, 20), Some(false));
         assert_eq!(is_through_funnel(&week, 15, &steps, rule, DAY_US), Some(false));
         assert_eq!(is_through_funnel(&week, 0, &[(10, 0b01), (8 * DAY_US, 0b10)], rule, 9 * DAY_US), Some(false));
     }

@@ -69,15 +69,19 @@ impl FixedTest {
     /// The quantile that goes with an upper tail.
     pub(super) fn quantile(&self, tail: f64, estimate: &Estimate) -> f64 {
         match self.reference {
-            Reference::Student => tail::student_quantile_signed(tail, estimate.degrees_of_freedom),
-            Reference::Normal => tail::normal_quantile(tail),
+            Reference::Student if estimate.degrees_of_freedom.is_finite() => {
+                tail::student_quantile_signed(tail, estimate.degrees_of_freedom)
+            }
+            Reference::Student | Reference::Normal => tail::normal_quantile(tail),
         }
     }
 
     fn ln_above(&self, statistic: f64, estimate: &Estimate) -> f64 {
         match self.reference {
-            Reference::Student => tail::ln_student_above(statistic, estimate.degrees_of_freedom),
-            Reference::Normal => tail::ln_normal_above(statistic),
+            Reference::Student if estimate.degrees_of_freedom.is_finite() => {
+                tail::ln_student_above(statistic, estimate.degrees_of_freedom)
+            }
+            Reference::Student | Reference::Normal => tail::ln_normal_above(statistic),
         }
     }
 }

@@ -40,7 +40,7 @@ pub struct Effect {
 pub struct Estimate {
     pub value: f64,
     pub standard_error: f64,
-    /// For Student's t.
+    /// For Student's t; infinite where the error is known and not estimated, which makes it the normal.
     pub degrees_of_freedom: f64,
     /// Of both arms.
     pub unit_count: f64,
@@ -131,7 +131,7 @@ impl Effect {
     /// * Columns: numerator, denominator, numerator before, denominator before. A ratio from before without spread,
     ///   or without a denominator, is left out of account.
     pub fn of_cuped_ratios(control: &JointMoments<4>, treatment: &JointMoments<4>) -> Result<Self, Untestable> {
-        let unadjusted = Self::of_ratios(&now(control), &now(treatment))?;
+        let unadjusted = Self::of_ratios(&control.columns([0, 1]), &treatment.columns([0, 1]))?;
         let (Some(a), Some(b)) = (RatioPair::of(control), RatioPair::of(treatment)) else { return Ok(unadjusted) };
         let together = |left: fn(&RatioPair) -> &[f64; 4], right: fn(&RatioPair) -> &[f64; 4]| -> f64 {
             [&a, &b].into_iter().map(|arm| quadratic(left(arm), &arm.covariances, right(arm))).sum()
@@ -298,12 +298,4 @@ fn check_denominators<const K: usize>(arms: [&JointMoments<K>; 2], columns: &[us
         moments.means().is_some_and(|means| columns.iter().any(|column| means[*column] == 0.0))
     };
     if arms.iter().any(|arm| is_zero(arm)) { Err(Untestable::NoDenominator) } else { Ok(()) }
-}
-
-/// Numerator and denominator without those from before.
-pub(super) fn now(moments: &JointMoments<4>) -> JointMoments<2> {
-    let means = moments.means().unwrap_or_default();
-    let covariances = moments.covariances().unwrap_or_default();
-    let corner = std::array::from_fn(|i| std::array::from_fn(|j| covariances[i][j]));
-    JointMoments::from_means_and_covariances(moments.unit_count(), [means[0], means[1]], corner)
 }

@@ -10,7 +10,7 @@
 //! (`packages/stats`, 8f1db445), whose numbers these are. `docs/methods.md#post-stratification`.
 
 use super::comparison::Untestable;
-use super::effect::{Effect, now};
+use super::effect::{Effect, quadratic};
 use crate::stats::JointMoments;
 
 /// The arms of one stratum.
@@ -71,12 +71,8 @@ pub fn stratified_cuped_ratios(strata: &[Stratum<4>]) -> Result<Effect, Untestab
         |stratum| (7, has_spread(stratum, 0)),
         plain,
         |stratum| {
-            if has_spread(stratum, 2) && has_spread(stratum, 3) {
-                cell(stratum, [0, 1], [2, 3])
-            } else {
-                let without = Stratum { control: now(&stratum.control), treatment: now(&stratum.treatment) };
-                cell(&without, [0, 1], [])
-            }
+            let have_spread = has_spread(stratum, 2) && has_spread(stratum, 3);
+            if have_spread { cell(stratum, [0, 1], [2, 3]) } else { cell(stratum, [0, 1], []) }
         },
     )
 }
@@ -276,8 +272,6 @@ fn cell<const K: usize, const P: usize, const C: usize>(
         .collect();
     let apart: [f64; C] = std::array::from_fn(|i| means_b[covariates[i]] - means_a[covariates[i]]);
     let off: [f64; C] = std::array::from_fn(|i| means_a[covariates[i]] - centre[covariates[i]]);
-    let weighted =
-        |left: &[f64; C], matrix: &[[f64; C]; C], right: &[f64; C]| super::effect::quadratic(left, matrix, right);
     let drift: [[f64; C]; C] =
         std::array::from_fn(|i| std::array::from_fn(|j| spread[covariates[i]][covariates[j]] / unit_count));
     let drift_of_inverse: f64 = (0..C).map(|i| (0..C).map(|j| inverse[i][j] * drift[j][i]).sum::<f64>()).sum();
@@ -290,13 +284,13 @@ fn cell<const K: usize, const P: usize, const C: usize>(
         for (q, other) in outcomes.into_iter().enumerate() {
             let explained: f64 = (0..C).map(|i| slopes[q][i] * within(covariates[i], outcome)).sum();
             let residual = (within(outcome, other) - explained) / residual_degrees;
-            covariances[2 * p][2 * q] = residual * (1.0 / count_a + weighted(&off, &inverse, &off) + drift_of_inverse)
-                + weighted(&slopes[p], &drift, &slopes[q]);
-            let crossed = residual * (weighted(&off, &inverse, &apart) - 1.0 / count_a);
+            covariances[2 * p][2 * q] = residual * (1.0 / count_a + quadratic(&off, &inverse, &off) + drift_of_inverse)
+                + quadratic(&slopes[p], &drift, &slopes[q]);
+            let crossed = residual * (quadratic(&off, &inverse, &apart) - 1.0 / count_a);
             covariances[2 * p][2 * q + 1] = crossed;
             covariances[2 * p + 1][2 * q] = crossed;
             covariances[2 * p + 1][2 * q + 1] =
-                residual * (1.0 / count_a + 1.0 / count_b + weighted(&apart, &inverse, &apart));
+                residual * (1.0 / count_a + 1.0 / count_b + quadratic(&apart, &inverse, &apart));
         }
     }
     Some(Cell { unit_count, values, covariances })

@@ -90,6 +90,17 @@ impl<const K: usize> JointMoments<K> {
         Some(self.centred_products.map(|row| row.map(|product| product / degrees_of_freedom)))
     }
 
+    /// Some of the values alone, in another order if wished.
+    ///
+    /// * `of`: each below `K`.
+    pub fn columns<const M: usize>(&self, of: [usize; M]) -> JointMoments<M> {
+        JointMoments {
+            unit_count: self.unit_count,
+            means: of.map(|i| self.means[i]),
+            centred_products: of.map(|i| of.map(|j| self.centred_products[i][j])),
+        }
+    }
+
     /// The moments of one of the values alone.
     ///
     /// * `column`: below `K`.

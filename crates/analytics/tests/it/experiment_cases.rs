@@ -2,7 +2,7 @@
 //!
 //! In:       values of their JSON; `users.csv`.
 //! Out:      numbers, effects of every kind of metric; a line for each test with `--nocapture`.
-//! Promise:  a difference beyond the tolerance fails with the case's name; too few cases fail as well.
+//! Promise:  a difference beyond the tolerance fails with the case's name; a case too few fails as well.
 
 use std::path::Path;
 
@@ -17,6 +17,7 @@ use crate::fixtures::Record;
 /// Counts comparisons and keeps the largest difference.
 pub(crate) struct Tally {
     name: String,
+    is_whole: bool,
     pub(crate) case_count: usize,
     number_count: usize,
     largest: f64,
@@ -24,8 +25,8 @@ pub(crate) struct Tally {
 
 impl Tally {
     pub(crate) fn new(name: &str, folder: &Path) -> Self {
-        let place = if folder.starts_with(env!("CARGO_MANIFEST_DIR")) { "committed" } else { "whole" };
-        Self { name: format!("{name} ({place})"), case_count: 0, number_count: 0, largest: 0.0 }
+        let is_whole = !folder.starts_with(env!("CARGO_MANIFEST_DIR"));
+        Self { name: name.to_owned(), is_whole, case_count: 0, number_count: 0, largest: 0.0 }
     }
 
     /// `theirs` may differ by `tolerance`, in proportion for numbers above 1.
@@ -47,12 +48,17 @@ impl Tally {
         self.close(ours.high, number(&theirs[1]), tolerance, what);
     }
 
-    pub(crate) fn finish(self, case_count_min: usize) {
+    /// * `case_counts`: how many cases the committed part has, and the whole.
+    pub(crate) fn finish(self, case_counts: [usize; 2]) {
         println!(
-            "{}: {} cases, {} numbers, largest difference {:.1e}",
-            self.name, self.case_count, self.number_count, self.largest
+            "{} ({}): {} cases, {} numbers, largest difference {:.1e}",
+            self.name,
+            if self.is_whole { "whole" } else { "committed" },
+            self.case_count,
+            self.number_count,
+            self.largest
         );
-        assert!(case_count_min <= self.case_count, "{}: {} cases are too few", self.name, self.case_count);
+        assert_eq!(self.case_count, case_counts[usize::from(self.is_whole)], "{}", self.name);
     }
 }
 

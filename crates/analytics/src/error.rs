@@ -18,6 +18,12 @@ pub enum AnalyticsError {
     TieOrder { given: String, allowed: &'static str },
     #[error("attribution model '{given}' is not known; allowed: {allowed}")]
     AttributionModel { given: String, allowed: &'static str },
+    #[error("a time of decay is longer than 0, not {given_us} microseconds")]
+    DecayTime { given_us: i64 },
+    #[error("a ratio of decay is above 0 and at most 1, not {given}")]
+    DecayRatio { given: String },
+    #[error("shares of credit are 0 or more and not all 0: {given}")]
+    CreditShares { given: String },
     #[error("a split has one weight per arm, each 0 or more: {arm_count} arms, {weight_count} weights")]
     SplitWeights { arm_count: usize, weight_count: usize },
     #[error("alpha is between 0 and 1, not {given}")]

@@ -4,7 +4,7 @@
 //! Out:      the range of touches that count.
 //! Promise:  inclusive at both ends: a touch at the conversion's own time counts, and so does one exactly as old
 //!           as the lookback. Ages are differences of microseconds, never of calendar days.
-//! Not here: different lookbacks for clicks and views: ask once for each kind and merge.
+//! Not here: different lookbacks for clicks and views (`journey.rs`).
 
 use std::ops::Range;
 

@@ -1,18 +1,34 @@
 //! Attribution: which touches get how much of a conversion.
 //!
-//! In:       one person's touches in time order, one conversion, a lookback, a model.
-//! Out:      credit per touch: a ratio, and a share of the value in micros.
+//! In:       one person's touches in time order, their conversions, how paths are made, a rule; or the paths of all people
+//!           with how often each converted, and a model that learns from them.
+//! Out:      credit per touch: a ratio, and a share of the value in micros; or credit per channel.
 //! Promise:  for each conversion with a touch the ratios sum to 1 (within 1e-9) and the shares to the value, to the
 //!           micro. A conversion without a touch yields no credit: the caller reports it as unattributed.
-//! Not here: which events are touches, joining devices to people, spend; models that learn from data.
+//! Not here: which events are touches, joining devices to people, spend.
+//!
+//! By rule: `journey` makes paths (`transform`, `lookback`), `rule` weighs their touches, `share` cuts the value. `model` has
+//! the three rules that look at places alone.
 //!
 //! Definitions: `docs/methods.md#attribution`.
 
 mod lookback;
 mod model;
 
+mod journey;
+mod rule;
+mod share;
+mod transform;
+
+pub use journey::{
+    Conversion, Direct, DoubleClicks, Lookbacks, MarketingTouch, Milestones, PathRule, TouchKind, TouchUse, Views,
+    path_without_conversion, paths_to_conversions,
+};
 pub use lookback::touches_in_lookback;
 pub use model::{Model, split_value};
+pub use rule::{CreditRule, MilestoneShares, OfTwo, PositionShares, WithoutPaid, credit_path};
+pub use share::{split_by_weights, split_total_by_weights};
+pub use transform::{Transform, channel_frequencies};
 
 /// A moment at which marketing met a person.
 ///

@@ -62,3 +62,48 @@ pub(crate) fn assert_close(ours: f64, theirs: f64, tolerance: f64, what: &str) {
     let off = (ours - theirs).abs() / theirs.abs().max(1.0);
     assert!(off <= tolerance, "{what}: {ours} is not {theirs}, off by {off:e}");
 }
+
+/// Facts of one reference: those of this repository, and the whole set where there is one.
+pub(crate) struct Reference(PathBuf);
+
+impl Reference {
+    /// * `name`: a folder of `tests/data`; the whole set is looked for in the folder `TRIBUTARY_TEST_ORACLES` names.
+    pub(crate) fn all(name: &str) -> Vec<Self> {
+        let mut found = vec![Self(path(name))];
+        if let Some(folder) = std::env::var_os("TRIBUTARY_TEST_ORACLES") {
+            found.push(Self(Path::new(&folder).join(name)));
+        }
+        found
+    }
+
+    /// The one of this repository alone.
+    pub(crate) fn committed(name: &str) -> Self {
+        Self(path(name))
+    }
+
+    /// The whole set alone.
+    pub(crate) fn extended(name: &str) -> Option<Self> {
+        std::env::var_os("TRIBUTARY_TEST_ORACLES").map(|folder| Self(Path::new(&folder).join(name)))
+    }
+
+    /// Plain or gzipped; the small set has not all files, the whole one must.
+    pub(crate) fn find(&self, name: &str) -> Option<Vec<Record>> {
+        let plain = self.0.join(name);
+        let packed = self.0.join(format!("{name}.gz"));
+        let text = if plain.exists() {
+            fs::read_to_string(plain).unwrap()
+        } else if packed.exists() {
+            std::io::read_to_string(flate2::read::GzDecoder::new(fs::File::open(packed).unwrap())).unwrap()
+        } else {
+            assert!(self.0.starts_with(env!("CARGO_MANIFEST_DIR")), "{name} is missing from the whole set");
+            return None;
+        };
+        let delimiter = if text.lines().next().unwrap().contains(';') { b';' } else { b',' };
+        let mut reader = csv::ReaderBuilder::new().delimiter(delimiter).from_reader(text.as_bytes());
+        Some(reader.deserialize().map(|row| Record(row.unwrap())).collect())
+    }
+
+    pub(crate) fn get(&self, name: &str) -> Vec<Record> {
+        self.find(name).unwrap_or_else(|| panic!("{name} is not in {}", self.0.display()))
+    }
+}

@@ -2,8 +2,8 @@
 //!
 //! In:       `tests/data` (facts from reference implementations; see its README) and random small cases.
 //! Out:      pass or fail; a failing random case prints the input that failed.
-//! Promise:  reads only files of this crate; and, if `TRIBUTARY_TEST_ORACLES` names the folder they were taken from, the
-//!           whole of it as well (experiments).
+//! Promise:  reads only files of this crate, but for the folder that `TRIBUTARY_TEST_ORACLES` names, if it is set: there the
+//!           whole sets are of which `tests/data` has parts.
 //! Not here: one rule alone, which is tested beside it.
 
 #![expect(clippy::unwrap_used, reason = "a helper of a test may stop the test")]

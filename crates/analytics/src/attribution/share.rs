@@ -1,0 +1,59 @@
+//! Shares: a value cut into whole micros in given proportions.
+//!
+//! In:       a value of either sign, one weight per part.
+//! Out:      one share per part.
+//! Promise:  shares sum to the value exactly, and each is less than one micro from its proportion. Weights are taken to 53
+//!           bits of the largest (for a sum of over 74 bits to fewer), as many as an `f64` has. The same on every machine:
+//!           only whole numbers are divided. A refund's shares are the sale's, negated.
+//! Not here: where the weights come from.
+
+/// Shares a value in proportion to weights, by the method of the largest remainder.
+///
+/// * `weights`: 0 or more; one that is negative or not finite counts as 0. If all are 0, the parts are equal.
+/// * Returns one share per weight, with the sign of the value or 0; empty for no weights.
+///
+/// Each gets its proportion rounded toward zero. What is left goes, one micro each, to those that lost most by rounding;
+/// of those that lost the same, to the later ones, which are the nearest to the conversion.
+///
+/// Source: Hamilton's method of apportionment, `docs/methods.md#shares`.
+pub fn split_by_weights(value_micros: i64, weights: &[f64]) -> Vec<i64> {
+    let shares = split_total_by_weights(value_micros.into(), weights).into_iter();
+    shares.map(|share| i64::try_from(share).expect("a share is no larger than the value")).collect()
+}
+
+/// The same for a sum of many values, which may be larger than one value can be.
+pub fn split_total_by_weights(value_micros: i128, weights: &[f64]) -> Vec<i128> {
+    if weights.is_empty() {
+        return Vec::new();
+    }
+    let amount = value_micros.unsigned_abs();
+    let parts = whole_parts(amount, weights);
+    let parts_sum: u128 = parts.iter().sum();
+    let mut shares: Vec<u128> = parts.iter().map(|part| amount * part / parts_sum).collect();
+    let mut by_loss: Vec<usize> = (0..parts.len()).collect();
+    by_loss.sort_unstable_by_key(|&i| std::cmp::Reverse((amount * parts[i] % parts_sum, i)));
+    let left_over = amount - shares.iter().sum::<u128>();
+    // Fewer micros are left than parts lost something: the remainders sum to `left_over` times `parts_sum`.
+    for &i in by_loss.iter().take(usize::try_from(left_over).expect("fewer micros are left than there are parts")) {
+        shares[i] += 1;
+    }
+    let with_sign = |share: u128| {
+        let share = i128::try_from(share).expect("checked by `whole_parts`: the value has fewer than 127 bits");
+        if value_micros < 0 { -share } else { share }
+    };
+    shares.into_iter().map(with_sign).collect()
+}
+
+/// The weights as whole numbers, the largest having as many bits as fit beside the amount in 127, at most 53.
+fn whole_parts(amount: u128, weights: &[f64]) -> Vec<u128> {
+    const WEIGHT_BITS: u32 = 53;
+    let amount_bits = u128::BITS - amount.leading_zeros();
+    assert!(amount_bits < 120, "a sum of money has fewer than 36 digits");
+    let largest_part = (1_u64 << WEIGHT_BITS.min(127 - amount_bits)) as f64;
+    let usable = |weight: f64| if weight.is_finite() { weight.max(0.0) } else { 0.0 };
+    let weight_max = weights.iter().copied().map(usable).fold(0.0, f64::max);
+    if weight_max == 0.0 {
+        return vec![1; weights.len()];
+    }
+    weights.iter().map(|&weight| (usable(weight) / weight_max * largest_part).round() as u128).collect()
+}

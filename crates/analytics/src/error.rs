@@ -24,6 +24,18 @@ pub enum AnalyticsError {
     DecayRatio { given: String },
     #[error("shares of credit are 0 or more and not all 0: {given}")]
     CreditShares { given: String },
+    #[error("{given} channels are too many; at most {max}")]
+    ChannelCount { given: u32, max: u32 },
+    #[error("channel {given} of a path is not below the channel count, {channel_count}")]
+    ChannelCode { given: u32, channel_count: u32 },
+    #[error("a path has at least one touch")]
+    EmptyPath,
+    #[error("a path's value is not negative and comes with conversions: {value_micros} micros of {conversion_count}")]
+    PathValue { value_micros: i64, conversion_count: u64 },
+    #[error("a Markov order is 1 to {max} and {channel_count} channels to its power fit 64 bits; {given} is none")]
+    MarkovOrder { given: usize, max: usize, channel_count: u32 },
+    #[error("the chain has {given} states; at most {max}. Take a lower order or fewer channels")]
+    StateCount { given: usize, max: usize },
     #[error("a split has one weight per arm, each 0 or more: {arm_count} arms, {weight_count} weights")]
     SplitWeights { arm_count: usize, weight_count: usize },
     #[error("alpha is between 0 and 1, not {given}")]

@@ -8,7 +8,7 @@
 //! Not here: which events are touches, joining devices to people, spend.
 //!
 //! By rule: `journey` makes paths (`transform`, `lookback`), `rule` weighs their touches, `share` cuts the value. `model` has
-//! the three rules that look at places alone.
+//! the three rules that look at places alone. From data: `path_table` is what `markov` and `shapley` learn from.
 //!
 //! Definitions: `docs/methods.md#attribution`.
 
@@ -20,12 +20,18 @@ mod rule;
 mod share;
 mod transform;
 
+mod dice;
+mod path_table;
+
+pub mod markov;
+
 pub use journey::{
     Conversion, Direct, DoubleClicks, Lookbacks, MarketingTouch, Milestones, PathRule, TouchKind, TouchUse, Views,
     path_without_conversion, paths_to_conversions,
 };
 pub use lookback::touches_in_lookback;
 pub use model::{Model, split_value};
+pub use path_table::{PathCounts, PathRow, PathTable, PathTotals};
 pub use rule::{CreditRule, MilestoneShares, OfTwo, PositionShares, WithoutPaid, credit_path};
 pub use share::{split_by_weights, split_total_by_weights};
 pub use transform::{Transform, channel_frequencies};

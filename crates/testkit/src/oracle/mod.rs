@@ -9,4 +9,5 @@ pub mod attribution;
 pub mod experiment;
 pub mod funnel;
 pub mod identity;
+pub mod markov;
 pub mod session;

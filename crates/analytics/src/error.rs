@@ -36,6 +36,10 @@ pub enum AnalyticsError {
     MarkovOrder { given: usize, max: usize, channel_count: u32 },
     #[error("the chain has {given} states; at most {max}. Take a lower order or fewer channels")]
     StateCount { given: usize, max: usize },
+    #[error("coalitions of {given} channels are too many to look at each; at most {max}, or draw orders")]
+    PlayerCount { given: u32, max: u32 },
+    #[error("prior journeys are 0 or more, not {given}")]
+    PriorJourneys { given: String },
     #[error("a split has one weight per arm, each 0 or more: {arm_count} arms, {weight_count} weights")]
     SplitWeights { arm_count: usize, weight_count: usize },
     #[error("alpha is between 0 and 1, not {given}")]

@@ -25,6 +25,8 @@ mod path_table;
 
 pub mod markov;
 
+pub mod shapley;
+
 pub use journey::{
     Conversion, Direct, DoubleClicks, Lookbacks, MarketingTouch, Milestones, PathRule, TouchKind, TouchUse, Views,
     path_without_conversion, paths_to_conversions,

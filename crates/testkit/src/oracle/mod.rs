@@ -11,3 +11,4 @@ pub mod funnel;
 pub mod identity;
 pub mod markov;
 pub mod session;
+pub mod shapley;

@@ -8,6 +8,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a helper of a test may stop the test")]
 
+mod attribution_learnt_oracle;
+mod attribution_learnt_reference;
 mod attribution_oracle;
 mod attribution_reference;
 mod enrich;

@@ -148,7 +148,7 @@ fn main() {
     markov(&twelve, 1..=4);
     let forty = table(PATH_COUNT, 40);
     println!("40 channels:");
-    markov(&forty, 3..=3);
+    markov(&forty, 3..=4);
 
     timed("cumulative", || cumulative_shapley(&twelve));
     timed("leave one out", || leave_one_out(&twelve));

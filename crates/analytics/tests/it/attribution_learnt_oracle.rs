@@ -1,13 +1,13 @@
 //! Models that learn from paths, against the sentences that define them, on random tables.
 
 use proptest::prelude::*;
-use tributary_analytics::attribution::markov::{Chain, Nulls, bootstrap_shares, fit_orders, markov_effects};
+use tributary_analytics::attribution::markov::{Chain, Nulls, State, bootstrap_shares, fit_orders, markov_effects};
 use tributary_analytics::attribution::shapley::{
     Effort, Measure, cumulative_shapley, exact_shapley, leave_one_out, markov_shapley, rate_shapley,
 };
 use tributary_analytics::attribution::{PathCounts, PathTable};
 use tributary_analytics::error::AnalyticsError;
-use tributary_analytics::stats::Alpha;
+use tributary_analytics::stats::{Alpha, Interval};
 use tributary_testkit::oracle::markov::{Walked, outcome_within, removal_effect};
 use tributary_testkit::oracle::shapley::by_orders;
 
@@ -35,11 +35,6 @@ fn table(walked: &[Walked], channel_count: u32) -> PathTable {
 
 fn close(ours: f64, theirs: f64, tolerance: f64) -> bool {
     (ours - theirs).abs() <= tolerance * theirs.abs().max(1.0)
-}
-
-fn worth_of_masks(count: usize, worth: impl Fn(&[usize]) -> f64) -> Vec<f64> {
-    let members = |mask: usize| (0..count).filter(|player| mask >> player & 1 == 1).collect::<Vec<_>>();
-    (0..1 << count).map(|mask| worth(&members(mask))).collect()
 }
 
 /// Whether all of a path's channels are in a set.
@@ -81,7 +76,7 @@ proptest! {
             prop_assert_eq!(effects.value_credits_micros(totals.value_micros).iter().sum::<i128>(), totals.value_micros);
         }
         let left: u64 = Chain::build(&table, order, Nulls::Count).unwrap().transitions()
-            .filter(|step| step.to == tributary_analytics::attribution::markov::State::Null).map(|step| step.count).sum();
+            .filter(|step| step.to == State::Null).map(|step| step.count).sum();
         prop_assert_eq!(left, totals.nulls);
     }
 
@@ -99,9 +94,8 @@ proptest! {
             path.channels.iter_mut().for_each(|channel| *channel = renamed[*channel as usize]);
         }
         let others = markov_effects(&table(&turned, CHANNELS), order, Nulls::Count).unwrap();
-        for channel in 0..4 {
-            let other = others.of_conversions[renamed[channel] as usize];
-            prop_assert!(close(ours.of_conversions[channel], other, 1e-12));
+        for (effect, renamed) in ours.of_conversions.iter().zip(renamed) {
+            prop_assert!(close(*effect, others.of_conversions[renamed as usize], 1e-12));
         }
     }
 
@@ -147,8 +141,8 @@ proptest! {
             }
             (conversions as f64 + prior_journeys * rate_of_all) / weight
         });
-        for channel in 0..4 {
-            prop_assert!(close(ours.of_channel[channel], theirs[channel], 1e-12));
+        for (ours, theirs) in ours.of_channel.iter().zip(theirs) {
+            prop_assert!(close(*ours, theirs, 1e-12));
         }
         prop_assert!(close(ours.of_channel.iter().sum(), rate_of_all, 1e-12));
     }
@@ -301,7 +295,7 @@ fn many_times(times: u64) -> PathTable {
     let mut table = PathTable::new(3).unwrap();
     for (channels, conversions, nulls) in paths {
         let (conversions, nulls) = (conversions * times, nulls * times);
-        let value_micros = conversions as i64 * 1_000_000;
+        let value_micros = i64::try_from(conversions).unwrap() * 1_000_000;
         table.push(channels, PathCounts { conversions, nulls, value_micros }).unwrap();
     }
     table
@@ -314,10 +308,10 @@ fn bootstrap_intervals_hold_the_share_and_shrink_with_the_root_of_the_journeys()
     let (few, many) = (intervals(10), intervals(1_000));
     assert_eq!(few, intervals(10));
     let shares = markov_effects(&many_times(1), 2, Nulls::Count).unwrap().conversion_shares();
-    for channel in 0..3 {
-        let width = |of: &tributary_analytics::stats::Interval| of.high - of.low;
+    for (channel, share) in shares.into_iter().enumerate() {
+        let width = |of: &Interval| of.high - of.low;
         let (wide, narrow) = (few.of_conversions[channel], many.of_conversions[channel]);
-        assert!(wide.low < shares[channel] && shares[channel] < wide.high);
+        assert!(wide.low < share && share < wide.high);
         let ratio = width(&wide) / width(&narrow);
         assert!((8.0..12.5).contains(&ratio), "{ratio}");
         // An interval of 90 per cent of something normal is 3.29 standard errors wide.

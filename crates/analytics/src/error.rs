@@ -24,6 +24,8 @@ pub enum AnalyticsError {
     DecayRatio { given: String },
     #[error("shares of credit are 0 or more and not all 0: {given}")]
     CreditShares { given: String },
+    #[error("a view weighs from 0 to 1 of a click, not {given}")]
+    ViewWeight { given: String },
     #[error("{given} channels are too many; at most {max}")]
     ChannelCount { given: u32, max: u32 },
     #[error("channel {given} of a path is not below the channel count, {channel_count}")]

@@ -9,6 +9,7 @@
 use std::collections::HashMap;
 
 use super::{Touch, Transform, lookback};
+use crate::error::AnalyticsError;
 
 /// What sort of meeting a touch was.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -150,6 +151,16 @@ impl PathRule {
             views: Views::Include,
             direct: Direct::Keep,
             transforms: Vec::new(),
+        }
+    }
+
+    /// The rule, if its numbers make sense: call this once before the journeys.
+    pub fn checked(self) -> Result<Self, AnalyticsError> {
+        match self.views {
+            Views::Weigh { ratio } if !(0.0..=1.0).contains(&ratio) => {
+                Err(AnalyticsError::ViewWeight { given: ratio.to_string() })
+            }
+            _ => Ok(self),
         }
     }
 }

@@ -180,6 +180,10 @@ fn numbers_of_a_rule_that_make_no_sense_are_refused() {
     ] {
         assert!(rule.checked().is_err(), "{rule:?}");
     }
+    for ratio in [-0.1, 1.1, f64::NAN] {
+        assert!(PathRule { views: Views::Weigh { ratio }, ..PathRule::plain(1) }.checked().is_err(), "{ratio}");
+    }
+    assert!(PathRule { views: Views::Weigh { ratio: 1.0 }, ..PathRule::plain(1) }.checked().is_ok());
     assert!(CreditRule::parse("w_shaped").is_ok());
     let message = CreditRule::parse("last").unwrap_err().to_string();
     for (name, _) in CreditRule::NAMED {

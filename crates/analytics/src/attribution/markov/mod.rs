@@ -80,7 +80,17 @@ impl Chain {
             of_value: Vec::new(),
             mass_left: reached.mass_left,
         };
-        for channel in 0..self.channel_count() {
+        let mut is_met = vec![false; self.channel_count() as usize];
+        for channel in (0..self.state_count()).flat_map(|state| self.channels_of(state)) {
+            is_met[channel as usize] = true;
+        }
+        for (channel, is_met) in (0..).zip(is_met) {
+            // Dictionaries are often shared by many questions: what this one never met costs nothing.
+            if !is_met {
+                effects.of_conversions.push(0.0);
+                effects.of_value.push(0.0);
+                continue;
+            }
             // Fewer walks pass anywhere once a channel is gone, so what passes now is a guess from above.
             let left = self.outcome(&self.visits(Some(&whole), |state| !self.contains(state, channel)));
             let lost = |left: f64, of: f64| if 0.0 < of { (1.0 - left / of).clamp(0.0, 1.0) } else { 0.0 };

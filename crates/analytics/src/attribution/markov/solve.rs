@@ -35,6 +35,8 @@ pub(super) struct Outcome {
 const SWEEPS: usize = 4;
 /// Sums of some ten numbers are not righter than this, in proportion.
 const ROUNDING: f64 = 4.0 * f64::EPSILON;
+/// What is missing, in proportion, when some ten sweeps more do the rest.
+const NEAR_END: f64 = 1e-11;
 /// Groups of the small system: elimination takes their number cubed.
 const GROUP_COUNT_MAX: u32 = 128;
 /// More sweeps than any chain that we met took, by a factor of a thousand; then the bound says what is missing.
@@ -70,14 +72,16 @@ impl Chain {
             visits.mass_left = change;
             let mass: f64 = states.iter().map(|&state| visits.of_state[state]).sum();
             // At the limit of rounding the change goes up and down; then it does not become less.
-            let is_at_limit = change <= 64.0 * ROUNDING * mass && change_before <= change;
+            let is_at_limit = change <= 16.0 * ROUNDING * mass && change_before <= change;
             if change <= ROUNDING * mass || is_at_limit || SWEEP_COUNT_MAX <= sweep_count {
                 return visits;
             }
             setbacks += usize::from(change_before <= change);
             change_before = change;
-            // Sweeps alone arrive always; scaling is left off where it does not help.
-            if 0.3 < slowest && setbacks < 3 {
+            // Sweeps alone arrive always; scaling is left off where it does not help, and towards the end, where its own
+            // rounding is more than what is missing, unless sweeps alone would take hundreds.
+            let is_slow = 0.9 < slowest || (0.3 < slowest && NEAR_END * mass < change);
+            if is_slow && setbacks < 3 {
                 groups.scale(self, &states, &mut visits);
             }
         }

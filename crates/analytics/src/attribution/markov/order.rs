@@ -8,7 +8,7 @@
 
 use std::collections::HashMap;
 
-use super::super::{PathCounts, PathTable, dice::Dice};
+use super::super::{PathCounts, PathRow, PathTable, dice::Dice};
 use super::chain::{Chain, Code, Nulls};
 use crate::error::AnalyticsError;
 
@@ -54,12 +54,11 @@ fn fit(table: &PathTable, order: usize, kept: &PathTable, held_out: &PathTable) 
     let penalised_auc = auc.filter(|_| state_count < journeys).map(|auc| 1.0 - (1.0 - auc) * penalty);
 
     let steps = Steps::count(table, order)?;
-    let all = |context: &Context| context.by_next.values().map(|count| *count as f64).sum::<f64>();
     let mut log_likelihood = 0.0;
     let mut step_count = 0.0;
     // In a fixed order: sums of floats depend on it.
     for context in steps.in_order() {
-        let total = all(context);
+        let total = context.total as f64;
         step_count += total;
         let mut counts: Vec<u64> = context.by_next.values().copied().collect();
         counts.sort_unstable();
@@ -141,37 +140,15 @@ enum Next {
 impl Steps {
     fn count(table: &PathTable, order: usize) -> Result<Self, AnalyticsError> {
         let code = Code::new(table.channel_count(), order)?;
-        let mut steps = Self { code, by_context: HashMap::new(), channel_count: table.channel_count() };
+        let mut by_context: HashMap<u64, Context> = HashMap::new();
         for row in table.rows() {
-            steps.each(row.channels, row.counts, |by_context, context, next, count| {
-                let context: &mut Context = by_context.entry(context).or_default();
+            each_step(code, row, |context, next, count| {
+                let context = by_context.entry(context).or_default();
                 *context.by_next.entry(next).or_default() += count;
                 context.total += count;
             });
         }
-        Ok(steps)
-    }
-
-    /// Calls with each step of a path: the context, what came next, how often.
-    fn each(
-        &mut self,
-        channels: &[u32],
-        counts: PathCounts,
-        mut take: impl FnMut(&mut HashMap<u64, Context>, u64, Next, u64),
-    ) {
-        let journeys = counts.conversions + counts.nulls;
-        let mut context = 0;
-        for &channel in channels {
-            if 0 < journeys {
-                take(&mut self.by_context, context, Next::Channel(channel), journeys);
-            }
-            context = self.code.after(context, channel);
-        }
-        for (next, count) in [(Next::Conversion, counts.conversions), (Next::Null, counts.nulls)] {
-            if 0 < count {
-                take(&mut self.by_context, context, next, count);
-            }
-        }
+        Ok(Self { code, by_context, channel_count: table.channel_count() })
     }
 
     fn in_order(&self) -> impl Iterator<Item = &Context> {
@@ -181,15 +158,15 @@ impl Steps {
     }
 
     /// Each chance is `(count + 1/2) / (total + alphabet / 2)` (Krichevsky and Trofimov 1981), so that what was never met has
-    /// one too.
-    fn mean_log_likelihood(mut self, held_out: &PathTable) -> Option<f64> {
+    /// one too. `None` for no journeys.
+    fn mean_log_likelihood(&self, held_out: &PathTable) -> Option<f64> {
         let alphabet = f64::from(self.channel_count) + 2.0;
         let mut log_likelihood = 0.0;
         for row in held_out.rows() {
-            self.each(row.channels, row.counts, |by_context, context, next, count| {
-                let (met, total) = by_context
-                    .get(&context)
-                    .map_or((0, 0), |context| (context.by_next.get(&next).copied().unwrap_or(0), context.total));
+            each_step(self.code, row, |context, next, count| {
+                let context = self.by_context.get(&context);
+                let met = context.and_then(|context| context.by_next.get(&next)).copied().unwrap_or(0);
+                let total = context.map_or(0, |context| context.total);
                 let chance = (met as f64 + 0.5) / (total as f64 + alphabet / 2.0);
                 log_likelihood += count as f64 * chance.ln();
             });
@@ -197,6 +174,23 @@ impl Steps {
         let journeys = held_out.totals().journeys();
         (0 < journeys).then(|| log_likelihood / journeys as f64)
     }
+}
+
+/// Calls with each step of a path: what came before (the last touches, as a code), what came next, how often.
+fn each_step(code: Code, row: PathRow<'_>, mut take: impl FnMut(u64, Next, u64)) {
+    let PathCounts { conversions, nulls, .. } = row.counts;
+    let mut step = |context, next, count| {
+        if 0 < count {
+            take(context, next, count);
+        }
+    };
+    let mut context = 0;
+    for &channel in row.channels {
+        step(context, Next::Channel(channel), conversions + nulls);
+        context = code.after(context, channel);
+    }
+    step(context, Next::Conversion, conversions);
+    step(context, Next::Null, nulls);
 }
 
 /// The table in two: of each row's conversions and nulls a fifth is held out, which of the two whole numbers around it being

@@ -15,7 +15,8 @@ use crate::error::AnalyticsError;
 /// * Times the number of journeys, values are conversions or millionths of a currency.
 ///
 /// Source: `docs/methods.md#shapley`. At order 1 all coalitions are walked through as a tree, which takes about `6 * 2^n`
-/// steps; above, each coalition is a chain to be solved.
+/// steps; above, each coalition is a chain to be solved: a fifth of a second for 12 channels at order 2, minutes for 20, for
+/// which orders had better be drawn.
 pub fn markov_shapley(
     table: &PathTable,
     order: usize,

@@ -92,11 +92,14 @@ fn touches_by_user(touches: &[Record]) -> HashMap<&str, Vec<MarketingTouch>> {
     by_user
 }
 
-fn check_rules(touches: &[Record], conversions: &[Record], summary: &[Record], weights: &[Record]) {
+/// (setting, model, level, key) to conversions and value in micros.
+type Sums = BTreeMap<[String; 4], (f64, i64)>;
+
+fn check_rules(touches: &[Record], conversions: &[Record], summary: &[Record], weights: &[Record]) -> Sums {
     let by_user = touches_by_user(touches);
     let touch_by_id: HashMap<i64, &Record> = touches.iter().map(|touch| (touch.integer("touch_id"), touch)).collect();
-    // (setting, model, level, key) to conversions and value in micros; (setting, model, conversion, touch) to weight.
-    let mut ours: BTreeMap<[String; 4], (f64, i64)> = BTreeMap::new();
+    let mut ours = Sums::new();
+    // By setting, model, conversion and touch.
     let mut our_weights: HashMap<(&str, &str, i64, i64), f64> = HashMap::new();
     for (setting, path_rule) in &path_rules() {
         for conversion in conversions {
@@ -154,6 +157,7 @@ fn check_rules(touches: &[Record], conversions: &[Record], summary: &[Record], w
             (record.text("config"), record.text("model"), record.integer("conversion_id"), record.integer("touch_id"));
         assert_close(our_weights[&key], record.float("weight"), 1e-11, &format!("{key:?}"));
     }
+    ours
 }
 
 #[test]
@@ -167,12 +171,21 @@ fn credit_by_channel_campaign_and_touch_equals_the_reference() {
         &weights,
     );
     if let Some(whole) = Reference::extended("attribution_rules") {
-        check_rules(
+        let ours = check_rules(
             &whole.get("touches.csv"),
             &whole.get("conversions.csv"),
             &whole.get("expected_rules_summary.csv"),
             &whole.get("expected_rules_touch_weights.csv"),
         );
+        // What a conversion costs and what spend brings are quotients of these sums.
+        for record in whole.get("expected_rules_roas.csv") {
+            let key = ["config", "model", "level", "key"].map(|column| record.text(column).to_owned());
+            let ((conversions, value_micros), spend) = (ours[&key], record.float("spend"));
+            if conversions != 0.0 {
+                assert_close(spend / conversions, record.float("cpa"), 1e-9, &format!("{key:?} cpa"));
+            }
+            assert_close(value_micros as f64 / 1e6 / spend, record.float("roas"), 1e-6, &format!("{key:?} roas"));
+        }
     }
 }
 

@@ -70,7 +70,7 @@ impl Reference {
     /// * `name`: a folder of `tests/data`; the whole set is looked for in the folder `TRIBUTARY_TEST_ORACLES` names.
     pub(crate) fn all(name: &str) -> Vec<Self> {
         let mut found = vec![Self(path(name))];
-        if let Some(folder) = std::env::var_os("TRIBUTARY_TEST_ORACLES") {
+        if let Some(folder) = env::var_os("TRIBUTARY_TEST_ORACLES") {
             found.push(Self(Path::new(&folder).join(name)));
         }
         found
@@ -83,7 +83,7 @@ impl Reference {
 
     /// The whole set alone.
     pub(crate) fn extended(name: &str) -> Option<Self> {
-        std::env::var_os("TRIBUTARY_TEST_ORACLES").map(|folder| Self(Path::new(&folder).join(name)))
+        env::var_os("TRIBUTARY_TEST_ORACLES").map(|folder| Self(Path::new(&folder).join(name)))
     }
 
     /// Plain or gzipped; the small set has not all files, the whole one must.

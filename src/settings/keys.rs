@@ -174,7 +174,8 @@ fn write(file: &Path, keys: &toml::Table, is_first: bool) -> anyhow::Result<bool
     let cannot = || format!("cannot write the keys to {}", file.display());
     let text = format!(
         "# Made by the first `tributary serve` in this folder. Keep it secret and keep a copy: links in mails that\n\
-         # were signed with ticket_secret work only as long as it is known. Settings files and the environment win\n\
+         # were signed with ticket_secret work only as long as it is known, and the ids of events without one are made with\n\
+         # it: every door of one log needs the same. Settings files and the environment win\n\
          # over what stands here; a write key here stays good until they name its source.\n\n{}",
         toml::to_string(keys).context("the keys cannot be written as TOML")?
     );

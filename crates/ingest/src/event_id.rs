@@ -49,7 +49,7 @@ impl EventIds {
     pub(crate) fn derived(&self, source: &str, parts: &[&str]) -> String {
         let mut mac = self.keyed.clone();
         for part in std::iter::once(&source).chain(parts) {
-            mac.update(&part.len().to_le_bytes());
+            mac.update(&(part.len() as u64).to_le_bytes());
             mac.update(part.as_bytes());
         }
         let code = mac.finalize().into_bytes();

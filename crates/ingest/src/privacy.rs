@@ -12,7 +12,7 @@ use std::borrow::Cow;
 use std::collections::HashSet;
 use std::sync::{PoisonError, RwLock};
 
-use aho_corasick::{AhoCorasick, AhoCorasickKind, MatchKind};
+use aho_corasick::{AhoCorasick, MatchKind};
 use hmac::{Hmac, KeyInit, Mac};
 use serde::Deserialize;
 use sha2::Sha256;
@@ -156,15 +156,12 @@ impl Privacy {
                 patterns.push("@");
             }
             if is_strict {
-                // Whatever is escaped may be any of them.
+                // Whatever is escaped or packed may be any of them.
                 patterns.extend(["\\", "%"]);
+                patterns.extend(PACKED);
             }
-            // Every event is looked through, so the kind that is largest and quickest: of a hundred names some 300 KB.
-            let any = AhoCorasick::builder()
-                .ascii_case_insensitive(true)
-                .match_kind(MatchKind::Standard)
-                .kind(Some(AhoCorasickKind::DFA))
-                .build(&patterns);
+            let any =
+                AhoCorasick::builder().ascii_case_insensitive(true).match_kind(MatchKind::Standard).build(&patterns);
             let required = settings.requires.iter().filter_map(|name| purpose(name));
             Rule {
                 required: required.fold(Consent::default(), Consent::with),
@@ -227,6 +224,10 @@ impl Privacy {
                         _ => None,
                     };
                 }
+            }
+            // Of what came of a letter: a dialect has seen to it.
+            if let Some(hidden) = self.hidden_id(&event.source, &event.event_id) {
+                event.event_id = hidden;
             }
             if let Some(path) = event.url_path.take_if(|path| rule.any.is_match(path.as_str())) {
                 event.url_path = Some(self.scrub_path(&path, rule));
@@ -340,8 +341,11 @@ impl Privacy {
                 let Ok(members) = json::members(json) else { return "null".to_owned() };
                 let mut kept = Vec::new();
                 for (name, value) in &members {
-                    let is = |names: &[String]| names.iter().any(|known| known.eq_ignore_ascii_case(name));
-                    if is(&rule.settings.drop) || rule.is_strict && PACKED.contains(&&**name) {
+                    // Under `$name` stands what was written as `name` and is not what its column holds.
+                    let plain = name.strip_prefix('$').unwrap_or(name);
+                    let names_it = |known: &str| known.eq_ignore_ascii_case(name) || known.eq_ignore_ascii_case(plain);
+                    let is = |names: &[String]| names.iter().any(|known| names_it(known));
+                    if is(&rule.settings.drop) || rule.is_strict && PACKED.contains(&plain) {
                         continue;
                     }
                     let value = if is(&rule.settings.hash) { self.hashed(value) } else { self.scrub(value, rule) };

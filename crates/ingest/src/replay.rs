@@ -119,7 +119,10 @@ impl Replay {
 
     /// Appends what was read of a letter this time, unless nothing was, or nothing shall be.
     pub(crate) async fn append(&self, door: &Door, mut accepted: Accepted) -> Result<Durable, Refusal> {
-        if let Some(event_id) = &self.event_id {
+        // A letter may be older than the rule.
+        let hidden = |id: &String| door.privacy.hidden_id(&self.source, id);
+        let event_id = self.event_id.as_ref().map(|id| hidden(id).unwrap_or_else(|| id.clone()));
+        if let Some(event_id) = &event_id {
             // A message to three people that could not be read for one of them.
             let is_it = |id: &str| id == event_id;
             if accepted.events.iter().any(|event| is_it(&event.event_id)) {

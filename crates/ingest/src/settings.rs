@@ -250,7 +250,8 @@ impl IngestSettings {
         if secrets.into_iter().any(|secret| secret.len() < SECRET_BYTES_MIN) {
             faults.push(format!(
                 "ingest.ticket_secret or one of former_ticket_secrets is shorter than {SECRET_BYTES_MIN} bytes: make one \
-                 with `openssl rand -base64 48`, or leave ticket_secret empty to refuse all tickets"
+                 with `openssl rand -base64 48`, or leave ticket_secret empty to refuse all tickets and \
+                 to make ids that anybody can make"
             ));
         }
         let mut hooks = HashSet::new();
@@ -265,7 +266,8 @@ impl IngestSettings {
         }
         for (index, rule) in self.privacy.iter().enumerate() {
             faults.extend(rule.faults().into_iter().map(|fault| format!("ingest.privacy[{index}].{fault}")));
-            if (rule.emails == Treatment::Hash || !rule.hash.is_empty()) && self.ticket_secret.is_empty() {
+            // Where addresses are dropped, an id that is one is hashed, for every event has an id.
+            if (rule.emails != Treatment::Keep || !rule.hash.is_empty()) && self.ticket_secret.is_empty() {
                 faults.push(format!("ingest.privacy[{index}] hashes: that needs ingest.ticket_secret"));
             }
         }

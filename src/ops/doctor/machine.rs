@@ -190,6 +190,18 @@ pub(super) fn keys(settings: &Settings, findings: &mut Findings) {
         [] => findings.ok("keys", "write keys, ticket secret and tokens are known"),
         missing => findings.ok("keys", format!("the next start makes {} in {}", missing.join(", "), file.display())),
     }
+    let is_own = std::fs::read_to_string(&file)
+        .is_ok_and(|text| !settings.ingest.ticket_secret.is_empty() && text.contains(&settings.ingest.ticket_secret));
+    if settings.log.kind == LogKind::Kafka && is_own {
+        findings.warning(
+            "keys",
+            format!(
+                "the ticket secret is that of {}; other doors on this Kafka need the same (ingest.ticket_secret), or the \
+                 same event gets another id there",
+                file.display()
+            ),
+        );
+    }
     #[cfg(unix)]
     if let Ok(meta) = std::fs::metadata(&file) {
         let mode = std::os::unix::fs::PermissionsExt::mode(&meta.permissions()) & 0o777;

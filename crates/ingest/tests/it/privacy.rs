@@ -185,6 +185,50 @@ async fn an_id_that_is_an_address_is_kept_as_the_rule_says() {
     assert_eq!(house.events()[0]["event_id"], email);
 }
 
+/// Neither in a letter, nor under the name by which a dialect keeps what its column cannot hold.
+#[tokio::test]
+async fn what_is_packed_is_kept_under_no_name() {
+    let rule = PrivacyRule { emails: Treatment::Hash, drop: vec!["page".to_owned()], ..PrivacyRule::default() };
+    let house = with_rule(rule);
+    // {"email":"zoy@example.com"}
+    let packed = "eyJlbWFpbCI6InpveUBleGFtcGxlLmNvbSJ9";
+    let data = json!([
+        {"e": "ue", "eid": "1", "uid": "u", "ue_px": packed},
+        {"e": "pv", "eid": "2", "uid": "u", "cx": [packed], "page": {"phone": 1}, "other": [2]},
+    ]);
+    let body = json!({"schema": "s", "data": data}).to_string();
+    house.post("/com.snowplowanalytics.snowplow/tp2", body).await;
+    let (letter, event) = (house.dead_letters().remove(0), house.events().remove(0));
+    assert!(letter["payload"].as_str().unwrap().contains("\"eid\":\"1\""), "{letter}");
+    assert!(!format!("{letter}{event}").contains(packed), "{letter} {event}");
+    assert_eq!(event["properties"], r#"{"other":"[2]"}"#);
+}
+
+#[tokio::test]
+async fn a_letter_older_than_the_rule_is_replayed_as_the_rule_says() {
+    let token = "a replay token of some length";
+    let house = House::with(IngestSettings {
+        privacy: vec![PrivacyRule { emails: Treatment::Hash, ..PrivacyRule::default() }],
+        replay_tokens: vec![token.to_owned()],
+        ..settings()
+    });
+    let email = "zoy@example.com";
+    let event = json!({"event_id": email, "name": "E", "user_id": "u"});
+    house.post("/v1/events", event.to_string()).await;
+    let source = house.events()[0]["source"].clone();
+    let letter = json!({
+        "from": "dead_letters/0/1", "source": source, "event_id": email, "ingest_time_us": 1, "request": "POST /v1/events",
+        "payload": json!([event]).to_string(),
+    });
+    let request = Request::post("/v1/dead-letters/replay").header("authorization", format!("Bearer {token}"));
+    let body = json!({"letters": [letter], "dry_run": false}).to_string();
+    let answer = house.ask(request.body(Body::from(body)).unwrap()).await.json();
+    assert_eq!(answer["results"][0]["result"], "ok", "{answer}");
+    let events = house.events();
+    assert_eq!(events[0]["event_id"], events[1]["event_id"], "it meets its first copy");
+    assert!(events[1]["event_id"].as_str().unwrap().starts_with("h_"), "{events:?}");
+}
+
 #[tokio::test]
 async fn what_is_not_kept_is_told_as_well_and_counted() {
     let file = tempfile::NamedTempFile::new().unwrap();

@@ -157,21 +157,24 @@ impl Books {
             known.duplicates += more.duplicates;
             known.dead_letters += more.dead_letters;
         }
-        let newest = self.minutes.last_key_value().map_or(i64::MIN, |((minute, _), _)| *minute);
-        while self
-            .minutes
-            .first_key_value()
-            .is_some_and(|((minute, _), _)| *minute < newest.saturating_sub(MINUTES_MAX))
-        {
+        let known_from = self.known_from();
+        while self.minutes.first_key_value().is_some_and(|((minute, _), _)| *minute < known_from) {
             self.minutes.pop_first();
         }
+    }
+
+    /// The first minute that is not forgotten. A door that was idle for hours remembers older ones than a lake that others
+    /// write to as well; of those nothing can be said.
+    fn known_from(&self) -> i64 {
+        self.minutes.last_key_value().map_or(i64::MIN, |((minute, _), _)| minute.saturating_sub(MINUTES_MAX))
     }
 
     /// * `door`: what the door of this process took, by minute and source; empty where it is another's.
     /// * `settled_us`: everything that was in the log at this moment is in the lake.
     pub(crate) fn report(&self, door: &[(i64, String, Taken)], settled_us: i64) -> BooksReport {
+        let known_from = self.known_from();
         let mut sources: BTreeMap<&str, SourceReport> = BTreeMap::new();
-        for (minute, source, taken) in door {
+        for (minute, source, taken) in door.iter().filter(|(minute, ..)| known_from <= *minute) {
             let report =
                 sources.entry(source).or_insert_with(|| SourceReport { source: source.clone(), ..Default::default() });
             if !is_settled(*minute, settled_us) {
@@ -205,7 +208,8 @@ impl Books {
         for ((minute, source), lake) in &self.minutes {
             minutes.entry((*minute, source)).or_default().1 = *lake;
         }
-        for (minute, source, taken) in door {
+        let known_from = self.known_from();
+        for (minute, source, taken) in door.iter().filter(|(minute, ..)| known_from <= *minute) {
             minutes.entry((*minute, source)).or_default().0 = Some(*taken);
         }
         let Some(((newest, _), _)) = minutes.last_key_value() else { return Vec::new() };
@@ -393,6 +397,8 @@ mod tests {
         ];
         assert_eq!(told, expected);
         assert_eq!(books.minutes(&door, 0, 1).len(), 1);
+        let old = [(10 - MINUTES_MAX - 1, "web".to_owned(), taken(5))];
+        assert_eq!(books.report(&old, i64::MAX).difference, 0, "the lake's side of it is forgotten");
         assert!(Books::default().minutes(&[], 0, 9).is_empty());
     }
 }

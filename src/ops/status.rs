@@ -28,8 +28,9 @@ pub(crate) struct StatusArgs {
     /// Server to ask; by default the one that runs on the data folder
     #[arg(long, value_name = "URL")]
     url: Option<String>,
-    /// The last minutes of the books too, by source: what was taken in each and where it is
-    #[arg(long, value_name = "COUNT", default_value_t = 0, conflicts_with = "full")]
+    /// The last minutes of the books too, by source: what was taken in each and where it is; a server knows 240
+    #[arg(long, value_name = "COUNT", default_value_t = 0, conflicts_with = "full",
+        value_parser = clap::value_parser!(u32).range(0..=240))]
     minutes: u32,
     /// For programs
     #[arg(long)]
@@ -62,6 +63,13 @@ pub(crate) async fn command(
                     .into());
                 }
                 Some(url) => (ask(&url, args.minutes).await?, url),
+                None if args.minutes != 0 => {
+                    return Err(UserError(format!(
+                        "no server runs on {}: the minutes are known to a server that runs",
+                        settings.serve.data_dir.display()
+                    ))
+                    .into());
+                }
                 None => (
                     read(&settings, args.full).await?,
                     format!("{} (no server runs)", settings.serve.data_dir.display()),
@@ -260,8 +268,16 @@ fn page(report: &Report, from: &str) -> String {
         }
         if !books.minutes.is_empty() {
             line(format!(
-                "\n{:<20}  {:<16} {:>12} {:>10} {:>13} {:>11} {:>12} {:>10}",
-                "minute", "source", "accepted", "in lake", "duplicates", "dead", "dead in lake", "difference"
+                "\n{:<20}  {:<16} {:>12} {:>10} {:>11} {:>11} {:>12} {:>11} {:>10}",
+                "minute",
+                "source",
+                "accepted",
+                "in lake",
+                "duplicates",
+                "dead",
+                "dead in lake",
+                "suppressed",
+                "difference"
             ));
         }
         for minute in &books.minutes {
@@ -269,7 +285,7 @@ fn page(report: &Report, from: &str) -> String {
                 minute.door.as_ref().map_or_else(|| "-".to_owned(), |door| grouped(of(door)))
             };
             line(format!(
-                "{:<20}  {:<16} {:>12} {:>10} {:>13} {:>11} {:>12} {:>10}",
+                "{:<20}  {:<16} {:>12} {:>10} {:>11} {:>11} {:>12} {:>11} {:>10}",
                 time(minute.minute_us),
                 if minute.source.is_empty() { "(none)" } else { &minute.source },
                 door(|door| door.accepted),
@@ -277,6 +293,7 @@ fn page(report: &Report, from: &str) -> String {
                 grouped(minute.duplicates),
                 door(|door| door.dead_lettered),
                 grouped(minute.dead_letters_in_lake),
+                door(|door| door.suppressed),
                 if minute.settled { grouped(minute.difference) } else { "open".to_owned() },
             ));
         }

@@ -405,7 +405,7 @@ fn pipeline_fault(error: PipelineError) -> anyhow::Error {
 }
 
 #[derive(Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default)]
 struct StatusQuery {
     /// Of the books.
     minutes: u32,

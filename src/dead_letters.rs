@@ -87,9 +87,9 @@ struct Filter {
     condition: Option<String>,
 }
 
-/// Letters asked for at a time, fewer where their payloads are so long that an answer cannot hold them. Each question looks through
-/// the events for those that came of a letter since.
-const PAGE_ROWS_MAX: usize = 2_000;
+/// Letters asked for at a time; an answer that cannot hold so many has the first of them. Each question looks through the
+/// events for those that came of a letter since.
+const PAGE_ROWS: usize = 2_000;
 /// Letters in one request to the door.
 const LETTERS_MAX: usize = 100;
 /// Payloads in one request to the door; it takes 4 MiB unless the settings say otherwise.
@@ -190,39 +190,26 @@ const LETTER: &[&str] =
     &["from", "source", "event_id", "ingest_time_us", "request", "payload", "user_agent", "ip_truncated"];
 
 /// The open letters that can be replayed, in the order of the log, some at a time.
+#[derive(Default)]
 struct Pages {
-    rows_max: usize,
     /// What holds of those that were not had yet.
     after: Option<String>,
-}
-
-impl Default for Pages {
-    fn default() -> Self {
-        Self { rows_max: PAGE_ROWS_MAX, after: None }
-    }
 }
 
 impl Pages {
     /// None when there are no more.
     async fn next(&mut self, found: &Found, filter: &Filter) -> anyhow::Result<Vec<Map<String, Value>>> {
-        loop {
-            let printed = found.asker.ask(&page_sql(filter, self), Format::Json).await?;
-            if printed.truncated && 1 < self.rows_max {
-                self.rows_max = (self.rows_max / 4).max(1);
-                continue;
-            }
-            if printed.truncated {
-                bail!(
-                    "the server cuts its answers short of one row: raise query.rows_max or query.answer_bytes_max there"
-                );
-            }
-            let rows: Vec<Map<String, Value>> =
-                serde_json::from_slice(&printed.text).context("the server's answer is no list of rows")?;
-            if let Some(last) = rows.last() {
-                self.after = Some(beyond(last)?);
-            }
-            return Ok(rows);
+        let printed = found.asker.ask(&page_sql(filter, self), Format::Json).await?;
+        let rows: Vec<Map<String, Value>> =
+            serde_json::from_slice(&printed.text).context("the server's answer is no list of rows")?;
+        match rows.last() {
+            Some(last) => self.after = Some(beyond(last)?),
+            None if printed.truncated => bail!(
+                "the server cuts its answers short of one row: raise query.rows_max or query.answer_bytes_max there"
+            ),
+            None => {}
         }
+        Ok(rows)
     }
 }
 
@@ -232,10 +219,9 @@ fn page_sql(filter: &Filter, pages: &Pages) -> String {
          source, event_id, ingest_time_us, request, payload, user_agent, ip_truncated, \
          reason, detail, event_name, log_topic, log_partition, log_offset \
          FROM open_dead_letters WHERE replayable AND {} AND {} \
-         ORDER BY log_topic, log_partition, log_offset LIMIT {}",
+         ORDER BY log_topic, log_partition, log_offset LIMIT {PAGE_ROWS}",
         filter.sql(),
-        pages.after.as_deref().unwrap_or("true"),
-        pages.rows_max
+        pages.after.as_deref().unwrap_or("true")
     )
 }
 

@@ -172,10 +172,15 @@ async fn measure_all(
         return Ok((alone, None));
     }
     let done = CancellationToken::new();
-    let importing = tokio::spawn(import(url.to_owned(), past_key.to_owned(), done.clone()));
-    let beside = measure(args, url, key, engine, ("beside", 1 << 32)).await?;
-    done.cancel();
-    Ok((alone, Some((beside, importing.await.context("the import broke off")??))))
+    let ended = done.clone().drop_guard();
+    let measured = async {
+        let beside = measure(args, url, key, engine, ("beside", 1 << 32)).await;
+        drop(ended);
+        beside
+    };
+    // Whichever fails ends the other.
+    let beside = tokio::try_join!(measured, import(url.to_owned(), past_key.to_owned(), done))?;
+    Ok((alone, Some(beside)))
 }
 
 /// * `run`: names its probes; `first`: the number of its first event, so that no two runs send the same.
@@ -187,6 +192,7 @@ async fn measure(
     (run, first): (&str, usize),
 ) -> anyhow::Result<Found> {
     let done = CancellationToken::new();
+    let _ended = done.clone().drop_guard();
     let load = tokio::spawn(load(args.rate, first, url.to_owned(), key.to_owned(), done.clone()));
     let client = http::client_for(url, WAIT_MAX)?;
     let begun = Instant::now();

@@ -43,7 +43,7 @@ async fn what_a_wrong_schema_kept_out_comes_in_after_the_fix_once() {
     let home = Home::embedded();
     let data = home.data_dir().to_str().unwrap().to_owned();
     let home = home.with("ingest.schema_dir", plan.path().to_str().unwrap()).with("ingest.schema_mode", "enforce");
-    // Fewer than a page of letters, so that it is asked for in smaller ones.
+    // Fewer than a page of letters, so that an answer holds the first of one.
     let home = home.with("query.rows_max", "64");
     let server = home.start().await;
     send(&server, 0..3, json!(5)).await;

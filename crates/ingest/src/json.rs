@@ -162,7 +162,7 @@ impl Scalar<'_> {
     }
 }
 
-/// Reads one value that `serde_json` has already found whole, other than null.
+/// Reads one value that `serde_json` has already found whole.
 pub(crate) fn scalar(json: &str) -> Scalar<'_> {
     match json.as_bytes().first() {
         Some(b'"') => Scalar::Text(text(json)),
@@ -337,6 +337,11 @@ mod tests {
         assert!(is_deeper_than("[[[]]]", 2));
         let deep = format!("{{\"a\": {}{}}}", "[".repeat(100_000), "]".repeat(100_000));
         assert!(is_deeper_than(pick(&deep, ["a"]).unwrap()[0].unwrap(), 64));
+        // Around the chunks they are counted in.
+        for depth in [1, 254, 255, 256, 509, 510, 511] {
+            let json = format!("{}{}", "[".repeat(depth), "]".repeat(depth));
+            assert!(!is_deeper_than(&json, depth) && is_deeper_than(&json, depth - 1), "{depth}");
+        }
     }
 
     #[test]
@@ -348,6 +353,14 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn text_reads_as_the_parser_reads_it(written in r#"([a-z"/ äé\u{7f}\u{2028}\u{1f600}]|\\[\\"/bfnrt]|\\u[0-9a-f]{4}){0,20}"#) {
+            let json = format!("\"{}\"", written.replace('"', "'").replace("\\'", "\\\""));
+            let Ok(whole) = whole(&json) else { return Ok(()) };
+            let parsed = CleanText.deserialize(&mut serde_json::Deserializer::from_str(whole)).unwrap();
+            prop_assert_eq!(text(whole), parsed);
+        }
+
         #[test]
         fn text_without_nul_reads_as_serde_json_reads_it(text in "[^\0]{0,40}") {
             let json = serde_json::to_string(&text).unwrap();

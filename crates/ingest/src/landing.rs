@@ -288,7 +288,7 @@ mod tests {
     #[test]
     fn a_plain_address_is_read_as_the_standard_reads_it() {
         static PLAIN: AtomicUsize = AtomicUsize::new(0);
-        let run = TestRunner::new(Config { failure_persistence: None, ..Config::with_cases(100_000) }).run(
+        let run = TestRunner::new(Config { failure_persistence: None, ..Config::with_cases(20_000) }).run(
             &addresses(),
             |address| {
                 let address = address.trim();
@@ -301,7 +301,7 @@ mod tests {
         );
         run.unwrap();
         let plain = PLAIN.load(Ordering::Relaxed);
-        assert!(5_000 < plain, "only {plain} of 100,000 were plain");
+        assert!(1_000 < plain, "only {plain} of 20,000 were plain");
         for usual in [
             "https://shop.example/p/1?utm_source=news&x=a%20b+c#top",
             "http://a.example",

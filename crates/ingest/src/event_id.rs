@@ -59,7 +59,7 @@ impl EventIds {
     }
 
     /// An id from the event's content: its members in order of name, as they were written.
-    pub(crate) fn from_content(&self, source: &str, call: &str, event_json: &str) -> Result<EventId, JsonError> {
+    pub(crate) fn of_content(&self, source: &str, call: &str, event_json: &str) -> Result<EventId, JsonError> {
         let mut members = json::members(event_json)?;
         members.retain(|(name, _)| !SENDING.contains(&&**name));
         members.sort_by(|(a, _), (b, _)| a.cmp(b));
@@ -105,14 +105,14 @@ mod tests {
 
     #[test]
     fn a_retry_has_the_same_content_id_and_other_content_another() {
-        let id = |json: &str| ids().from_content("shop", "track", json).unwrap().event_id;
+        let id = |json: &str| ids().of_content("shop", "track", json).unwrap().event_id;
         let first = id(r#"{"event": "A", "userId": "u", "sentAt": "1"}"#);
         assert_eq!(first, id(r#"{"userId": "u", "event": "A", "sentAt": "2", "_metadata": {}}"#));
         assert_ne!(first, id(r#"{"event": "B", "userId": "u"}"#));
         // As our own dialect and PostHog's older SDKs call it.
         assert_eq!(first, id(r#"{"event": "A", "userId": "u", "sent_time": 1, "sent_at": "x", "offset": 9}"#));
-        assert_ne!(first, ids().from_content("other", "track", r#"{"event": "A", "userId": "u"}"#).unwrap().event_id);
-        assert_ne!(first, ids().from_content("shop", "page", r#"{"event": "A", "userId": "u"}"#).unwrap().event_id);
+        assert_ne!(first, ids().of_content("other", "track", r#"{"event": "A", "userId": "u"}"#).unwrap().event_id);
+        assert_ne!(first, ids().of_content("shop", "page", r#"{"event": "A", "userId": "u"}"#).unwrap().event_id);
     }
 
     #[test]

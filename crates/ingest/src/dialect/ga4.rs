@@ -257,7 +257,7 @@ fn map(event_json: &str, index: usize, frame: &Frame<'_>, sender: &Sender<'_>) -
     let source = &sender.key.source;
     let device = frame.device.unwrap_or_default();
     let user = frame.user_id.unwrap_or_default();
-    let content = sender.ids.from_content(source, "ga4", event_json).map_err(not_object)?.event_id;
+    let content = sender.ids.of_content(source, "ga4", event_json).map_err(not_object)?.event_id;
     event.event_id = match (&transaction_id, own_time.or(frame.time)) {
         (Some(id), _) if event.event_kind == EventKind::Conversion => sender.ids.derived(source, &["ga4", &name, id]),
         (_, Some(time)) => sender.ids.derived(source, &["ga4", device, user, &content, time, &index.to_string()]),

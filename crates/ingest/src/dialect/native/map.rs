@@ -100,8 +100,8 @@ pub(super) fn event<'j>(
             event.client_event_id = id.client_event_id;
         }
         None => {
-            let from_content = sender.ids.from_content(&sender.key.source, "event", event_json);
-            event.event_id = from_content.map_err(|error| no_object(event_json, &error))?.event_id;
+            let of_content = sender.ids.of_content(&sender.key.source, "event", event_json);
+            event.event_id = of_content.map_err(|error| no_object(event_json, &error))?.event_id;
             if id.is_some() {
                 event.flags = event.flags.with(EventFlags::JUNK_ID);
             }

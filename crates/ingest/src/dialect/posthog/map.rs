@@ -93,7 +93,7 @@ pub(super) fn event(event_json: &str, frame: &Frame<'_>, sender: &Sender<'_>) ->
     let has_own_id = own_id.is_some();
     let id = match own_id {
         Some(id) => id,
-        None => sender.ids.from_content(&sender.key.source, "posthog", event_json).map_err(not_object)?,
+        None => sender.ids.of_content(&sender.key.source, "posthog", event_json).map_err(not_object)?,
     };
     event.event_id = id.event_id;
     event.client_event_id = id.client_event_id;

@@ -110,7 +110,7 @@ pub(super) fn event(
             Some(id) => id,
             None => sender
                 .ids
-                .from_content(&sender.key.source, call.as_str(), event_json)
+                .of_content(&sender.key.source, call.as_str(), event_json)
                 .map_err(|error| Refused::field("event", "an object", &error.to_string()))?,
         };
         // What a track is called is yet to be read.

@@ -127,7 +127,13 @@ pub(crate) async fn json_lines(command: Command) -> Vec<serde_json::Value> {
         .expect("the script ends in time")
         .expect("the script can be started");
     let told = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "the script ended with {}:\n{told}", output.status);
     let text = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success(), "the script ended with {}:\n{told}\n{}", output.status, faults_of(&text));
     text.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"))).collect()
+}
+
+/// Of what a script printed, the scenarios that did not hold, each cut to what fits a page.
+fn faults_of(printed: &str) -> String {
+    let faults = printed.lines().filter(|line| line.contains(r#""held":false"#));
+    faults.map(|line| line.chars().take(2_000).collect::<String>()).collect::<Vec<_>>().join("\n")
 }

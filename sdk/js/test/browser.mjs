@@ -263,11 +263,13 @@ const scenarios = {
     const before = (await kept(page)).sort();
     assert.equal(before.length, 7);
     await page.reload();
-    assert.deepEqual((await kept(page)).sort(), before);
+    // A page seen for a second tells on leaving that it was: on a busy machine there is an eighth.
+    const after = await kept(page);
+    assert.deepEqual(before.filter((id) => !after.includes(id)), []);
     await pause(300);
     gate.fault = undefined;
-    await until("all", () => gate.taken().length === 7, 15_000);
-    assert.deepEqual(gate.taken().map((event) => event.event_id).sort(), before);
+    await until("all", () => named(gate.taken(), "Kept").length === 7, 15_000);
+    assert.deepEqual(named(gate.taken(), "Kept").map((event) => event.event_id).sort(), before);
     await emptied(page);
     const events = gate.taken();
     await close();
@@ -286,6 +288,7 @@ const scenarios = {
     const last = await until("the beacon", () => gate.events().find((event) => event.name === "Last"));
     assert.ok(last.request.beacon);
     assert.equal(last.request.headers["content-type"], "text/plain;charset=UTF-8");
+    await page.waitForURL("**/blank");
     assert.ok((await kept(page)).includes(last.event_id), "it stays until the server has spoken");
     await page.goto(`${SITE}/next`);
     await until("it comes again", () => named(gate.events(), "Last").length === 2);
@@ -501,6 +504,7 @@ const scenarios = {
     await track(page, "Last", 0, 2);
     await page.evaluate(() => (location.href = "/blank"));
     await until("the beacon", () => named(gate.taken(), "Last").length === 2);
+    await page.waitForURL("**/blank");
     assert.deepEqual(await page.evaluate(() => [localStorage.length, sessionStorage.length, document.cookie]), [0, 0, ""]);
     assert.deepEqual(await context.cookies(), []);
     assert.ok(gate.requests.every((request) => request.body.cookieless === true));
@@ -626,16 +630,18 @@ const scenarios = {
 
   async engaged_time() {
     const { gate, open, close } = await visitor();
+    const opened = Date.now();
     const page = await open("/read");
     await pause(600);
     await page.mouse.move(100, 100);
     await page.mouse.move(200, 200);
     await pause(1_500);
     await page.evaluate(() => history.pushState(null, "", "/other"));
+    const readMs = Date.now() - opened;
     const [first] = await until("the first", () => named(gate.taken(), "engagement").length && named(gate.taken(), "engagement"));
     assert.equal(first.kind, "engagement");
     assert.equal(first.url, `${SITE}/read`);
-    assert.ok(first.properties.engaged_ms >= 1_400 && first.properties.engaged_ms < 2_600, `${first.properties.engaged_ms}`);
+    assert.ok(first.properties.engaged_ms >= 1_400 && first.properties.engaged_ms <= readMs, `${first.properties.engaged_ms} of ${readMs}`);
     await page.mouse.wheel(0, 300);
     await pause(1_200);
     await page.evaluate(() => (location.href = "/blank"));

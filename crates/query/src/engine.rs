@@ -13,13 +13,14 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
-use datafusion::common::ToDFSchema;
+use datafusion::arrow::datatypes::{DataType, FieldRef};
+use datafusion::common::{Column, TableReference, ToDFSchema};
 use datafusion::execution::context::SQLOptions;
 use datafusion::execution::memory_pool::{FairSpillPool, TrackConsumersPool};
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
 use datafusion::execution::{FunctionRegistry, SendableRecordBatchStream};
-use datafusion::logical_expr::{LogicalPlan, ScalarUDF};
+use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, ScalarUDF, cast};
 use datafusion::physical_plan::execute_stream;
 use datafusion::prelude::{SessionConfig, SessionContext};
 use tokio::sync::Semaphore;
@@ -178,6 +179,7 @@ impl Planner {
         let read_only = SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
         read_only.verify_plan(&plan).map_err(wrong)?;
         each_column_has_its_own_name(&plan)?;
+        let plan = texts_as_told(plan).map_err(wrong)?;
         let plan = state.optimize(&plan).and_then(|plan| stop.ask_in_joins(plan)).map_err(wrong)?;
         // Only now it is known whether a person is asked for: the optimiser drops columns nobody wants.
         if let Some(links) = links.filter(|_| asks_for_persons(&plan).unwrap_or(true)) {
@@ -211,6 +213,22 @@ fn named_wrong(context: &SessionContext, error: QueryError) -> QueryError {
         return error;
     };
     QueryError::Statement { reason }
+}
+
+/// The same plan with texts in the form that every client reads: views are how they are worked on.
+fn texts_as_told(plan: LogicalPlan) -> datafusion::error::Result<LogicalPlan> {
+    let is_view = |field: &FieldRef| *field.data_type() == DataType::Utf8View;
+    // EXPLAIN and the like are no tables to put a projection on.
+    let is_table = !matches!(plan, LogicalPlan::Explain(_) | LogicalPlan::Analyze(_) | LogicalPlan::DescribeTable(_));
+    if !is_table || !plan.schema().fields().iter().any(is_view) {
+        return Ok(plan);
+    }
+    let told = |(qualifier, field): (Option<&TableReference>, &FieldRef)| {
+        let column = Expr::Column(Column::new(qualifier.cloned(), field.name()));
+        if is_view(field) { cast(column, DataType::Utf8).alias(field.name()) } else { column }
+    };
+    let columns: Vec<Expr> = plan.schema().iter().map(told).collect();
+    LogicalPlanBuilder::from(plan).project(columns)?.build()
 }
 
 /// `a.channel` and `b.channel` are two columns to the engine, but both are called `channel` in the answer: as JSON one

@@ -55,7 +55,7 @@ macro_rules! with_person {
         concat!(
             "
 SELECT e.*,
-    person_of(e.source, e.user_id, e.anonymous_id, e.device_id, e.event_id, e.event_time_us) AS person_id,
+    person_of(e.source, e.user_id, e.anonymous_id, e.session_key, e.event_time_us) AS person_id,
     to_timestamp_micros(e.event_time_us) AS event_time
 FROM ",
             $events,
@@ -71,7 +71,7 @@ macro_rules! sessions_with_person {
         concat!(
             "
 SELECT s.*,
-    person_of(s.source, s.user_id, s.anonymous_id, NULL, s.session_key, s.start_time_us) AS person_id,
+    person_of(s.source, s.user_id, s.anonymous_id, s.session_key, s.start_time_us) AS person_id,
     to_timestamp_micros(s.start_time_us) AS start_time
 FROM (",
             latest_of!($history),

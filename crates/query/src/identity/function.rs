@@ -1,14 +1,19 @@
 //! The function `person_of`: whose an event is, by the ids on it.
 //!
-//! In:      `person_of(source, user_id, anonymous_id, device_id, own_id, time_us)`.
-//! Out:     the person: a user id, or `source:id` where nobody is known.
-//! Promise: never null where one of the ids is given; one probe of a hash table a row.
+//! In:      `person_of(source, user_id, anonymous_id, session_key, time_us)`.
+//! Out:     the person: a user id, or `source:session_key` where nobody is known: the key is then the event's anonymous id,
+//!          else its device's, else its own.
+//! Promise: never null where the key never is; at most one probe of a hash table a row. Rows one after the other that are
+//!          of one person, as they lie in sorted files, share one text.
 
 use std::fmt::Write;
 use std::hash::{Hash, Hasher};
 use std::sync::{Arc, OnceLock};
 
-use datafusion::arrow::array::{Array, AsArray, StringBuilder};
+use datafusion::arrow::array::{
+    Array, ArrayBuilder, AsArray, DictionaryArray, Int32Array, StringBuilder, StringViewArray,
+};
+use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Int64Type};
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::common::{Result, exec_err};
@@ -28,7 +33,7 @@ pub(crate) struct PersonOf {
 
 impl PersonOf {
     pub(crate) fn new() -> Self {
-        let mut arguments = vec![DataType::Utf8; 5];
+        let mut arguments = vec![DataType::Utf8View; 4];
         arguments.push(DataType::Int64);
         Self { signature: Signature::exact(arguments, Volatility::Stable), map: Arc::default() }
     }
@@ -78,44 +83,76 @@ impl ScalarUDFImpl for PersonOf {
     }
 
     fn return_type(&self, _: &[DataType]) -> Result<DataType> {
-        Ok(DataType::Utf8)
+        Ok(DataType::Utf8View)
     }
 
     /// Never null where one of the ids never is: then the optimiser drops a filter for it, and each row is asked for once.
     fn return_field_from_args(&self, arguments: ReturnFieldArgs<'_>) -> Result<FieldRef> {
-        let nullable = arguments.arg_fields[1..5].iter().all(|field| field.is_nullable());
-        Ok(Arc::new(Field::new(NAME, DataType::Utf8, nullable)))
+        let nullable = arguments.arg_fields[1..4].iter().all(|field| field.is_nullable());
+        Ok(Arc::new(Field::new(NAME, DataType::Utf8View, nullable)))
     }
 
     fn invoke_with_args(&self, arguments: ScalarFunctionArgs) -> Result<ColumnarValue> {
         let Some(map) = self.map.get() else { return exec_err!("{NAME} was asked before persons were known") };
         let columns = ColumnarValue::values_to_arrays(&arguments.args)?;
-        let [sources, users, anonymous, devices, own] = [0, 1, 2, 3, 4].map(|index| columns[index].as_string::<i32>());
-        let times = columns[5].as_primitive::<Int64Type>();
+        let [sources, users, anonymous, keys] = [0, 1, 2, 3].map(|index| columns[index].as_string_view());
+        let times = columns[4].as_primitive::<Int64Type>();
         let rows = sources.len();
-        let mut persons = StringBuilder::with_capacity(rows, rows * 24);
+        // Each run of one person's rows has one name here, and each row the number of its run.
+        let mut names = StringBuilder::new();
+        let mut runs = Vec::with_capacity(rows);
         let mut key = String::new();
+        let mut before: Option<Before> = None;
         for row in 0..rows {
-            let text = |index: usize| {
-                let texts = [sources, users, anonymous, devices, own][index];
-                texts.is_valid(row).then(|| texts.value(row))
-            };
-            let source = text(0).unwrap_or_default();
-            let time_us = if times.is_valid(row) { times.value(row) } else { i64::MIN };
-            if let Some(person) = map.person_of(source, text(1), text(2), time_us, &mut key) {
-                persons.append_value(person);
+            if let Some(run) = before.filter(|before| {
+                let is_same = |texts: &StringViewArray| same_text(texts, before.row, row);
+                before.holds_at_all_times && is_same(users) && is_same(keys) && is_same(anonymous) && is_same(sources)
+            }) {
+                runs.push(Some(run.run));
+                before = Some(Before { row, ..run });
                 continue;
             }
-            match text(2).or(text(3)).or(text(4)) {
-                Some(id) => {
-                    // Written into the builder: no text is made and thrown away for each anonymous event.
-                    write!(persons, "{source}:{id}").expect("writing into memory does not fail");
-                    persons.append_value("");
+            let text = |texts: &'_ StringViewArray| texts.is_valid(row);
+            let source = if text(sources) { sources.value(row) } else { "" };
+            let user = text(users).then(|| users.value(row));
+            let device = text(anonymous).then(|| anonymous.value(row));
+            let time_us = if times.is_valid(row) { times.value(row) } else { i64::MIN };
+            let known = map.person_of(source, user, device, time_us, &mut key);
+            match known {
+                Some(person) => names.append_value(person),
+                // Written into the builder: no text is made and thrown away for each anonymous event.
+                None if text(keys) => {
+                    write!(names, "{source}:{}", keys.value(row)).expect("writing into memory does not fail");
+                    names.append_value("");
                 }
-                None => persons.append_null(),
+                None => {
+                    runs.push(None);
+                    before = None;
+                    continue;
+                }
             }
+            let run = (names.len() - 1) as i32;
+            runs.push(Some(run));
+            // Whose a device is may change from one time to another; whom an event names may not.
+            before = Some(Before { row, run, holds_at_all_times: user.is_some() || known.is_none() });
         }
-        let persons = Arc::new(persons.finish());
-        Ok(ColumnarValue::Array(persons))
+        let persons = DictionaryArray::try_new(Int32Array::from(runs), Arc::new(names.finish()))?;
+        Ok(ColumnarValue::Array(cast(&persons, &DataType::Utf8View)?))
+    }
+}
+
+/// The row before, if it had a person.
+#[derive(Clone, Copy)]
+struct Before {
+    row: usize,
+    run: i32,
+    holds_at_all_times: bool,
+}
+
+/// Nulls are the same as each other. Texts of a dictionary page that are the same lie in the same place.
+fn same_text(texts: &StringViewArray, a: usize, b: usize) -> bool {
+    match (texts.is_valid(a), texts.is_valid(b)) {
+        (true, true) => texts.views()[a] == texts.views()[b] || texts.value(a) == texts.value(b),
+        (a, b) => a == b,
     }
 }

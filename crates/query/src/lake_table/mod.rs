@@ -15,7 +15,7 @@ use std::sync::{Arc, LazyLock};
 
 use async_trait::async_trait;
 use datafusion::arrow::compute::SortOptions;
-use datafusion::arrow::datatypes::{FieldRef, Schema, SchemaRef};
+use datafusion::arrow::datatypes::{DataType, FieldRef, Schema, SchemaRef};
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::config::TableParquetOptions;
 use datafusion::common::{Result, Statistics, exec_datafusion_err};
@@ -49,7 +49,7 @@ impl LakeTable {
     pub(crate) fn new(snapshot: Snapshot) -> Self {
         let is_partition = |field: &FieldRef| snapshot.table().partition_columns().contains(&field.name().as_str());
         let (partition, file): (Vec<FieldRef>, Vec<FieldRef>) =
-            snapshot.schema().fields().iter().cloned().partition(is_partition);
+            snapshot.schema().fields().iter().map(as_view).partition(is_partition);
         let schema = TableSchema::builder(Arc::new(Schema::new(file))).with_table_partition_cols(partition).build();
         Self { schema, snapshot }
     }
@@ -105,6 +105,14 @@ impl LakeTable {
         let values = statistics::partition_values(file, self.schema.table_partition_cols())?;
         let statistics = statistics::of_file(file, self.schema.file_schema());
         Ok(located.with_partition_values(values).with_statistics(Arc::new(statistics)))
+    }
+}
+
+/// Texts are read as views: a value of a dictionary page is then not copied for each row that has it.
+fn as_view(field: &FieldRef) -> FieldRef {
+    match field.data_type() {
+        DataType::Utf8 => Arc::new(field.as_ref().clone().with_data_type(DataType::Utf8View)),
+        _ => Arc::clone(field),
     }
 }
 

@@ -7,9 +7,11 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use datafusion::arrow::array::{RecordBatch, RecordBatchOptions};
+use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::catalog::{Session, TableProvider};
-use datafusion::common::Result;
+use datafusion::common::{Result, project_schema};
 use datafusion::datasource::TableType;
 use datafusion::datasource::memory::MemorySourceConfig;
 use datafusion::error::DataFusionError;
@@ -71,10 +73,23 @@ impl TableProvider for LiveTable {
         if tail.is_empty() {
             return Ok(committed);
         }
-        let tail = MemorySourceConfig::try_new_exec(std::slice::from_ref(tail), self.schema(), projection.cloned())?;
-        let tail: Arc<dyn ExecutionPlan> = tail;
+        let schema = project_schema(&self.schema(), projection)?;
+        let tail = tail.iter().map(|batch| as_read(batch, projection, &schema)).collect::<Result<Vec<_>>>()?;
+        let tail: Arc<dyn ExecutionPlan> = MemorySourceConfig::try_new_exec(&[tail], schema, None)?;
         UnionExec::try_new(vec![committed, tail])
     }
+}
+
+/// The columns asked for, in the types the table reads its files in: texts as views.
+fn as_read(batch: &RecordBatch, projection: Option<&Vec<usize>>, schema: &SchemaRef) -> Result<RecordBatch> {
+    let batch = match projection {
+        Some(columns) => batch.project(columns)?,
+        None => batch.clone(),
+    };
+    let columns = batch.columns().iter().zip(schema.fields()).map(|(column, field)| cast(column, field.data_type()));
+    let columns = columns.collect::<std::result::Result<Vec<_>, _>>()?;
+    let rows = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+    Ok(RecordBatch::try_new_with_options(Arc::clone(schema), columns, &rows)?)
 }
 
 fn external(reason: String) -> DataFusionError {

@@ -14,7 +14,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use datafusion::arrow::datatypes::{DataType, FieldRef};
+use datafusion::catalog::{MemorySchemaProvider, SchemaProvider};
 use datafusion::common::{Column, TableReference, ToDFSchema};
+use datafusion::datasource::ViewTable;
 use datafusion::execution::context::SQLOptions;
 use datafusion::execution::memory_pool::{FairSpillPool, TrackConsumersPool};
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
@@ -30,10 +32,12 @@ use tributary_schemas::Table;
 
 use crate::answer::{Answer, AnswerStream, Started, Tally};
 use crate::error::{self, QueryError};
+use crate::fold::{FoldNode, FoldPlanner};
 use crate::identity::{Identities, PersonOf, asks_for_persons};
 use crate::lake_table::LAKE_URL;
 use crate::live::{self, Live, LiveSources, Wants};
 use crate::settings::QuerySettings;
+use crate::statement::FoldOf;
 use crate::stop::{self, Stop};
 use crate::table_function::{self, Checker};
 use crate::workers::Workers;
@@ -173,7 +177,10 @@ impl Planner {
         if statement::calls_a_table_function(&mut parsed) {
             let person_events = context.table_provider("person_events").await.map_err(wrong)?;
             let columns = person_events.schema().to_dfschema().map_err(wrong)?;
-            statement::write_out(&mut parsed, &Checker { session: &state, columns: &columns })?;
+            let checker = Checker { session: &state, columns: &columns };
+            let mut folds = Vec::new();
+            statement::write_out(&mut parsed, &checker, &mut folds)?;
+            add_folds(&context, &checker, folds, stop).await?;
         }
         let plan = state.statement_to_plan(parsed).await.map_err(|error| named_wrong(&context, wrong(error)))?;
         let read_only = SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
@@ -190,6 +197,36 @@ impl Planner {
         let plan = execute_stream(plan, context.task_ctx()).map_err(wrong)?;
         Ok((plan, versions, live))
     }
+}
+
+/// Each fold as a table that stands for its plan.
+async fn add_folds(
+    context: &SessionContext,
+    checker: &Checker<'_>,
+    folds: Vec<FoldOf>,
+    stop: &Stop,
+) -> Result<(), QueryError> {
+    let wrong = |error| QueryError::from_datafusion(error, 0);
+    if folds.is_empty() {
+        return Ok(());
+    }
+    let tables = Arc::new(MemorySchemaProvider::new());
+    let catalog = context.catalog(catalog::CATALOG).expect("each session has it");
+    catalog.register_schema(statement::FOLDS, Arc::clone(&tables) as _).map_err(wrong)?;
+    for (index, FoldOf { mut input, folding }) in folds.into_iter().enumerate() {
+        let mut within = Vec::new();
+        statement::write_out(&mut input, checker, &mut within)?;
+        if !within.is_empty() {
+            let reason = "a table function stands inside an argument of another: ask it apart, and give its answer";
+            return Err(QueryError::Statement { reason: reason.to_owned() });
+        }
+        let input = context.state().statement_to_plan(input).await;
+        let input = input.map_err(|error| named_wrong(context, wrong(error)))?;
+        let plan = FoldNode::plan(input, folding, stop.flag()).map_err(wrong)?;
+        let table = Arc::new(ViewTable::new(plan, None));
+        tables.register_table(statement::fold_name(index), table).map_err(wrong)?;
+    }
+    Ok(())
 }
 
 /// A fault that is a name nobody has, with the names there are; any other as it is. DataFusion says which name in words
@@ -273,8 +310,12 @@ fn base_session(settings: &QuerySettings, runtime: Arc<RuntimeEnv>) -> datafusio
         .with_information_schema(true)
         // The rows of our table functions come in an order that means something.
         .with_enable_subquery_sort_elimination(false);
-    let mut state =
-        SessionStateBuilder::new().with_config(config).with_runtime_env(runtime).with_default_features().build();
+    let mut state = SessionStateBuilder::new()
+        .with_config(config)
+        .with_runtime_env(runtime)
+        .with_default_features()
+        .with_query_planner(Arc::new(FoldPlanner))
+        .build();
     bounded::bound(&mut state)?;
     datafusion_functions_json::register_all(&mut state)?;
     for function in window_funnel::functions() {

@@ -20,6 +20,7 @@ mod bounded;
 mod catalog;
 mod complexity;
 mod engine;
+mod fold;
 mod identity;
 mod lake_table;
 mod statement;

@@ -15,7 +15,8 @@ use datafusion::sql::sqlparser::ast::{
 
 use crate::complexity;
 use crate::error::QueryError;
-use crate::table_function::{self, Checker};
+use crate::fold::Folding;
+use crate::table_function::{self, Checker, Replacement};
 
 /// The depth of brackets and subqueries a text may have: DataFusion's own default.
 const DEPTH_MAX: usize = 50;
@@ -118,29 +119,61 @@ pub(crate) fn calls_a_table_function(statement: &mut Statement) -> bool {
 ///
 /// This is done on the text's tree, before planning, so that `EXPLAIN` shows an ordinary plan and the optimiser
 /// sees through it. DataFusion's own table functions take constants only, without names.
-pub(crate) fn write_out(statement: &mut Statement, checker: &Checker<'_>) -> Result<(), QueryError> {
-    struct Writer<'c>(&'c Checker<'c>);
+/// Where a fold stands in the place of a call, there is the name of a table that the caller must provide: in `FOLDS`,
+/// called `fold_` and its place in the list. What the query of a fold calls in its turn is not written out yet.
+pub(crate) fn write_out(
+    statement: &mut Statement,
+    checker: &Checker<'_>,
+    folds: &mut Vec<FoldOf>,
+) -> Result<(), QueryError> {
+    struct Writer<'c> {
+        checker: &'c Checker<'c>,
+        folds: &'c mut Vec<FoldOf>,
+    }
     impl VisitorMut for Writer<'_> {
         type Break = QueryError;
         fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<QueryError> {
             let Some((name, alias)) = called(factor) else { return ControlFlow::Continue(()) };
-            let TableFactor::Table { args: Some(arguments), .. } = factor else { return ControlFlow::Continue(()) };
-            match table_function::write_out(&name, std::mem::take(&mut arguments.args), self.0) {
-                Some(Ok(subquery)) => {
-                    let alias = Some(alias.unwrap_or_else(|| named(&name)));
+            let TableFactor::Table { args: arguments @ Some(_), name: table, alias: table_alias, .. } = factor else {
+                return ControlFlow::Continue(());
+            };
+            let given = arguments.take().map(|arguments| arguments.args).unwrap_or_default();
+            let alias = Some(alias.unwrap_or_else(|| named(&name)));
+            match table_function::write_out(&name, given, self.checker) {
+                Some(Ok(Replacement::Query(subquery))) => {
                     *factor = TableFactor::Derived { lateral: false, subquery, alias, sample: None };
-                    ControlFlow::Continue(())
                 }
-                Some(Err(error)) => ControlFlow::Break(error),
-                None => ControlFlow::Continue(()),
+                Some(Ok(Replacement::Fold(input, folding))) => {
+                    let parts = [FOLDS.to_owned(), fold_name(self.folds.len())];
+                    *table = ObjectName::from(parts.map(ast::Ident::new).to_vec());
+                    *table_alias = alias;
+                    let input = Statement::Statement(Box::new(ast::Statement::Query(input)));
+                    self.folds.push(FoldOf { input, folding });
+                }
+                Some(Err(error)) => return ControlFlow::Break(error),
+                None => {}
             }
+            ControlFlow::Continue(())
         }
     }
-    match sql_of(statement).map(|statement| statement.visit(&mut Writer(checker))) {
+    match sql_of(statement).map(|statement| statement.visit(&mut Writer { checker, folds })) {
         Some(ControlFlow::Break(error)) => Err(error),
         // Conditions given as text were no part of the tree before.
         _ => check_tree(statement),
     }
+}
+
+/// The schema in which folds are tables, for the one question.
+pub(crate) const FOLDS: &str = "folds";
+
+pub(crate) fn fold_name(index: usize) -> String {
+    format!("fold_{index}")
+}
+
+/// A query, and what is folded of its rows.
+pub(crate) struct FoldOf {
+    pub(crate) input: Statement,
+    pub(crate) folding: Folding,
 }
 
 fn check_tree(statement: &mut Statement) -> Result<(), QueryError> {

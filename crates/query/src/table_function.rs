@@ -11,7 +11,7 @@
 //! plainly is easier to read, text is easier to fill in from programs.
 
 use std::collections::BTreeMap;
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, RangeInclusive};
 
 use datafusion::arrow::datatypes::DataType;
 use datafusion::common::DFSchema;
@@ -27,6 +27,7 @@ use datafusion::sql::sqlparser::tokenizer::Token;
 use crate::complexity;
 use crate::duration;
 use crate::error::QueryError;
+use crate::fold::Folding;
 use crate::{attribution, experiment, funnel};
 
 /// What a table function is called and takes.
@@ -52,8 +53,37 @@ pub(crate) const fn with_default(name: &'static str, default: &'static str) -> P
     Parameter { name, default: Some(default) }
 }
 
-/// Turns arguments into the SQL they stand for.
-type WriteOut = fn(&Arguments<'_>) -> Result<String, QueryError>;
+/// What a call stands for.
+pub(crate) enum Written {
+    /// A query in its place.
+    Query(String),
+    Fold(FoldCall),
+}
+
+/// The columns of a layout, where they come from, and what is folded of their rows.
+pub(crate) struct FoldCall {
+    /// SQL expressions, in the order of the layout.
+    pub(crate) columns: Vec<String>,
+    /// What follows `SELECT ...`.
+    pub(crate) from: String,
+    pub(crate) folding: Folding,
+}
+
+impl FoldCall {
+    fn input(&self) -> String {
+        let column = |(index, column): (usize, &String)| format!("({column}) AS f{index}");
+        let columns: Vec<String> = self.columns.iter().enumerate().map(column).collect();
+        format!("SELECT {} {}", columns.join(", "), self.from)
+    }
+}
+
+impl From<String> for Written {
+    fn from(sql: String) -> Self {
+        Self::Query(sql)
+    }
+}
+
+type WriteOut = fn(&Arguments<'_>) -> Result<Written, QueryError>;
 
 const ALL: &[(&Spec, WriteOut)] = &[
     (&funnel::SPEC, funnel::write_out),
@@ -70,18 +100,30 @@ pub(crate) fn is_known(name: &str) -> bool {
     ALL.iter().any(|(spec, _)| spec.name == name)
 }
 
+/// What a call is replaced by.
+pub(crate) enum Replacement {
+    Query(Box<Query>),
+    /// A name for the answer of the fold, and the query that it is of.
+    Fold(Box<Query>, Folding),
+}
+
 /// `None` if `name` is no table function of ours.
 pub(crate) fn write_out(
     name: &str,
     arguments: Vec<FunctionArg>,
     checker: &Checker<'_>,
-) -> Option<Result<Box<Query>, QueryError>> {
+) -> Option<Result<Replacement, QueryError>> {
     let (spec, write_out) = ALL.iter().find(|(spec, _)| spec.name == name)?;
     Some(Arguments::read(spec, arguments, checker).and_then(|arguments| {
-        let sql = write_out(&arguments)?;
         // Ours always parses; a condition is printed from its tree, and may be one the printer gets wrong.
-        let parsed = Parser::new(&GenericDialect {}).try_with_sql(&sql).and_then(|mut parser| parser.parse_query());
-        parsed.map_err(|error| arguments.fault(format!("an argument cannot be put into the query: {error}")))
+        let parse = |sql: &str| {
+            let parsed = Parser::new(&GenericDialect {}).try_with_sql(sql).and_then(|mut parser| parser.parse_query());
+            parsed.map_err(|error| arguments.fault(format!("an argument cannot be put into the query: {error}")))
+        };
+        Ok(match write_out(&arguments)? {
+            Written::Query(sql) => Replacement::Query(parse(&sql)?),
+            Written::Fold(call) => Replacement::Fold(parse(&call.input())?, call.folding),
+        })
     }))
 }
 
@@ -210,6 +252,45 @@ impl<'c> Arguments<'c> {
         if self.value(name)?.is_some() { self.duration_us(name).map(Some) } else { Ok(None) }
     }
 
+    pub(crate) fn flag(&self, name: &'static str) -> Result<bool, QueryError> {
+        match self.present(name)? {
+            Expr::Value(ValueWithSpan { value: Value::Boolean(flag), .. }) => Ok(flag),
+            other => Err(self.fault(format!("{name} is {other}: true or false"))),
+        }
+    }
+
+    /// A whole number within bounds.
+    pub(crate) fn whole(&self, name: &'static str, bounds: RangeInclusive<u64>) -> Result<u64, QueryError> {
+        let value = self.present(name)?;
+        let number = match &value {
+            Expr::Value(ValueWithSpan { value: Value::Number(number, _), .. }) => number.parse().ok(),
+            _ => None,
+        };
+        number.filter(|number| bounds.contains(number)).ok_or_else(|| {
+            self.fault(format!("{name} is {value}: give a whole number from {} to {}", bounds.start(), bounds.end()))
+        })
+    }
+
+    pub(crate) fn maybe_whole(
+        &self,
+        name: &'static str,
+        bounds: RangeInclusive<u64>,
+    ) -> Result<Option<u64>, QueryError> {
+        if self.value(name)?.is_some() { self.whole(name, bounds).map(Some) } else { Ok(None) }
+    }
+
+    /// A word, or a number as it was written.
+    pub(crate) fn text_or_number(&self, name: &'static str) -> Result<String, QueryError> {
+        match self.present(name)? {
+            Expr::Value(ValueWithSpan { value: Value::Number(number, _), .. }) => Ok(number),
+            _ => self.text(name),
+        }
+    }
+
+    pub(crate) fn maybe_expression(&self, name: &'static str) -> Result<Option<String>, QueryError> {
+        if self.value(name)?.is_some() { self.expression(name).map(Some) } else { Ok(None) }
+    }
+
     /// An expression over the columns of `person_events`, of any type.
     pub(crate) fn expression(&self, name: &'static str) -> Result<String, QueryError> {
         let expression = self.plain_or_text(&self.present(name)?, name)?;
@@ -255,6 +336,7 @@ impl<'c> Arguments<'c> {
         match self.checker.type_of(&condition) {
             Ok(None | Some(DataType::Boolean)) => Ok(condition.to_string()),
             Ok(Some(other)) => {
+                let other = if other.is_string() { "text".to_owned() } else { other.to_string() };
                 Err(self.fault(format!("{place}: is of type {other}, not a condition that is true or false")))
             }
             Err(reason) => Err(self.fault(format!("{place}: {reason}"))),

@@ -7,6 +7,7 @@
 //! Not here: what each touch gets (`rule.rs`), which events are touches (`query`).
 
 use std::collections::HashMap;
+use std::ops::ControlFlow;
 
 use super::{Touch, Transform, lookback};
 use crate::error::AnalyticsError;
@@ -154,6 +155,20 @@ impl PathRule {
         }
     }
 
+    /// Whether a path is all touches of a stretch of time, whatever they are.
+    fn takes_all_in_reach(&self) -> bool {
+        let Lookbacks { click_us, impression_us, other_us } = self.lookbacks;
+        click_us == impression_us
+            && impression_us == other_us
+            && self.own_time_counts
+            && self.touch_use == TouchUse::Reuse
+            && self.double_clicks == DoubleClicks::Keep
+            // Weighing changes credit, not the path.
+            && self.views != Views::OnlyWithoutClick
+            && self.direct == Direct::Keep
+            && self.transforms.is_empty()
+    }
+
     /// The rule, if its numbers make sense: call this once before the journeys.
     pub fn checked(self) -> Result<Self, AnalyticsError> {
         match self.views {
@@ -176,13 +191,45 @@ pub fn paths_to_conversions(
     touches: &[MarketingTouch],
     conversions: &[Conversion],
 ) -> Vec<Vec<MarketingTouch>> {
+    let mut paths = Vec::with_capacity(conversions.len());
+    _ = visit_paths_to_conversions(rule, touches, conversions, |_, path| {
+        paths.push(path.to_vec());
+        ControlFlow::<()>::Continue(())
+    });
+    paths
+}
+
+/// The same, one path at a time: together they may be as many as touches times conversions.
+///
+/// * `visit`: given the conversion's place and its path; `Break` ends it.
+pub fn visit_paths_to_conversions<B>(
+    rule: &PathRule,
+    touches: &[MarketingTouch],
+    conversions: &[Conversion],
+    mut visit: impl FnMut(usize, &[MarketingTouch]) -> ControlFlow<B>,
+) -> ControlFlow<B> {
     debug_assert!(conversions.is_sorted_by_key(|conversion| conversion.time_us), "conversions come in time order");
-    let path = |conversion: &Conversion| {
+    let takes_all_in_reach = rule.takes_all_in_reach();
+    let mut room = Vec::new();
+    for (place, conversion) in conversions.iter().enumerate() {
         let earlier = conversions.partition_point(|other| other.time_us < conversion.time_us);
         let previous_us = earlier.checked_sub(1).map(|last| conversions[last].time_us);
-        path_before(rule, touches, previous_us, conversion.time_us)
-    };
-    conversions.iter().map(path).collect()
+        let path = if takes_all_in_reach {
+            // Nothing is taken out of the middle: the path lies there as it is.
+            let reach = lookback::range_by(
+                touches,
+                |touch| touch.touch.time_us,
+                conversion.time_us,
+                rule.lookbacks.longest_us(),
+            );
+            &touches[reach]
+        } else {
+            path_before(rule, touches, previous_us, conversion.time_us, &mut room);
+            &room
+        };
+        visit(place, path)?;
+    }
+    ControlFlow::Continue(())
 }
 
 /// The path of a person who did not convert (or not since `converted_us`): the window ends at their last touch.
@@ -192,7 +239,11 @@ pub fn path_without_conversion(
     converted_us: Option<i64>,
 ) -> Vec<MarketingTouch> {
     let unconverted = PathRule { own_time_counts: true, touch_use: TouchUse::Reset, ..rule.clone() };
-    touches.last().map_or_else(Vec::new, |last| path_before(&unconverted, touches, converted_us, last.touch.time_us))
+    let mut path = Vec::new();
+    if let Some(last) = touches.last() {
+        path_before(&unconverted, touches, converted_us, last.touch.time_us, &mut path);
+    }
+    path
 }
 
 /// * `previous_us`: the time of the last earlier conversion; only looked at by `TouchUse::Reset`.
@@ -201,7 +252,8 @@ fn path_before(
     touches: &[MarketingTouch],
     previous_us: Option<i64>,
     end_us: i64,
-) -> Vec<MarketingTouch> {
+    path: &mut Vec<MarketingTouch>,
+) {
     let range = lookback::range_by(touches, |touch| touch.touch.time_us, end_us, rule.lookbacks.longest_us());
     let used_until_us = previous_us.filter(|_| rule.touch_use == TouchUse::Reset);
     let counts = |touch: &&MarketingTouch| {
@@ -211,8 +263,9 @@ fn path_before(
             && (rule.own_time_counts || time_us < end_us)
             && used_until_us.is_none_or(|used_us| used_us < time_us)
     };
-    let mut path: Vec<MarketingTouch> = touches[range].iter().filter(counts).copied().collect();
-    drop_double_clicks(rule.double_clicks, &mut path);
+    path.clear();
+    path.extend(touches[range].iter().filter(counts).copied());
+    drop_double_clicks(rule.double_clicks, path);
     let has_click = path.iter().any(|touch| touch.kind == TouchKind::Click);
     if rule.views == Views::OnlyWithoutClick && has_click {
         path.retain(|touch| touch.kind != TouchKind::Impression);
@@ -222,9 +275,13 @@ fn path_before(
     }
     for transform in &rule.transforms {
         let channels: Vec<u32> = path.iter().map(|touch| touch.channel).collect();
-        path = transform.kept(&channels).into_iter().map(|at| path[at]).collect();
+        // Places ascend, so each moves to where nothing is needed any more.
+        let kept = transform.kept(&channels);
+        for (to, from) in kept.iter().enumerate() {
+            path[to] = path[*from];
+        }
+        path.truncate(kept.len());
     }
-    path
 }
 
 fn drop_double_clicks(rule: DoubleClicks, path: &mut Vec<MarketingTouch>) {

@@ -29,7 +29,7 @@ pub mod shapley;
 
 pub use journey::{
     Conversion, Direct, DoubleClicks, Lookbacks, MarketingTouch, Milestones, PathRule, TouchKind, TouchUse, Views,
-    path_without_conversion, paths_to_conversions,
+    path_without_conversion, paths_to_conversions, visit_paths_to_conversions,
 };
 pub use lookback::touches_in_lookback;
 pub use model::{Model, split_value};

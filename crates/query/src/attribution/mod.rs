@@ -23,13 +23,24 @@
 //!   belongs into `conversion`, or it takes away the touches before them too.
 
 mod credit;
+mod fold;
+mod learnt;
 
 pub(crate) use credit::credit_function;
 
-use tributary_analytics::attribution::Model;
+use std::sync::Arc;
+
+use tributary_analytics::attribution::markov::Chain;
+use tributary_analytics::attribution::{
+    CreditRule, Direct, DoubleClicks, Lookbacks, Model, PathRule, TouchUse, Transform, Views,
+};
+
+use fold::Sharing;
+use learnt::{LEARNT_NAMES, Learnt, LearntKind};
 
 use crate::error::QueryError;
-use crate::table_function::{Arguments, Parameter, SEQUENCE, Spec, quoted, with_default};
+use crate::fold::Folding;
+use crate::table_function::{Arguments, FoldCall, Parameter, SEQUENCE, Spec, Written, quoted, with_default};
 
 const CONVERSION: Parameter = with_default("conversion", "event_kind = 'conversion'");
 const TOUCH: Parameter = with_default(
@@ -56,14 +67,30 @@ pub(crate) const ATTRIBUTION: Spec = Spec {
         LOOKBACK,
         SAME_TOUCH,
         FILTER,
+        with_default("view", "event_kind IN ('impression', 'open')"),
+        with_default("view_lookback", "NULL"),
+        with_default("views", "'include'"),
+        with_default("is_direct", "channel IS NULL OR channel = 'direct'"),
+        with_default("direct", "'keep'"),
+        with_default("is_paid", "channel LIKE 'paid%' OR channel IN ('display', 'affiliate')"),
+        with_default("same_touch_by", "NULL"),
+        with_default("touch_use", "'reuse'"),
+        with_default("own_time", "true"),
+        with_default("transforms", "NULL"),
+        with_default("half_life", "'7 days'"),
+        with_default("lead", "false"),
+        with_default("opportunity", "false"),
+        with_default("cost", "event_kind = 'cost'"),
+        with_default("markov_order", "NULL"),
+        with_default("draws", "0"),
     ],
-    example: "SELECT * FROM attribution(model => 'linear', by => utm_campaign, lookback => '14 days')",
+    example: "SELECT * FROM attribution(model => ['last_touch', 'markov'], by => utm_campaign, lookback => '14 days')",
 };
 
-pub(crate) fn write_out_touchpoints(arguments: &Arguments<'_>) -> Result<String, QueryError> {
+pub(crate) fn write_out_touchpoints(arguments: &Arguments<'_>) -> Result<Written, QueryError> {
     // Any model that credits each touch shows each.
     let credits = credits(arguments, Model::Linear, "'campaign_id', campaign_id")?;
-    Ok(format!(
+    Ok(Written::Query(format!(
         "SELECT person_id, credit['conversion']['event_id'] AS conversion_id,
             credit['conversion']['time_us'] AS conversion_time_us,
             credit['conversion']['value'] AS value, credit['conversion']['currency'] AS currency,
@@ -72,34 +99,119 @@ pub(crate) fn write_out_touchpoints(arguments: &Arguments<'_>) -> Result<String,
             credit['position'] AS position, credit['touch_count'] AS touch_count
         FROM ({credits}) AS credits
         ORDER BY conversion_time_us, conversion_id, position"
-    ))
+    )))
 }
 
-pub(crate) fn write_out_attribution(arguments: &Arguments<'_>) -> Result<String, QueryError> {
-    let model = Model::parse(&arguments.text("model")?).map_err(|error| arguments.fault(error.to_string()))?;
+pub(crate) fn write_out_attribution(arguments: &Arguments<'_>) -> Result<Written, QueryError> {
+    let models = models(arguments)?;
+    let path = path_rule(arguments)?;
+    let (transforms, remove) = transforms(arguments)?;
     let by = arguments.expression("by")?;
     let is_plain_name = by.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
     let name = by.to_lowercase();
-    let is_ours = ["currency", "conversions", "value", "conversion_share", "value_share"].contains(&name.as_str());
-    let column = if is_plain_name && !is_ours { name } else { "touched".to_owned() };
-    let credits = credits(arguments, model, &format!("'by', CAST(({by}) AS VARCHAR)"))?;
-    Ok(format!(
-        "SELECT touched AS \"{column}\", currency, conversions, value,
-            conversions / sum(conversions) OVER () AS conversion_share,
-            CAST(value AS DOUBLE) / nullif(CAST(sum(value) OVER (PARTITION BY currency) AS DOUBLE), 0) AS value_share
-        FROM (
-            SELECT touched, currency, sum(credit_ratio) AS conversions, sum(credit_value) AS value
-            FROM (
-                SELECT CASE WHEN credit['touch_count'] = 0 THEN '(none)'
-                        ELSE coalesce(credit['touch']['by'], '(unset)') END AS touched,
-                    credit['conversion']['currency'] AS currency,
-                    credit['credit_ratio'] AS credit_ratio, credit['credit_value'] AS credit_value
-                FROM ({credits}) AS credits
-            ) AS credited
-            GROUP BY touched, currency
-        ) AS summed
-        ORDER BY conversions DESC, \"{column}\", currency"
-    ))
+    let column = if is_plain_name && !fold::COLUMNS.contains(&name.as_str()) { name } else { "touched".to_owned() };
+    let conditions = ["touch", "conversion", "view", "is_direct", "is_paid", "cost", "lead", "opportunity"];
+    let conditions = conditions.map(|name| arguments.condition(name));
+    let [touch, conversion, view, is_direct, is_paid, cost, lead, opportunity] = all(conditions)?;
+    let filter = arguments.condition("filter")?;
+    let no_text = || "CAST(NULL AS VARCHAR)".to_owned();
+    let marks = match arguments.maybe_expression("same_touch_by")? {
+        Some(mark) => [format!("CAST(({mark}) AS VARCHAR)"), no_text(), no_text()],
+        None => ["channel", "coalesce(utm_campaign, campaign_id)", "utm_source"].map(str::to_owned),
+    };
+    let from = format!(
+        "FROM person_events
+        WHERE ({filter}) AND (({touch}) OR ({conversion}) OR ({cost}) OR ({lead}) OR ({opportunity}))"
+    );
+    let mut columns = ["person_id", "event_time_us", SEQUENCE].map(str::to_owned).to_vec();
+    columns.extend([touch, conversion, view, is_direct, is_paid, cost, lead, opportunity]);
+    columns.extend([format!("CAST(({by}) AS VARCHAR)"), "currency".to_owned()]);
+    columns.extend(marks);
+    columns.push("value".to_owned());
+    let same_touch_us = arguments.duration_us("same_touch")?;
+    let path = PathRule { transforms, ..path };
+    let fold = Arc::new(fold::AttributionFold { models, path, same_touch_us, remove, column });
+    Ok(Written::Fold(FoldCall { columns, from, folding: Folding { fold, layout: fold::LAYOUT } }))
+}
+
+/// All of them, or the first fault.
+fn all<const COUNT: usize>(given: [Result<String, QueryError>; COUNT]) -> Result<[String; COUNT], QueryError> {
+    let given = given.into_iter().collect::<Result<Vec<String>, QueryError>>()?;
+    Ok(given.try_into().expect("as many as there were"))
+}
+
+fn models(arguments: &Arguments<'_>) -> Result<Vec<(String, Sharing)>, QueryError> {
+    let half_life_us = arguments.duration_us("half_life")?;
+    let order = arguments.maybe_whole("markov_order", 1..=Chain::ORDER_MAX as u64)?.map(|order| order as usize);
+    let draws = arguments.whole("draws", 0..=10_000)? as usize;
+    let names = arguments.texts("model")?;
+    if names.is_empty() {
+        return Err(arguments.fault("no model is named".to_owned()));
+    }
+    let model = |name: String| {
+        if let Some(kind) = LearntKind::parse(&name) {
+            return Ok((name, Sharing::Learnt(Learnt { kind, order, draws })));
+        }
+        let rule = match CreditRule::parse(&name) {
+            Ok(CreditRule::TimeDecay { .. }) => CreditRule::TimeDecay { half_life_us },
+            Ok(rule) => rule,
+            Err(error) => return Err(format!("{error}, {LEARNT_NAMES}")),
+        };
+        rule.checked().map(|rule| (name, Sharing::Rule(rule))).map_err(|error| error.to_string())
+    };
+    names.into_iter().map(model).collect::<Result<Vec<_>, String>>().map_err(|reason| arguments.fault(reason))
+}
+
+fn path_rule(arguments: &Arguments<'_>) -> Result<PathRule, QueryError> {
+    let click_us = arguments.duration_us("lookback")?;
+    let impression_us = arguments.maybe_duration_us("view_lookback")?.unwrap_or(click_us);
+    let views = arguments.text_or_number("views")?;
+    let views = match views.as_str() {
+        "include" => Views::Include,
+        "without_click" => Views::OnlyWithoutClick,
+        weight => match weight.parse() {
+            Ok(ratio) => Views::Weigh { ratio },
+            Err(_) => return Err(arguments.fault(format!("views is {weight:?}: include, without_click, or 0 to 1"))),
+        },
+    };
+    let one_of = |name: &'static str, words: [&str; 2]| match arguments.text(name)? {
+        word if word == words[0] => Ok(false),
+        word if word == words[1] => Ok(true),
+        word => Err(arguments.fault(format!("{name} is {word:?}: {} or {}", words[0], words[1]))),
+    };
+    let rule = PathRule {
+        lookbacks: Lookbacks { click_us, impression_us, other_us: click_us },
+        own_time_counts: arguments.flag("own_time")?,
+        touch_use: if one_of("touch_use", ["reuse", "reset"])? { TouchUse::Reset } else { TouchUse::Reuse },
+        // A touch told again is none, whatever conversion it is seen from.
+        double_clicks: DoubleClicks::Keep,
+        views,
+        direct: if one_of("direct", ["keep", "drop"])? { Direct::DropUnlessAlone } else { Direct::Keep },
+        transforms: Vec::new(),
+    };
+    rule.checked().map_err(|error| arguments.fault(error.to_string()))
+}
+
+/// Those that are known beforehand, and those that name a value of `by`: these come after the others.
+fn transforms(arguments: &Arguments<'_>) -> Result<(Vec<Transform>, Vec<fold::Removal>), QueryError> {
+    let (mut transforms, mut remove) = (Vec::new(), Vec::new());
+    for word in arguments.texts("transforms")? {
+        let removal = |name: &str, only_at_the_end| fold::Removal { name: name.to_owned(), only_at_the_end };
+        match word.split_once(':') {
+            Some(("remove", name)) => remove.push(removal(name, false)),
+            Some(("remove_if_last", name)) => remove.push(removal(name, true)),
+            None if word == "exposure" => transforms.push(Transform::Exposure),
+            None if word == "first" => transforms.push(Transform::First),
+            _ => match word.strip_prefix("last_").and_then(|count| count.parse().ok()).filter(|count| 0 < *count) {
+                Some(count) => transforms.push(Transform::LastSteps { count }),
+                None => {
+                    let known = "exposure, first, last_5 (any number), remove:email, remove_if_last:email";
+                    return Err(arguments.fault(format!("there is no transform {word:?}: {known}")));
+                }
+            },
+        }
+    }
+    Ok((transforms, remove))
 }
 
 /// One row a person and credit. A person's touches and conversions are gathered first, so that each event is

@@ -23,7 +23,7 @@ mod split;
 pub(crate) use report::functions;
 
 use crate::error::QueryError;
-use crate::table_function::{Arguments, SEQUENCE, Spec, needed, quoted, with_default};
+use crate::table_function::{Arguments, SEQUENCE, Spec, Written, needed, quoted, with_default};
 
 pub(crate) const SPEC: Spec = Spec {
     name: "experiment",
@@ -40,7 +40,7 @@ pub(crate) const SPEC: Spec = Spec {
     example: "SELECT * FROM experiment(name => 'subject_line', metric => 'conversion', control => 'a')",
 };
 
-pub(crate) fn write_out(arguments: &Arguments<'_>) -> Result<String, QueryError> {
+pub(crate) fn write_out(arguments: &Arguments<'_>) -> Result<Written, QueryError> {
     let name = arguments.text("name")?;
     let metric = arguments.text("metric")?;
     report::Metric::parse(&metric).map_err(|reason| arguments.fault(reason))?;
@@ -57,7 +57,7 @@ pub(crate) fn write_out(arguments: &Arguments<'_>) -> Result<String, QueryError>
     let window = arguments.maybe_duration_us("window")?;
     let in_window =
         window.map(|us| format!(" AND event.event_time_us - person.exposed_us <= {us}")).unwrap_or_default();
-    Ok(format!(
+    Ok(Written::Query(format!(
         "WITH exposure AS (
             SELECT person_id, event_time_us, sequence, shown['variant'] AS variant,
                 CASE WHEN 0 < shown['probability'] AND shown['probability'] <= 1 THEN shown['probability'] END
@@ -131,5 +131,5 @@ pub(crate) fn write_out(arguments: &Arguments<'_>) -> Result<String, QueryError>
         metric = quoted(&metric),
         goal = quoted(&goal),
         split = or_null(split),
-    ))
+    )))
 }

@@ -20,7 +20,7 @@ mod interval;
 pub(crate) use interval::functions;
 
 use crate::error::QueryError;
-use crate::table_function::{Arguments, SEQUENCE, Spec, needed, quoted, relation_for, with_default};
+use crate::table_function::{Arguments, SEQUENCE, Spec, Written, needed, quoted, relation_for, with_default};
 
 pub(crate) const SPEC: Spec = Spec {
     name: "funnel",
@@ -37,7 +37,7 @@ pub(crate) const SPEC: Spec = Spec {
               window => '7 days')",
 };
 
-pub(crate) fn write_out(arguments: &Arguments<'_>) -> Result<String, QueryError> {
+pub(crate) fn write_out(arguments: &Arguments<'_>) -> Result<Written, QueryError> {
     let steps = arguments.conditions("steps")?;
     let names = arguments.texts("names")?;
     if !names.is_empty() && names.len() != steps.len() {
@@ -82,7 +82,7 @@ pub(crate) fn write_out(arguments: &Arguments<'_>) -> Result<String, QueryError>
         format!("({}, {})", index + 1, quoted(name))
     });
     let rows = rows.collect::<Vec<_>>().join(", ");
-    Ok(format!(
+    Ok(Written::Query(format!(
         "SELECT position, step, units_reached,
             units_reached / nullif(CAST(units_entered AS DOUBLE), 0) AS rate_from_first,
             units_reached / nullif(CAST(units_before AS DOUBLE), 0) AS rate_from_previous,
@@ -106,5 +106,5 @@ pub(crate) fn write_out(arguments: &Arguments<'_>) -> Result<String, QueryError>
             ) AS counted ON counted.position = wanted.position
         ) AS steps
         ORDER BY position"
-    ))
+    )))
 }

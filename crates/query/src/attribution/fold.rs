@@ -1,0 +1,527 @@
+//! The fold behind `attribution`: all models in one pass over each person's journey.
+//!
+//! In:       rows of a person: touches, conversions, milestones; rows of spend.
+//! Out:      a row for each model, value of `by` and currency.
+//! Promise:  for each model but participation the conversions sum to the conversions there are, and for each currency the
+//!           value to their value, to the micro, whatever the number of threads: credit is summed in whole numbers.
+//! Not here: paths, rules and models: `analytics::attribution`.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use datafusion::arrow::array::{ArrayRef, Decimal128Array, Float64Array, RecordBatch, StringArray};
+use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use datafusion::common::{Result, exec_datafusion_err};
+use hashbrown::HashMap;
+use tributary_analytics::attribution::{
+    Conversion, CreditRule, MarketingTouch, Milestones, PathCounts, PathRule, PathTable, Touch, TouchKind, Transform,
+    credit_path, path_without_conversion, visit_paths_to_conversions,
+};
+
+use super::learnt::{Learnt, LearntCredit};
+use crate::fold::{About, Fold, Layout, Rows, Texts};
+use crate::stop::StopFlag;
+
+/// What the conditions of the input are, by bit.
+pub(super) mod bit {
+    pub(in super::super) const TOUCH: u32 = 1 << 0;
+    pub(in super::super) const CONVERSION: u32 = 1 << 1;
+    pub(in super::super) const VIEW: u32 = 1 << 2;
+    pub(in super::super) const DIRECT: u32 = 1 << 3;
+    pub(in super::super) const PAID: u32 = 1 << 4;
+    pub(in super::super) const SPEND: u32 = 1 << 5;
+    pub(in super::super) const LEAD: u32 = 1 << 6;
+    pub(in super::super) const OPPORTUNITY: u32 = 1 << 7;
+    pub(in super::super) const COUNT: usize = 8;
+}
+
+/// Code columns: what credit is for, the currency, the three things that mark a touch told twice.
+mod text {
+    pub(super) const BY: usize = 0;
+    pub(super) const CURRENCY: usize = 1;
+    pub(super) const MARKS: std::ops::Range<usize> = 2..5;
+    pub(super) const COUNT: usize = 5;
+}
+
+pub(super) const LAYOUT: Layout = Layout { masks: bit::COUNT, codes: text::COUNT, values: 1 };
+
+/// Columns of the answer that `by` cannot be called.
+pub(super) const COLUMNS: [&str; 11] = [
+    "model",
+    "currency",
+    "conversions",
+    "value",
+    "conversion_share",
+    "value_share",
+    "conversions_low",
+    "conversions_high",
+    "cost",
+    "cost_per_conversion",
+    "return_on_spend",
+];
+
+/// A way to share conversions.
+#[derive(Debug, Clone)]
+pub(super) enum Sharing {
+    Rule(CreditRule),
+    Learnt(Learnt),
+}
+
+#[derive(Debug)]
+pub(super) struct AttributionFold {
+    /// By the names they were asked by.
+    pub(super) models: Vec<(String, Sharing)>,
+    pub(super) path: PathRule,
+    /// Touches with the mark of one at most so long before are that one told again; 0: each counts.
+    pub(super) same_touch_us: i64,
+    /// Transforms that name a value of `by`: known once its texts are.
+    pub(super) remove: Vec<Removal>,
+    /// What the column of `by` is called in the answer.
+    pub(super) column: String,
+}
+
+/// A transform that takes a value of `by` away.
+#[derive(Debug, Clone)]
+pub(super) struct Removal {
+    pub(super) name: String,
+    pub(super) only_at_the_end: bool,
+}
+
+/// No value of `by`, or no touch at all. Both come after every text.
+const UNSET: u32 = u32::MAX - 1;
+const NONE: u32 = u32::MAX;
+
+/// Parts of a conversion are counted in these.
+const WHOLE: f64 = (1_u64 << 60) as f64;
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Sums {
+    /// In parts of `WHOLE`.
+    credit: i128,
+    value_micros: i128,
+}
+
+/// What tells one touch from another.
+type Mark = [Option<u32>; 3];
+
+/// By value of `by` and currency.
+type Key = (u32, Option<u32>);
+
+#[derive(Debug)]
+pub(super) struct Part {
+    path: PathRule,
+    by_count: u32,
+    /// By model; empty for learnt ones.
+    credits: Vec<HashMap<Key, Sums>>,
+    /// In parts of a conversion as well: what no touch led to, by currency.
+    unattributed: HashMap<Option<u32>, Sums>,
+    spend: HashMap<Key, i128>,
+    /// For learnt models: by currency and path, how often it converted and for how much.
+    converting: HashMap<(Option<u32>, Box<[u32]>), Converted>,
+    not_converting: HashMap<Box<[u32]>, u64>,
+    path_words: usize,
+    room: Room,
+}
+
+/// Room for one person.
+#[derive(Debug, Default)]
+struct Room {
+    touches: Vec<MarketingTouch>,
+    conversions: Vec<Conversion>,
+    /// Of each conversion.
+    currencies: Vec<Option<u32>>,
+    last_seen: Vec<(Mark, i64)>,
+}
+
+/// A path as a table of paths has it.
+fn channels(path: &[MarketingTouch], unset: u32) -> Box<[u32]> {
+    path.iter().map(|touch| if touch.channel == UNSET { unset } else { touch.channel }).collect()
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Converted {
+    count: u64,
+    value_micros: i128,
+}
+
+impl AttributionFold {
+    fn is_learning(&self) -> bool {
+        self.models.iter().any(|(_, sharing)| matches!(sharing, Sharing::Learnt(_)))
+    }
+
+    /// Credits each conversion of the person whose touches and conversions are in the part's room.
+    fn credit(&self, part: &mut Part, stop: &StopFlag) -> Result<()> {
+        let is_learning = self.is_learning();
+        let Part { path: rule, by_count, credits, unattributed, converting, path_words, room, .. } = part;
+        let views = rule.views;
+        let done = visit_paths_to_conversions(rule, &room.touches, &room.conversions, |place, path| {
+            if let Err(error) = stop.check() {
+                return ControlFlow::Break(error);
+            }
+            let (conversion, currency) = (&room.conversions[place], room.currencies[place]);
+            let value_micros = i128::from(conversion.value_micros);
+            if path.is_empty() {
+                let sums = unattributed.entry(currency).or_default();
+                sums.credit += WHOLE as i128;
+                sums.value_micros += value_micros;
+                return ControlFlow::Continue(());
+            }
+            for ((_, sharing), credits) in self.models.iter().zip(&mut *credits) {
+                let Sharing::Rule(rule) = sharing else { continue };
+                let shares_whole = *rule != CreditRule::Participation;
+                let parts = credit_path(*rule, views, path, conversion);
+                let mut left = WHOLE as i128;
+                for (nth, credit) in parts.iter().enumerate() {
+                    // What rounding leaves goes to the last, so that a conversion is one.
+                    let is_last = shares_whole && nth + 1 == parts.len();
+                    let share = if is_last { left } else { (credit.credit_ratio * WHOLE) as i128 };
+                    left -= share;
+                    let channel = room.touches[credit.touch.index as usize].channel;
+                    let sums = credits.entry((channel, currency)).or_default();
+                    sums.credit += share;
+                    sums.value_micros += i128::from(credit.value_micros);
+                }
+            }
+            if is_learning {
+                let channels = channels(path, *by_count);
+                let words = channels.len();
+                let converted = converting.entry((currency, channels)).or_insert_with(|| {
+                    *path_words += words;
+                    Converted::default()
+                });
+                converted.count += 1;
+                converted.value_micros += value_micros;
+            }
+            ControlFlow::Continue(())
+        });
+        match done {
+            ControlFlow::Break(error) => Err(error),
+            ControlFlow::Continue(()) => Ok(()),
+        }
+    }
+
+    /// The touches after the last conversion are a path that led to none.
+    fn learn_of_the_rest(&self, part: &mut Part) {
+        let converted_us = part.room.conversions.last().map(|conversion| conversion.time_us);
+        let after = path_without_conversion(&part.path, &part.room.touches, converted_us);
+        let is_after = |touch: &MarketingTouch| converted_us.is_none_or(|converted| converted < touch.touch.time_us);
+        if after.iter().any(is_after) {
+            let channels = channels(&after, part.by_count);
+            let words = channels.len();
+            let count = part.not_converting.entry(channels).or_insert_with(|| {
+                part.path_words += words;
+                0
+            });
+            *count += 1;
+        }
+    }
+
+    /// What learnt models say, currency by currency.
+    fn learnt(&self, part: &Part) -> Result<Vec<(usize, Key, LearntCredit)>> {
+        let mut currencies: Vec<Option<u32>> = part.converting.keys().map(|(currency, _)| *currency).collect();
+        currencies.sort_unstable();
+        currencies.dedup();
+        let mut nulls: Vec<(&Box<[u32]>, u64)> =
+            part.not_converting.iter().map(|(path, count)| (path, *count)).collect();
+        nulls.sort_unstable();
+        let mut credits = Vec::new();
+        let wrong = |error: tributary_analytics::error::AnalyticsError| exec_datafusion_err!("{error}");
+        for currency in currencies {
+            let mut converting: Vec<(&[u32], Converted)> = part
+                .converting
+                .iter()
+                .filter(|((of, _), _)| *of == currency)
+                .map(|((_, path), converted)| (&**path, *converted))
+                .collect();
+            converting.sort_unstable_by_key(|(path, _)| *path);
+            let mut table = PathTable::new(part.by_count + 1).map_err(wrong)?;
+            let mut value_micros = 0;
+            for (path, converted) in &converting {
+                value_micros += converted.value_micros;
+                // A path that took more back than it brought teaches nothing about value.
+                let of_path = i64::try_from(converted.value_micros.max(0)).unwrap_or(i64::MAX);
+                let counts = PathCounts { conversions: converted.count, nulls: 0, value_micros: of_path };
+                table.push(path, counts).map_err(wrong)?;
+            }
+            for (path, count) in &nulls {
+                table.push(path, PathCounts { nulls: *count, ..PathCounts::default() }).map_err(wrong)?;
+            }
+            for (model, (_, sharing)) in self.models.iter().enumerate() {
+                let Sharing::Learnt(learnt) = sharing else { continue };
+                for (channel, credit) in (0..).zip(learnt.credits(&table, value_micros).map_err(wrong)?) {
+                    let channel = if channel == part.by_count { UNSET } else { channel };
+                    credits.push((model, (channel, currency), credit));
+                }
+            }
+        }
+        Ok(credits)
+    }
+}
+
+impl Fold for AttributionFold {
+    type Part = Part;
+
+    fn explain(&self) -> String {
+        let names: Vec<&str> = self.models.iter().map(|(name, _)| name.as_str()).collect();
+        format!("attribution by {}, models {}", self.column, names.join(", "))
+    }
+
+    fn schema(&self) -> SchemaRef {
+        let number = |name: &str| Field::new(name, DataType::Float64, true);
+        let money = |name: &str| Field::new(name, MONEY, true);
+        Arc::new(Schema::new(vec![
+            Field::new("model", DataType::Utf8, false),
+            Field::new(&self.column, DataType::Utf8, false),
+            Field::new("currency", DataType::Utf8, true),
+            number("conversions"),
+            money("value"),
+            number("conversion_share"),
+            number("value_share"),
+            number("conversions_low"),
+            number("conversions_high"),
+            money("cost"),
+            number("cost_per_conversion"),
+            number("return_on_spend"),
+        ]))
+    }
+
+    fn start(&self, texts: &[Texts]) -> Result<Part> {
+        let by = &texts[text::BY];
+        let mut path = self.path.clone();
+        for removal in &self.remove {
+            // One that nobody has takes nothing away.
+            let Some(channel) = by.code_of(&removal.name) else { continue };
+            path.transforms.push(match removal.only_at_the_end {
+                true => Transform::RemoveIfLastAndNotAll { channel },
+                false => Transform::RemoveIfNotAll { channel },
+            });
+        }
+        Ok(Part {
+            path,
+            by_count: by.len() as u32,
+            credits: self.models.iter().map(|_| HashMap::new()).collect(),
+            unattributed: HashMap::new(),
+            spend: HashMap::new(),
+            converting: HashMap::new(),
+            not_converting: HashMap::new(),
+            path_words: 0,
+            room: Room::default(),
+        })
+    }
+
+    fn unit(&self, part: &mut Part, _: &str, rows: Rows<'_>, stop: &StopFlag) -> Result<()> {
+        let all = rows.iter().fold(0, |all, row| all | row.mask());
+        let is_learning = self.is_learning();
+        if all & bit::SPEND != 0 {
+            for row in rows.iter().filter(|row| row.mask() & bit::SPEND != 0) {
+                let key = (row.code(text::BY).unwrap_or(UNSET), row.code(text::CURRENCY));
+                *part.spend.entry(key).or_default() += i128::from(row.value_micros(0).unwrap_or(0));
+            }
+        }
+        if all & bit::CONVERSION == 0 && !(is_learning && all & bit::TOUCH != 0) {
+            return Ok(());
+        }
+        let room = &mut part.room;
+        room.touches.clear();
+        room.conversions.clear();
+        room.currencies.clear();
+        room.last_seen.clear();
+        let mut milestones = Milestones::default();
+        for row in rows.iter() {
+            let (mask, time_us) = (row.mask(), row.time_us());
+            if mask & bit::LEAD != 0 {
+                milestones.lead_time_us.get_or_insert(time_us);
+            }
+            if mask & bit::OPPORTUNITY != 0 {
+                milestones.opportunity_time_us.get_or_insert(time_us);
+            }
+            if mask & bit::TOUCH != 0 {
+                let mark = [0, 1, 2].map(|mark| row.code(text::MARKS.start + mark));
+                if !is_told_again(&mut room.last_seen, mark, time_us, self.same_touch_us) {
+                    let kind = if mask & bit::VIEW != 0 { TouchKind::Impression } else { TouchKind::Click };
+                    room.touches.push(MarketingTouch {
+                        touch: Touch { time_us, index: room.touches.len() as u64 },
+                        kind,
+                        channel: row.code(text::BY).unwrap_or(UNSET),
+                        mark: 0, // Told again or not was settled above.
+                        is_direct: mask & bit::DIRECT != 0,
+                        is_paid: mask & bit::PAID != 0,
+                    });
+                }
+            }
+            if mask & bit::CONVERSION != 0 {
+                let value_micros = row.value_micros(0).unwrap_or(0);
+                room.conversions.push(Conversion { time_us, value_micros, milestones });
+                room.currencies.push(row.code(text::CURRENCY));
+            }
+        }
+        self.credit(part, stop)?;
+        if is_learning {
+            self.learn_of_the_rest(part);
+        }
+        Ok(())
+    }
+
+    fn merge(&self, part: &mut Part, other: Part) -> Result<()> {
+        let add = |sums: &mut Sums, more: Sums| {
+            sums.credit += more.credit;
+            sums.value_micros += more.value_micros;
+        };
+        for (credits, more) in part.credits.iter_mut().zip(other.credits) {
+            more.into_iter().for_each(|(key, sums)| add(credits.entry(key).or_default(), sums));
+        }
+        other.unattributed.into_iter().for_each(|(key, sums)| add(part.unattributed.entry(key).or_default(), sums));
+        other.spend.into_iter().for_each(|(key, micros)| *part.spend.entry(key).or_default() += micros);
+        for (key, more) in other.converting {
+            let converted = part.converting.entry(key).or_default();
+            converted.count += more.count;
+            converted.value_micros += more.value_micros;
+        }
+        for (path, count) in other.not_converting {
+            *part.not_converting.entry(path).or_default() += count;
+        }
+        part.path_words += other.path_words;
+        Ok(())
+    }
+
+    fn bytes(&self, part: &Part) -> usize {
+        let sums: usize = part.credits.iter().map(HashMap::capacity).sum();
+        sums * size_of::<(Key, Sums)>()
+            + part.converting.capacity() * size_of::<((Option<u32>, Box<[u32]>), Converted)>()
+            + part.not_converting.capacity() * size_of::<(Box<[u32]>, u64)>()
+            + part.path_words * size_of::<u32>()
+    }
+
+    fn finish(&self, part: Part, about: &About<'_>) -> Result<RecordBatch> {
+        let mut lines: Vec<Line> = Vec::new();
+        for (model, credits) in part.credits.iter().enumerate() {
+            lines.extend(credits.iter().map(|(key, sums)| Line {
+                model,
+                key: *key,
+                conversions: sums.credit as f64 / WHOLE,
+                value_micros: sums.value_micros,
+                interval: None,
+                cost_micros: None,
+            }));
+            lines.extend(part.unattributed.iter().map(|(currency, sums)| Line {
+                model,
+                key: (NONE, *currency),
+                conversions: sums.credit as f64 / WHOLE,
+                value_micros: sums.value_micros,
+                interval: None,
+                cost_micros: None,
+            }));
+        }
+        lines.extend(self.learnt(&part)?.into_iter().filter(|(.., credit)| !credit.is_nothing()).map(
+            |(model, key, credit)| Line {
+                model,
+                key,
+                conversions: credit.conversions,
+                value_micros: credit.value_micros,
+                interval: credit.interval,
+                cost_micros: None,
+            },
+        ));
+        add_spend(&mut lines, &part.spend, self.models.len());
+        self.table(lines, about.texts)
+    }
+}
+
+/// A row of the answer.
+struct Line {
+    model: usize,
+    key: Key,
+    conversions: f64,
+    value_micros: i128,
+    interval: Option<(f64, f64)>,
+    cost_micros: Option<i128>,
+}
+
+/// Spend beside its credit, for each model; what was spent without credit has a row of its own.
+fn add_spend(lines: &mut Vec<Line>, spend: &HashMap<Key, i128>, model_count: usize) {
+    let at: HashMap<(usize, Key), usize> =
+        lines.iter().enumerate().map(|(place, line)| ((line.model, line.key), place)).collect();
+    for (key, micros) in spend {
+        for model in 0..model_count {
+            match at.get(&(model, *key)) {
+                Some(place) => lines[*place].cost_micros = Some(*micros),
+                None => lines.push(Line {
+                    model,
+                    key: *key,
+                    conversions: 0.0,
+                    value_micros: 0,
+                    interval: None,
+                    cost_micros: Some(*micros),
+                }),
+            }
+        }
+    }
+}
+
+const MONEY: DataType = DataType::Decimal128(38, 6);
+
+impl AttributionFold {
+    fn table(&self, mut lines: Vec<Line>, texts: &[Texts]) -> Result<RecordBatch> {
+        let by = |code: u32| match code {
+            NONE => "(none)",
+            UNSET => "(unset)",
+            code => texts[text::BY].get(Some(code)).unwrap_or_default(),
+        };
+        lines.sort_unstable_by(|a, b| {
+            a.model
+                .cmp(&b.model)
+                .then_with(|| b.conversions.total_cmp(&a.conversions))
+                .then_with(|| by(a.key.0).cmp(by(b.key.0)))
+                .then_with(|| (a.key.1.is_none(), a.key.1).cmp(&(b.key.1.is_none(), b.key.1)))
+        });
+        let mut conversions_of = vec![0.0; self.models.len()];
+        let mut value_of: HashMap<(usize, Option<u32>), i128> = HashMap::new();
+        for line in &lines {
+            conversions_of[line.model] += line.conversions;
+            *value_of.entry((line.model, line.key.1)).or_default() += line.value_micros;
+        }
+        let ratio = |part: f64, whole: f64| (whole != 0.0).then(|| part / whole);
+        let each = |of: &dyn Fn(&Line) -> Option<f64>| -> ArrayRef {
+            Arc::new(lines.iter().map(of).collect::<Float64Array>())
+        };
+        let money = |of: &dyn Fn(&Line) -> Option<i128>| -> Result<ArrayRef> {
+            let amounts = lines.iter().map(of).collect::<Decimal128Array>();
+            Ok(Arc::new(amounts.with_precision_and_scale(38, 6)?))
+        };
+        let named = |line: &Line| Some(self.models[line.model].0.as_str());
+        let cost = |line: &Line| line.cost_micros.map(|micros| micros as f64);
+        let columns: Vec<ArrayRef> = vec![
+            Arc::new(lines.iter().map(named).collect::<StringArray>()),
+            Arc::new(lines.iter().map(|line| Some(by(line.key.0))).collect::<StringArray>()),
+            Arc::new(lines.iter().map(|line| texts[text::CURRENCY].get(line.key.1)).collect::<StringArray>()),
+            each(&|line| Some(line.conversions)),
+            money(&|line| Some(line.value_micros))?,
+            each(&|line| ratio(line.conversions, conversions_of[line.model])),
+            each(&|line| ratio(line.value_micros as f64, value_of[&(line.model, line.key.1)] as f64)),
+            each(&|line| line.interval.map(|(low, _)| low)),
+            each(&|line| line.interval.map(|(_, high)| high)),
+            money(&|line| line.cost_micros)?,
+            each(&|line| ratio(cost(line)? / 1e6, line.conversions)),
+            each(&|line| ratio(line.value_micros as f64, cost(line)?)),
+        ];
+        Ok(RecordBatch::try_new(Fold::schema(self), columns)?)
+    }
+}
+
+/// Of touches with one mark, each within `same_touch_us` of the one before, the first stays.
+fn is_told_again(last_seen: &mut Vec<(Mark, i64)>, mark: Mark, time_us: i64, same_touch_us: i64) -> bool {
+    if same_touch_us <= 0 {
+        return false;
+    }
+    match last_seen.iter_mut().find(|(of, _)| *of == mark) {
+        Some((_, last_us)) => {
+            let is_again = time_us.saturating_sub(*last_us) <= same_touch_us;
+            *last_us = time_us;
+            is_again
+        }
+        None => {
+            last_seen.push((mark, time_us));
+            false
+        }
+    }
+}

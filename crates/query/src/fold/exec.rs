@@ -1,0 +1,273 @@
+//! The operator.
+//!
+//! In:       the partitions of its input.
+//! Out:      one partition: the fold's answer.
+//! Promise:  each input is gathered by a task of its own; then each share of units is put in order and folded by
+//!           whichever task is free. Dropping the stream ends the tasks, each after at most a batch or a share.
+
+use std::fmt;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+use datafusion::arrow::array::RecordBatch;
+use datafusion::arrow::datatypes::SchemaRef;
+use datafusion::common::runtime::JoinSet;
+use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::common::{Result, exec_datafusion_err, internal_err};
+use datafusion::execution::TaskContext;
+use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
+use datafusion::physical_expr::EquivalenceProperties;
+use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType, ReplaceChildrenOptions};
+use datafusion::physical_plan::metrics::{Count, ExecutionPlanMetricsSet, MetricBuilder, MetricsSet};
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+use datafusion::physical_plan::{
+    DisplayAs, DisplayFormatType, ExecutionPlan, Partitioning, PhysicalExpr, PlanProperties, SendableRecordBatchStream,
+};
+use futures::StreamExt;
+
+use super::gather::{Gatherer, Harvest};
+use super::interner::Interner;
+use super::shard::{Gathered, Grouped, SHARDS, Shard, common_texts};
+use super::{About, AnyPart, Folding, Texts};
+use crate::stop::StopFlag;
+
+#[derive(Debug)]
+pub(crate) struct FoldExec {
+    input: Arc<dyn ExecutionPlan>,
+    folding: Folding,
+    stop: StopFlag,
+    properties: Arc<PlanProperties>,
+    metrics: ExecutionPlanMetricsSet,
+}
+
+impl FoldExec {
+    pub(super) fn new(input: Arc<dyn ExecutionPlan>, folding: Folding, stop: StopFlag) -> Self {
+        let properties = PlanProperties::new(
+            EquivalenceProperties::new(folding.fold.schema()),
+            Partitioning::UnknownPartitioning(1),
+            EmissionType::Final,
+            Boundedness::Bounded,
+        );
+        Self { input, folding, stop, properties: Arc::new(properties), metrics: ExecutionPlanMetricsSet::new() }
+    }
+}
+
+impl DisplayAs for FoldExec {
+    fn fmt_as(&self, _: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "FoldExec: {}", self.folding.fold.explain())
+    }
+}
+
+impl ExecutionPlan for FoldExec {
+    fn name(&self) -> &str {
+        "FoldExec"
+    }
+
+    fn properties(&self) -> &Arc<PlanProperties> {
+        &self.properties
+    }
+
+    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
+        vec![&self.input]
+    }
+
+    fn apply_expressions(
+        &self,
+        _: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
+    ) -> Result<TreeNodeRecursion> {
+        Ok(TreeNodeRecursion::Continue)
+    }
+
+    fn replace_children(
+        self: Arc<Self>,
+        mut children: Vec<Arc<dyn ExecutionPlan>>,
+        _: ReplaceChildrenOptions,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        match (children.pop(), children.is_empty()) {
+            (Some(input), true) => Ok(Arc::new(Self::new(input, self.folding.clone(), self.stop.clone()))),
+            _ => internal_err!("a fold has one input"),
+        }
+    }
+
+    fn with_new_children(self: Arc<Self>, children: Vec<Arc<dyn ExecutionPlan>>) -> Result<Arc<dyn ExecutionPlan>> {
+        use datafusion::physical_plan::execution_plan::ChildrenPropertiesMode;
+        self.replace_children(children, ReplaceChildrenOptions::new(ChildrenPropertiesMode::Recompute))
+    }
+
+    fn execute(&self, partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
+        if partition != 0 {
+            return internal_err!("a fold has one partition, asked for {partition}");
+        }
+        let run = Run {
+            input: Arc::clone(&self.input),
+            folding: self.folding.clone(),
+            stop: self.stop.clone(),
+            context,
+            rows: MetricBuilder::new(&self.metrics).counter("rows_folded", partition),
+            units: MetricBuilder::new(&self.metrics).counter("units", partition),
+            spilled: MetricBuilder::new(&self.metrics).counter("spilled_bytes", partition),
+        };
+        let schema: SchemaRef = self.folding.fold.schema();
+        let answer = futures::stream::once(run.answer());
+        Ok(Box::pin(RecordBatchStreamAdapter::new(schema, answer)))
+    }
+
+    fn metrics(&self) -> Option<MetricsSet> {
+        Some(self.metrics.clone_inner())
+    }
+}
+
+struct Run {
+    input: Arc<dyn ExecutionPlan>,
+    folding: Folding,
+    stop: StopFlag,
+    context: Arc<TaskContext>,
+    rows: Count,
+    units: Count,
+    spilled: Count,
+}
+
+impl Run {
+    async fn answer(self) -> Result<RecordBatch> {
+        let inputs = self.input.properties().output_partitioning().partition_count();
+        let mut gathering = JoinSet::new();
+        for input in 0..inputs {
+            let batches = self.input.execute(input, Arc::clone(&self.context))?;
+            gathering.spawn(gather(batches, self.folding.clone(), Arc::clone(&self.context), self.spilled.clone()));
+        }
+        let mut harvests = Vec::with_capacity(inputs);
+        let mut held = Vec::with_capacity(inputs);
+        while let Some(done) = gathering.join_next().await {
+            let (harvest, reservation) = done.map_err(|error| exec_datafusion_err!("gathering broke: {error}"))??;
+            self.rows.add(harvest.rows as usize);
+            harvests.push(harvest);
+            held.push(reservation);
+        }
+        let rows = harvests.iter().map(|harvest| harvest.rows).sum();
+        let shares = Arc::new(Shares::of(harvests, held, self.folding.layout.codes));
+        let mut folding = JoinSet::new();
+        for _ in 0..self.context.session_config().target_partitions().max(1) {
+            folding.spawn(fold(
+                Arc::clone(&shares),
+                self.folding.clone(),
+                self.stop.clone(),
+                Arc::clone(&self.context),
+                self.units.clone(),
+            ));
+        }
+        let fold = &self.folding.fold;
+        let mut whole: Option<(AnyPart, MemoryReservation)> = None;
+        while let Some(done) = folding.join_next().await {
+            let (part, reservation) = done.map_err(|error| exec_datafusion_err!("folding broke: {error}"))??;
+            match &mut whole {
+                None => whole = Some((part, reservation)),
+                Some((whole, held)) => {
+                    fold.merge(whole, part)?;
+                    drop(reservation);
+                    held.try_resize(fold.bytes(whole))?;
+                }
+            }
+        }
+        let (part, _held) = whole.ok_or_else(|| exec_datafusion_err!("nothing was folded"))?;
+        fold.finish(part, &About { texts: &shares.texts, rows })
+    }
+}
+
+async fn gather(
+    mut batches: SendableRecordBatchStream,
+    folding: Folding,
+    context: Arc<TaskContext>,
+    spilled: Count,
+) -> Result<(Harvest, MemoryReservation)> {
+    let reservation = MemoryConsumer::new("Fold").with_can_spill(true).register(context.memory_pool());
+    let mut gatherer = Gatherer::new(folding.layout);
+    while let Some(batch) = batches.next().await {
+        gatherer.push(&batch?);
+        if reservation.try_resize(gatherer.size()).is_err() {
+            spilled.add(gatherer.spill(&context)?);
+            reservation.try_resize(gatherer.size())?;
+        }
+    }
+    Ok((gatherer.finish(), reservation))
+}
+
+/// All shares of all inputs, given out one by one.
+struct Shares {
+    /// Share by share what each input has of it in memory.
+    in_memory: Vec<Mutex<Vec<Shard>>>,
+    on_disk: Vec<Vec<super::spill::Spilled>>,
+    next: AtomicUsize,
+    texts: Vec<Texts>,
+    /// By input and code column: what its codes are in common.
+    codes: Vec<Vec<Vec<u32>>>,
+    /// Given back when all shares are.
+    _held: Vec<MemoryReservation>,
+}
+
+impl Shares {
+    fn of(harvests: Vec<Harvest>, held: Vec<MemoryReservation>, code_columns: usize) -> Self {
+        let mut texts = Vec::with_capacity(code_columns);
+        let mut codes: Vec<Vec<Vec<u32>>> = harvests.iter().map(|_| Vec::with_capacity(code_columns)).collect();
+        for column in 0..code_columns {
+            let parts: Vec<&Interner> = harvests.iter().map(|harvest| &harvest.codes[column]).collect();
+            let (common, numbers) = common_texts(&parts);
+            texts.push(common);
+            for (input, numbers) in numbers.into_iter().enumerate() {
+                codes[input].push(numbers);
+            }
+        }
+        let mut in_memory: Vec<Vec<Shard>> = (0..SHARDS).map(|_| Vec::new()).collect();
+        let mut on_disk = Vec::with_capacity(harvests.len());
+        for harvest in harvests {
+            for (share, shard) in in_memory.iter_mut().zip(harvest.shards) {
+                share.push(shard);
+            }
+            on_disk.push(harvest.spilled);
+        }
+        let in_memory = in_memory.into_iter().map(Mutex::new).collect();
+        Self { in_memory, on_disk, next: AtomicUsize::new(0), texts, codes, _held: held }
+    }
+
+    /// The next share, with what was put on disk of it.
+    fn take(&self, layout: super::Layout, reservation: &MemoryReservation) -> Result<Option<Grouped>> {
+        let share = self.next.fetch_add(1, Ordering::Relaxed);
+        if SHARDS <= share {
+            return Ok(None);
+        }
+        let on_disk: usize = self.on_disk.iter().flatten().map(|spilled| spilled.bytes(share)).sum();
+        // Twice: as it was read, and in order. What is in memory has its room already.
+        reservation.try_resize(2 * on_disk)?;
+        let shards = std::mem::take(&mut *self.in_memory[share].lock().expect("nobody panics while holding it"));
+        let mut parts = Vec::with_capacity(shards.len());
+        for (input, shard) in shards.into_iter().enumerate() {
+            let codes = self.codes[input].as_slice();
+            for spilled in &self.on_disk[input] {
+                parts.extend(spilled.read(share)?.map(|shard| Gathered { shard, codes }));
+            }
+            parts.push(Gathered { shard, codes });
+        }
+        Ok(Some(Grouped::of(parts, layout)))
+    }
+}
+
+async fn fold(
+    shares: Arc<Shares>,
+    folding: Folding,
+    stop: StopFlag,
+    context: Arc<TaskContext>,
+    units: Count,
+) -> Result<(AnyPart, MemoryReservation)> {
+    let pool = context.memory_pool();
+    let loading = MemoryConsumer::new("Fold share").register(pool);
+    let reservation = MemoryConsumer::new("Fold answer").register(pool);
+    let fold = &folding.fold;
+    let mut part = fold.start(&shares.texts)?;
+    while let Some(grouped) = shares.take(folding.layout, &loading)? {
+        units.add(grouped.unit_count());
+        grouped.each(|unit, rows| fold.unit(&mut part, unit, rows, &stop))?;
+        reservation.try_resize(fold.bytes(&part))?;
+        // A share is some milliseconds of work without a pause: here the question may be ended.
+        tokio::task::yield_now().await;
+    }
+    Ok((part, reservation))
+}

@@ -1,0 +1,161 @@
+//! Folding: all rows of one unit (a person, a session, an account), in order of time, through one function.
+//!
+//! In:       a plan whose columns are those of a `Layout`; a `Fold`, which says what becomes of a unit's rows.
+//! Out:      the rows of the fold's schema, once all units are folded.
+//! Promise:  each unit's rows come together, each row once, ordered by time and then by `sequence`, however the rows lay
+//!           in files, batches and partitions; memory comes out of the pool, and what does not fit goes to disk; the
+//!           answer is the same for every number of threads. Work ends soon after nobody waits.
+//! Not here: what is folded (`funnel`, `retention`, ...), which rows and columns (the SQL of the call).
+//!
+//! Why not `GROUP BY` with an aggregate, or a window: there each row's key is hashed and compared as text, its values are
+//! carried as lists from the partial to the final stage, and a window sorts whole rows. Events lie in runs of one
+//! person, so here a key is looked up once a run; a row is a few machine words from then on; and order within a unit is
+//! checked before it is made. See `docs/adr/0015-folding.md`.
+
+mod exec;
+mod gather;
+mod interner;
+mod node;
+mod row;
+mod shard;
+mod spill;
+
+use std::fmt::Debug;
+use std::sync::Arc;
+
+use datafusion::arrow::array::RecordBatch;
+use datafusion::arrow::datatypes::SchemaRef;
+use datafusion::common::Result;
+
+pub(crate) use node::{FoldNode, FoldPlanner};
+pub(crate) use row::Rows;
+
+use crate::stop::StopFlag;
+
+/// Which columns a fold's input has, in this order: the unit (text), the time (bigint, microseconds), the sequence (bigint,
+/// orders rows of equal time), then `masks` conditions, `codes` texts, `values` decimals.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub(crate) struct Layout {
+    /// Up to 32.
+    pub(crate) masks: usize,
+    pub(crate) codes: usize,
+    pub(crate) values: usize,
+}
+
+impl Layout {
+    pub(crate) const MASKS_MAX: usize = u32::BITS as usize;
+    pub(crate) const BEFORE_MASKS: usize = 3;
+
+    pub(crate) fn column_count(self) -> usize {
+        Self::BEFORE_MASKS + self.masks + self.codes + self.values
+    }
+}
+
+/// The distinct texts of one code column, in order: code `k` is the `k`-th.
+#[derive(Debug, Default)]
+pub(crate) struct Texts(Vec<Box<str>>);
+
+impl Texts {
+    pub(crate) fn get(&self, code: Option<u32>) -> Option<&str> {
+        code.map(|code| &*self.0[code as usize])
+    }
+
+    pub(crate) fn code_of(&self, text: &str) -> Option<u32> {
+        self.0.binary_search_by(|known| (**known).cmp(text)).ok().map(|place| place as u32)
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
+    }
+}
+
+/// What becomes of a unit's rows.
+///
+/// One `Part` a thread; parts are merged in no certain order, so merging must not depend on it.
+pub(crate) trait Fold: Debug + Send + Sync + 'static {
+    type Part: Send + 'static;
+
+    /// For `EXPLAIN`: what is asked, in a line.
+    fn explain(&self) -> String;
+
+    fn schema(&self) -> SchemaRef;
+
+    /// * `texts`: of each code column.
+    fn start(&self, texts: &[Texts]) -> Result<Self::Part>;
+
+    /// * `rows`: at least one, in order of time and sequence.
+    /// * `stop`: to be asked by what may take long for one unit.
+    fn unit(&self, part: &mut Self::Part, unit: &str, rows: Rows<'_>, stop: &StopFlag) -> Result<()>;
+
+    fn merge(&self, part: &mut Self::Part, other: Self::Part) -> Result<()>;
+
+    /// Memory the part holds, for the pool. Asked now and then.
+    fn bytes(&self, part: &Self::Part) -> usize;
+
+    /// * `about`: what all rows of the answer are of.
+    fn finish(&self, part: Self::Part, about: &About<'_>) -> Result<RecordBatch>;
+}
+
+/// What a fold was made of.
+#[derive(Debug)]
+pub(crate) struct About<'a> {
+    pub(crate) texts: &'a [Texts],
+    /// Rows that had a unit and a time.
+    pub(crate) rows: u64,
+}
+
+/// A `Fold` of whatever part.
+pub(crate) trait AnyFold: Debug + Send + Sync {
+    fn explain(&self) -> String;
+    fn schema(&self) -> SchemaRef;
+    fn start(&self, texts: &[Texts]) -> Result<AnyPart>;
+    fn unit(&self, part: &mut AnyPart, unit: &str, rows: Rows<'_>, stop: &StopFlag) -> Result<()>;
+    fn merge(&self, part: &mut AnyPart, other: AnyPart) -> Result<()>;
+    fn bytes(&self, part: &AnyPart) -> usize;
+    fn finish(&self, part: AnyPart, about: &About<'_>) -> Result<RecordBatch>;
+}
+
+type AnyPart = Box<dyn std::any::Any + Send>;
+
+const OF_ANOTHER_FOLD: &str = "a part is given back to the fold it was started by";
+
+impl<F: Fold> AnyFold for F {
+    fn explain(&self) -> String {
+        Fold::explain(self)
+    }
+
+    fn schema(&self) -> SchemaRef {
+        Fold::schema(self)
+    }
+
+    fn start(&self, texts: &[Texts]) -> Result<AnyPart> {
+        Ok(Box::new(Fold::start(self, texts)?))
+    }
+
+    fn unit(&self, part: &mut AnyPart, unit: &str, rows: Rows<'_>, stop: &StopFlag) -> Result<()> {
+        Fold::unit(self, part.downcast_mut().expect(OF_ANOTHER_FOLD), unit, rows, stop)
+    }
+
+    fn merge(&self, part: &mut AnyPart, other: AnyPart) -> Result<()> {
+        let other = *other.downcast().expect(OF_ANOTHER_FOLD);
+        Fold::merge(self, part.downcast_mut().expect(OF_ANOTHER_FOLD), other)
+    }
+
+    fn bytes(&self, part: &AnyPart) -> usize {
+        Fold::bytes(self, part.downcast_ref().expect(OF_ANOTHER_FOLD))
+    }
+
+    fn finish(&self, part: AnyPart, about: &About<'_>) -> Result<RecordBatch> {
+        Fold::finish(self, *part.downcast().expect(OF_ANOTHER_FOLD), about)
+    }
+}
+
+/// A fold and the columns it wants, as one table function asks for it.
+#[derive(Debug, Clone)]
+pub(crate) struct Folding {
+    pub(crate) fold: Arc<dyn AnyFold>,
+    pub(crate) layout: Layout,
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,188 @@
+//! A share of the units, with the rows of each.
+//!
+//! In:       runs of rows by unit; what other threads gathered of the same share.
+//! Out:      each unit's rows, in order.
+//! Promise:  a unit is in one share only, whoever gathered it. Rows lie in blocks, so that growing copies none.
+
+use datafusion::common::Result;
+
+use super::interner::Interner;
+use super::row::{self, Rows};
+use super::{Layout, Texts};
+
+/// Shares a question is cut into: one is put in order at a time by each thread, so this bounds the copy.
+pub(super) const SHARDS: usize = 64;
+
+/// Words of a block; the first of a share is smaller, for there are many shares.
+const BLOCK_WORDS: usize = 16 * 1024;
+const FIRST_BLOCK_WORDS: usize = 512;
+
+#[derive(Debug, Default)]
+pub(super) struct Shard {
+    pub(super) units: Interner,
+    pub(super) blocks: Vec<Vec<u64>>,
+}
+
+/// Where a unit's rows go, by the upper bits of its hash: the table of a share uses the lower.
+pub(super) fn shard_of(hash: u64) -> usize {
+    (hash >> (u64::BITS - SHARDS.trailing_zeros())) as usize
+}
+
+impl Shard {
+    /// A block with room for one more row.
+    pub(super) fn room(&mut self, stride: usize) -> &mut Vec<u64> {
+        let is_full = self.blocks.last().is_none_or(|block| block.capacity() - block.len() < stride);
+        if is_full {
+            let words = if self.blocks.is_empty() { FIRST_BLOCK_WORDS } else { BLOCK_WORDS };
+            self.blocks.push(Vec::with_capacity(words));
+        }
+        self.blocks.last_mut().expect("one was made if there was none")
+    }
+
+    pub(super) fn row_bytes(&self) -> usize {
+        self.blocks.iter().map(|block| block.capacity() * size_of::<u64>()).sum()
+    }
+
+    pub(super) fn size(&self) -> usize {
+        self.units.size() + self.row_bytes()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.blocks.is_empty()
+    }
+}
+
+/// What one thread gathered of a share, with what its codes are called in common.
+pub(super) struct Gathered<'a> {
+    pub(super) shard: Shard,
+    pub(super) codes: &'a [Vec<u32>],
+}
+
+/// Rows by unit, in order.
+pub(super) struct Grouped {
+    units: Interner,
+    words: Vec<u64>,
+    /// Where each unit's rows begin, in words; one more than units.
+    starts: Vec<usize>,
+    layout: Layout,
+}
+
+impl Grouped {
+    /// Puts what several threads gathered together. Their rows are given up block by block.
+    pub(super) fn of(parts: Vec<Gathered<'_>>, layout: Layout) -> Self {
+        let stride = row::stride(layout);
+        let mut units = Interner::default();
+        let mut known: Vec<Vec<u32>> = Vec::new();
+        let mut row_words = 0;
+        for (index, part) in parts.iter().enumerate() {
+            row_words += part.shard.blocks.iter().map(Vec::len).sum::<usize>();
+            // The first part's numbers are kept as they are.
+            if 0 < index {
+                known.push(part.shard.units.iter().map(|(hash, unit)| units.intern(hash, unit)).collect());
+            } else {
+                known.push((0..part.shard.units.len() as u32).collect());
+                for (hash, unit) in part.shard.units.iter() {
+                    units.intern(hash, unit);
+                }
+            }
+        }
+        let mut starts = vec![0; units.len() + 1];
+        for (part, known) in parts.iter().zip(&known) {
+            for words in part.shard.blocks.iter().flat_map(|block| block.chunks_exact(stride)) {
+                starts[known[row::unit_of(words) as usize] as usize + 1] += stride;
+            }
+        }
+        for unit in 0..units.len() {
+            starts[unit + 1] += starts[unit];
+        }
+        let mut next = starts.clone();
+        let mut ordered = vec![0; row_words];
+        for (part, known) in parts.into_iter().zip(&known) {
+            for block in part.shard.blocks {
+                for words in block.chunks_exact(stride) {
+                    let unit = known[row::unit_of(words) as usize];
+                    let at = &mut next[unit as usize];
+                    let to = &mut ordered[*at..*at + stride];
+                    to.copy_from_slice(words);
+                    for (index, common) in part.codes.iter().enumerate() {
+                        let code = row::code(words, index);
+                        if code != row::NO_CODE {
+                            row::set_code(to, index, common[code as usize]);
+                        }
+                    }
+                    *at += stride;
+                }
+            }
+        }
+        let mut grouped = Self { units, words: ordered, starts, layout };
+        grouped.sort();
+        grouped
+    }
+
+    fn sort(&mut self) {
+        let stride = row::stride(self.layout);
+        for bounds in self.starts.windows(2) {
+            let words = &mut self.words[bounds[0]..bounds[1]];
+            match stride {
+                3 => sort_rows::<3>(words),
+                4 => sort_rows::<4>(words),
+                5 => sort_rows::<5>(words),
+                6 => sort_rows::<6>(words),
+                7 => sort_rows::<7>(words),
+                stride => sort_long_rows(words, stride),
+            }
+        }
+    }
+
+    pub(super) fn unit_count(&self) -> usize {
+        self.units.len()
+    }
+
+    /// Each unit's name and rows.
+    pub(super) fn each(&self, mut visit: impl FnMut(&str, Rows<'_>) -> Result<()>) -> Result<()> {
+        for (unit, bounds) in self.starts.windows(2).enumerate() {
+            let words = &self.words[bounds[0]..bounds[1]];
+            if words.is_empty() {
+                continue;
+            }
+            let name = std::str::from_utf8(self.units.text(unit)).expect("units come out of text columns");
+            visit(name, Rows::new(words, self.layout))?;
+        }
+        Ok(())
+    }
+}
+
+/// Whole rows are compared: two of equal time and sequence come in the same order whoever gathered them.
+fn sort_rows<const STRIDE: usize>(words: &mut [u64]) {
+    let (rows, _) = words.as_chunks_mut::<STRIDE>();
+    if !rows.is_sorted() {
+        rows.sort_unstable();
+    }
+}
+
+fn sort_long_rows(words: &mut [u64], stride: usize) {
+    let is_sorted = words.chunks_exact(stride).is_sorted();
+    if is_sorted {
+        return;
+    }
+    let mut rows: Vec<&[u64]> = words.chunks_exact(stride).collect();
+    rows.sort_unstable();
+    let sorted: Vec<u64> = rows.concat();
+    words.copy_from_slice(&sorted);
+}
+
+/// The texts of all threads as one, in order of text, and what each thread's codes are among them.
+pub(super) fn common_texts(parts: &[&Interner]) -> (Texts, Vec<Vec<u32>>) {
+    let mut all = Interner::default();
+    let in_all: Vec<Vec<u32>> =
+        parts.iter().map(|part| part.iter().map(|(hash, text)| all.intern(hash, text)).collect()).collect();
+    let mut order: Vec<u32> = (0..all.len() as u32).collect();
+    order.sort_unstable_by_key(|index| all.text(*index as usize));
+    let mut rank = vec![0; all.len()];
+    for (place, index) in order.iter().enumerate() {
+        rank[*index as usize] = place as u32;
+    }
+    let text = |index: &u32| std::str::from_utf8(all.text(*index as usize)).expect("codes are of text columns").into();
+    let texts = Texts(order.iter().map(text).collect());
+    (texts, in_all.into_iter().map(|part| part.into_iter().map(|index| rank[index as usize]).collect()).collect())
+}

@@ -16,6 +16,22 @@ pub enum AnalyticsError {
     FunnelModePair { first: &'static str, second: &'static str },
     #[error("tie order '{given}' is not known; allowed: {allowed}")]
     TieOrder { given: String, allowed: &'static str },
+    #[error("{what} '{given}' is not known; allowed: {allowed}")]
+    FunnelWord { what: &'static str, given: String, allowed: &'static str },
+    #[error("{what} of a funnel is {least} or more, not {given}")]
+    FunnelNumber { what: &'static str, least: i64, given: i64 },
+    #[error("time zone '{given}' is not known; take a name of the IANA database, such as Europe/Berlin")]
+    FunnelZone { given: String },
+    #[error(
+        "step {step} of a funnel of {step_count} must not be optional: the first and the last say what the funnel is"
+    )]
+    FunnelOptionalEnd { step: usize, step_count: usize },
+    #[error(
+        "an exclusion lies from a step to a later one of {step_count} and has a bit below 32, not from {from_step} to {to_step} with bit {bit}"
+    )]
+    FunnelExclusion { from_step: usize, to_step: usize, bit: u32, step_count: usize },
+    #[error("a funnel cannot be answered exactly with both {first} and {second}; leave one out")]
+    FunnelTogether { first: &'static str, second: &'static str },
     #[error("attribution model '{given}' is not known; allowed: {allowed}")]
     AttributionModel { given: String, allowed: &'static str },
     #[error("a time of decay is longer than 0, not {given_us} microseconds")]

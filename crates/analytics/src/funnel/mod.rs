@@ -12,7 +12,22 @@ mod exact;
 mod tie_group;
 mod window_funnel;
 
+mod definition;
+mod fold;
+mod outcome;
+
+mod calendar;
+mod chains;
+mod tied;
+mod unordered;
+
+pub use calendar::{EntryBuckets, EntryPeriod};
+pub use definition::{
+    Counting, Exclusion, ExclusionEffect, FunnelDefinition, FunnelQuestion, FunnelStep, FunnelWindow, StepOrder,
+};
 pub use exact::{Attempt, ExactFold, ExactRule, TieOrder, exact_funnel};
+pub use fold::FunnelFold;
+pub use outcome::{FunnelAttempt, FunnelOutcome, StepReached};
 pub use window_funnel::{Modes, window_funnel_level};
 
 use crate::error::AnalyticsError;
@@ -28,5 +43,7 @@ fn check_step_count(step_count: usize) -> Result<usize, AnalyticsError> {
     }
 }
 
+#[cfg(test)]
+mod fold_tests;
 #[cfg(test)]
 mod tests;

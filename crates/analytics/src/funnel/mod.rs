@@ -16,15 +16,22 @@ mod definition;
 mod fold;
 mod outcome;
 
+mod conversion_curve;
+mod counts;
+mod durations;
+
 mod calendar;
 mod chains;
 mod tied;
 mod unordered;
 
 pub use calendar::{EntryBuckets, EntryPeriod};
+pub use conversion_curve::{ConversionCurve, CurvePoint};
+pub use counts::{FunnelCounts, Rate};
 pub use definition::{
     Counting, Exclusion, ExclusionEffect, FunnelDefinition, FunnelQuestion, FunnelStep, FunnelWindow, StepOrder,
 };
+pub use durations::DurationCounts;
 pub use exact::{Attempt, ExactFold, ExactRule, TieOrder, exact_funnel};
 pub use fold::FunnelFold;
 pub use outcome::{FunnelAttempt, FunnelOutcome, StepReached};

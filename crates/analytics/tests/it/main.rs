@@ -21,6 +21,7 @@ mod experiment_peeking;
 mod experiment_properties;
 mod experiment_reference;
 mod fixtures;
+mod funnel_attempts_oracle;
 mod funnel_oracle;
 mod funnel_reference;
 mod identity;

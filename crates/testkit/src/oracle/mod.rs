@@ -8,6 +8,7 @@
 pub mod attribution;
 pub mod experiment;
 pub mod funnel;
+pub mod funnel_attempts;
 pub mod identity;
 pub mod markov;
 pub mod session;

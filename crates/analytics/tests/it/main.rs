@@ -22,6 +22,7 @@ mod experiment_properties;
 mod experiment_reference;
 mod fixtures;
 mod funnel_attempts_oracle;
+mod funnel_attempts_reference;
 mod funnel_oracle;
 mod funnel_reference;
 mod identity;

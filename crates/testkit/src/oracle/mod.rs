@@ -11,5 +11,6 @@ pub mod funnel;
 pub mod funnel_attempts;
 pub mod identity;
 pub mod markov;
+pub mod path;
 pub mod session;
 pub mod shapley;

@@ -64,4 +64,22 @@ pub enum AnalyticsError {
     Alpha { given: String },
     #[error("{success_count} successes among {unit_count} units")]
     Proportion { success_count: u64, unit_count: u64 },
+    #[error("a direction of paths '{given}' is not known; allowed: {allowed}")]
+    PathDirection { given: String, allowed: &'static str },
+    #[error("paths of direction '{direction}' have no place for a condition of {condition}; leave it out or take 'between'")]
+    PathCondition { direction: String, condition: &'static str },
+    #[error("which occurrences begin a path: '{given}' is not known; allowed: {allowed}")]
+    PathOccurrence { given: String, allowed: &'static str },
+    #[error("a path keeps 1 to {max} steps, not {given}")]
+    PathStepCount { given: usize, max: usize },
+    #[error("a gap between sessions is 0 or longer, not {given_us} microseconds")]
+    SessionGap { given_us: i64 },
+    #[error("a node's code is at most {max}, not {given}; number the nodes from 0")]
+    NodeCode { given: u32, max: u32 },
+    #[error("an n-gram has 1 to {max} nodes, not {given}")]
+    NGramLength { given: usize, max: usize },
+    #[error("a report shows at most {max} of these, not {given}")]
+    ReportLimit { given: usize, max: usize },
+    #[error("a key of {length_bytes} bytes is none of a count of paths; make the runs again")]
+    PathKey { length_bytes: usize },
 }

@@ -1,4 +1,4 @@
-//! What the words mean: session, person, funnel, credit, experiment.
+//! What the words mean: session, person, funnel, path, credit, experiment.
 //!
 //! In:       plain values: times in UTC microseconds, masks, counts, amounts in micros.
 //! Out:      plain values; the same ones for the same input, on every machine.
@@ -11,6 +11,8 @@
 pub mod error;
 
 pub mod funnel;
+
+pub mod path;
 
 pub mod attribution;
 

@@ -26,4 +26,5 @@ mod funnel_attempts_reference;
 mod funnel_oracle;
 mod funnel_reference;
 mod identity;
+mod path_oracle;
 mod session;

@@ -27,4 +27,5 @@ mod funnel_oracle;
 mod funnel_reference;
 mod identity;
 mod path_oracle;
+mod path_reference;
 mod session;

@@ -7,12 +7,13 @@
 //! Not here: choosing what is shown (`report.rs`).
 
 use super::duration::{DurationTable, bucket_of};
-use super::flow_table::{ENDED, FlowKey, FlowTable, NODE_CODE_MAX, WENT_ON, WHOLE};
+use super::flow_table::{ENDED, FlowKey, FlowTable, NODE_CODE_MAX, WENT_ON};
 use super::fold::Path;
+use super::node_table::NodeTable;
 use super::report::{PathReport, PathReportBuilder, ReportLimits};
 use super::run::Key;
 use super::sequence_table::{Sequence, SequenceTable};
-use super::tally::{Stamp, Tally};
+use super::tally::{Stamp, StampedTally, Tally};
 use crate::error::AnalyticsError;
 
 /// What is counted beside flows.
@@ -42,25 +43,13 @@ impl CountPlan {
 pub struct PathCounts {
     plan: CountPlan,
     now: Stamp,
-    totals: Total,
-    levels: Vec<Total>,
+    totals: StampedTally,
+    levels: Vec<StampedTally>,
+    nodes: NodeTable,
     flows: FlowTable,
     durations: DurationTable,
     full_paths: SequenceTable,
     n_grams: SequenceTable,
-}
-
-#[derive(Debug, Clone, Copy, Default)]
-struct Total {
-    tally: Tally,
-    counted: Stamp,
-}
-
-impl Total {
-    #[inline]
-    fn count(&mut self, now: Stamp, has_goal: bool, time_us: u64) {
-        self.tally.count(&mut self.counted, now, has_goal, time_us);
-    }
 }
 
 impl PathCounts {
@@ -79,8 +68,9 @@ impl PathCounts {
         Self {
             plan,
             now: Stamp::default(),
-            totals: Total::default(),
+            totals: StampedTally::default(),
             levels: Vec::new(),
+            nodes: NodeTable::default(),
             flows: FlowTable::default(),
             durations: DurationTable::default(),
             full_paths: SequenceTable::default(),
@@ -109,11 +99,11 @@ impl PathCounts {
         self.move_on(path.is_first_of_session, path.is_first_of_unit);
         let (now, has_goal) = (self.now, path.has_goal);
         if self.levels.len() < path.nodes.len() {
-            self.levels.resize(path.nodes.len(), Total::default());
+            self.levels.resize(path.nodes.len(), StampedTally::default());
         }
         for (at, (&node, level)) in path.nodes.iter().zip(&mut self.levels).enumerate() {
             level.count(now, has_goal, 0);
-            self.flows.count(FlowKey::new(at + 1, node, WHOLE), now, has_goal, 0);
+            self.nodes.count(at + 1, node, now, has_goal);
         }
         for (at, (pair, times_us)) in path.nodes.windows(2).zip(path.times_us.windows(2)).enumerate() {
             let edge = FlowKey::new(at + 1, pair[0], pair[1]);
@@ -161,6 +151,7 @@ impl PathCounts {
         self.now = Stamp::default();
         self.totals.counted = Stamp::default();
         self.levels.iter_mut().for_each(|level| level.counted = Stamp::default());
+        self.nodes.forget_stamps();
         self.flows.forget_stamps();
         self.full_paths.forget_stamps();
         self.n_grams.forget_stamps();
@@ -177,11 +168,12 @@ impl PathCounts {
         }
         self.totals.tally.add(&other.totals.tally);
         if self.levels.len() < other.levels.len() {
-            self.levels.resize(other.levels.len(), Total::default());
+            self.levels.resize(other.levels.len(), StampedTally::default());
         }
         for (ours, theirs) in self.levels.iter_mut().zip(&other.levels) {
             ours.tally.add(&theirs.tally);
         }
+        other.nodes.iter().for_each(|(key, tally)| self.nodes.add(key.step(), key.source(), tally));
         other.flows.iter().for_each(|entry| self.flows.add(entry.key, &entry.tally));
         other.durations.iter().for_each(|entry| self.durations.add(entry.key, entry.bucket, entry.count));
         other.full_paths.iter().for_each(|(sequence, tally)| self.full_paths.add(sequence, tally));
@@ -196,7 +188,8 @@ impl PathCounts {
 
     /// Paths that have a node at a step.
     pub fn node(&self, step: usize, node: u32) -> Tally {
-        self.flow(step, node, WHOLE)
+        let is_known = (1..=super::STEP_COUNT_MAX).contains(&step) && node <= NODE_CODE_MAX;
+        if is_known { self.nodes.get(step, node) } else { Tally::default() }
     }
 
     /// Paths that have one node at a step and the other at the next.
@@ -226,13 +219,14 @@ impl PathCounts {
 
     /// How many entries of any kind there are.
     pub fn entry_count(&self) -> usize {
-        self.flows.len() + self.durations.len() + self.full_paths.len() + self.n_grams.len()
+        self.nodes.len() + self.flows.len() + self.durations.len() + self.full_paths.len() + self.n_grams.len()
     }
 
     /// What the counts take now, in bytes.
     pub fn bytes(&self) -> usize {
         size_of::<Self>()
-            + self.levels.capacity() * size_of::<Total>()
+            + self.levels.capacity() * size_of::<StampedTally>()
+            + self.nodes.bytes()
             + self.flows.bytes()
             + self.durations.bytes()
             + self.full_paths.bytes()
@@ -256,11 +250,12 @@ impl PathCounts {
             Key::Totals => self.totals.tally.add(tally),
             Key::Level(step) => {
                 if self.levels.len() < step {
-                    self.levels.resize(step, Total::default());
+                    self.levels.resize(step, StampedTally::default());
                 }
                 self.levels[step - 1].tally.add(tally);
             }
-            Key::Node(flow) | Key::Edge(flow) => self.flows.add(flow, tally),
+            Key::Node(node) => self.nodes.add(node.step(), node.source(), tally),
+            Key::Edge(flow) => self.flows.add(flow, tally),
             Key::Duration(flow, bucket) => self.durations.add(flow, bucket, tally.paths),
             Key::FullPath(sequence) => self.full_paths.add(sequence, tally),
             Key::NGram(sequence) => self.n_grams.add(sequence, tally),
@@ -285,11 +280,15 @@ impl PathCounts {
         for (at, level) in self.levels.iter().enumerate() {
             write(Key::Level(at + 1), &level.tally)?;
         }
+        let mut nodes: Vec<_> = self.nodes.iter().collect();
+        nodes.sort_unstable_by_key(|(key, _)| *key);
+        for (key, tally) in nodes {
+            write(Key::Node(key), tally)?;
+        }
         let mut flows: Vec<_> = self.flows.iter().collect();
-        flows.sort_unstable_by_key(|entry| (entry.key.target() != WHOLE, entry.key));
+        flows.sort_unstable_by_key(|entry| entry.key);
         for entry in flows {
-            let is_node = entry.key.target() == WHOLE;
-            write(if is_node { Key::Node(entry.key) } else { Key::Edge(entry.key) }, &entry.tally)?;
+            write(Key::Edge(entry.key), &entry.tally)?;
         }
         let mut durations: Vec<_> = self.durations.iter().collect();
         durations.sort_unstable_by_key(|entry| (entry.key, entry.bucket));

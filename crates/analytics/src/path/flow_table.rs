@@ -2,8 +2,8 @@
 //!
 //! In:       a step and two codes.
 //! Out:      a tally for each.
-//! Promise:  a flow is 64 bits and its entry 64 bytes beside one of the table's own; a table grows by doubling and is at
-//!           most seven eighths full.
+//! Promise:  a flow is 64 bits; its entry is 64 bytes and one of the table's own. A table grows by doubling and is at most
+//!           seven eighths full.
 //! Not here: what the flows of a path are (`counts.rs`).
 
 use hashbrown::HashTable;
@@ -22,7 +22,7 @@ pub(super) const ENDED: u32 = (1 << CODE_BITS) - 1;
 pub(super) const WENT_ON: u32 = (1 << CODE_BITS) - 2;
 /// As a node: all those that are not told one by one.
 pub(super) const OTHER: u32 = (1 << CODE_BITS) - 3;
-/// As a target: the node itself, whatever follows. As a node: the step, whatever the node.
+/// As a target: the node itself, whatever follows.
 pub(super) const WHOLE: u32 = (1 << CODE_BITS) - 4;
 
 /// A step with its two nodes. Ordered by step, then source, then target.
@@ -30,7 +30,7 @@ pub(super) const WHOLE: u32 = (1 << CODE_BITS) - 4;
 pub(super) struct FlowKey(pub(super) u64);
 
 impl FlowKey {
-    /// * `step`: 1 to `STEP_COUNT_MAX`; 0 with `WHOLE` twice is everything.
+    /// * `step`: 1 to `STEP_COUNT_MAX`.
     #[inline]
     pub(super) fn new(step: usize, source: u32, target: u32) -> Self {
         Self((step as u64) << (2 * CODE_BITS) | u64::from(source) << CODE_BITS | u64::from(target))

@@ -9,8 +9,8 @@
 //!           can be written away as sorted runs, and runs merge to the same counts.
 //! Not here: names of nodes and how they are tidied, which row meets what (`query`).
 //!
-//! The way through: `definition` says what a path is, `fold` finds paths, `counts` counts them (`flow_table`,
-//! `sequence_table`, `duration` are what it keeps), `run` writes and merges counts, `report` picks the largest.
+//! The way through: `definition` says what a path is, `fold` finds paths, `counts` counts them (`node_table`,
+//! `flow_table`, `sequence_table`, `duration` are what it keeps), `run` writes and merges counts, `report` picks the largest.
 //!
 //! Definitions: `docs/methods.md#paths-of-sessions`.
 
@@ -22,6 +22,7 @@ mod tally;
 mod counts;
 mod duration;
 mod flow_table;
+mod node_table;
 mod sequence_table;
 
 mod report;

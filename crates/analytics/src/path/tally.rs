@@ -79,6 +79,20 @@ pub(super) struct Stamp {
     pub(super) unit: u32,
 }
 
+/// A tally that is counted one path after another.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct StampedTally {
+    pub(super) tally: Tally,
+    pub(super) counted: Stamp,
+}
+
+impl StampedTally {
+    #[inline]
+    pub(super) fn count(&mut self, now: Stamp, has_goal: bool, time_us: u64) {
+        self.tally.count(&mut self.counted, now, has_goal, time_us);
+    }
+}
+
 impl Tally {
     /// Counts one path, telling a session and a unit that were counted from new ones: paths come session after session and
     /// unit after unit, so the last one counted is all that must be remembered.

@@ -150,7 +150,7 @@ fn nothing_gives_nothing() {
 #[test]
 fn a_very_long_session_is_cut_and_what_is_beyond_is_counted() {
     let count = PathFold::SESSION_NODE_COUNT_MAX + 10;
-    let row = |at: usize, marks| PathRow { time_us: at as i64, node: 7, session: 0, marks };
+    let row = |at: usize, marks| PathRow { time_us: i64::try_from(at).unwrap(), node: 7, session: 0, marks };
     for (walk, occurrence, ignored) in [
         (Walk::Forward { start: MARKED }, Occurrence::Each, 10),
         (Walk::Forward { start: MARKED }, Occurrence::First, 0),

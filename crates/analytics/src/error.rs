@@ -82,4 +82,12 @@ pub enum AnalyticsError {
     ReportLimit { given: usize, max: usize },
     #[error("a key of {length_bytes} bytes is none of a count of paths; make the runs again")]
     PathKey { length_bytes: usize },
+    #[error("there is no time zone '{given}'; take an IANA name, such as Europe/Berlin")]
+    TimeZone { given: String },
+    #[error("period '{given}' is not known; allowed: {allowed}")]
+    Period { given: String, allowed: &'static str },
+    #[error("week start '{given}' is not known; allowed: {allowed}")]
+    WeekStart { given: String, allowed: &'static str },
+    #[error("a window is longer than 0, and of whole hours if it begins on the hour, not {given_us} microseconds")]
+    WindowLength { given_us: i64 },
 }

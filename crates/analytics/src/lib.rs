@@ -10,6 +10,8 @@
 
 pub mod error;
 
+pub mod calendar;
+
 pub mod funnel;
 
 pub mod path;

@@ -12,6 +12,8 @@ mod attribution_learnt_oracle;
 mod attribution_learnt_reference;
 mod attribution_oracle;
 mod attribution_reference;
+mod calendar_cases;
+mod calendar_oracle;
 mod enrich;
 mod experiment_cases;
 mod experiment_gbstats;

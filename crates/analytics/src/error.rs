@@ -90,4 +90,12 @@ pub enum AnalyticsError {
     WeekStart { given: String, allowed: &'static str },
     #[error("a window is longer than 0, and of whole hours if it begins on the hour, not {given_us} microseconds")]
     WindowLength { given_us: i64 },
+    #[error("brackets of periods follow one another without overlap, 0 or later: {given}")]
+    Brackets { given: String },
+    #[error(
+        "{rows} periods down and {columns} across are too many, at most {max} cells; take longer periods, or fewer"
+    )]
+    CellCount { rows: u64, columns: u64, max: u64 },
+    #[error("a range of times ends after it begins")]
+    EmptyRange,
 }

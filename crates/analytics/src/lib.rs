@@ -15,6 +15,7 @@ pub mod calendar;
 pub mod funnel;
 
 pub mod path;
+pub mod retention;
 
 pub mod attribution;
 

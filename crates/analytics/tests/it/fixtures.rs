@@ -103,6 +103,11 @@ impl Reference {
         Some(reader.deserialize().map(|row| Record(row.unwrap())).collect())
     }
 
+    /// A file that only this repository has, of facts that the whole set has in another form.
+    pub(crate) fn find_part(&self, name: &str) -> Option<Vec<Record>> {
+        self.0.starts_with(env!("CARGO_MANIFEST_DIR")).then(|| self.get(name))
+    }
+
     pub(crate) fn get(&self, name: &str) -> Vec<Record> {
         self.find(name).unwrap_or_else(|| panic!("{name} is not in {}", self.0.display()))
     }

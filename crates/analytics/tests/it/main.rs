@@ -30,4 +30,7 @@ mod funnel_reference;
 mod identity;
 mod path_oracle;
 mod path_reference;
+mod retention_cases;
+mod retention_oracle;
+mod retention_reference;
 mod session;

@@ -12,5 +12,6 @@ pub mod funnel_attempts;
 pub mod identity;
 pub mod markov;
 pub mod path;
+pub mod retention;
 pub mod session;
 pub mod shapley;

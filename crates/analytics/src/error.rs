@@ -98,4 +98,6 @@ pub enum AnalyticsError {
     CellCount { rows: u64, columns: u64, max: u64 },
     #[error("a range of times ends after it begins")]
     EmptyRange,
+    #[error("active units are counted in 1 to {max} windows, each of 1 to {length_max} periods, not {given}")]
+    ActiveWindows { given: String, max: usize, length_max: u32 },
 }

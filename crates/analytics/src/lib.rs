@@ -17,6 +17,8 @@ pub mod funnel;
 pub mod path;
 pub mod retention;
 
+pub mod activity;
+
 pub mod attribution;
 
 pub mod stats;

@@ -8,6 +8,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a helper of a test may stop the test")]
 
+mod activity_oracle;
+mod activity_reference;
 mod attribution_learnt_oracle;
 mod attribution_learnt_reference;
 mod attribution_oracle;

@@ -5,6 +5,7 @@
 //! Promise:  each is short enough to be read as the definition.
 //! Not here: speed.
 
+pub mod activity;
 pub mod attribution;
 pub mod experiment;
 pub mod funnel;

@@ -100,4 +100,6 @@ pub enum AnalyticsError {
     EmptyRange,
     #[error("active units are counted in 1 to {max} windows, each of 1 to {length_max} periods, not {given}")]
     ActiveWindows { given: String, max: usize, length_max: u32 },
+    #[error("units are cut into 2 to {max} parts, not {given}")]
+    TileCount { given: u32, max: u32 },
 }

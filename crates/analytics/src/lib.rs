@@ -19,6 +19,8 @@ pub mod retention;
 
 pub mod activity;
 
+pub mod rfm;
+
 pub mod attribution;
 
 pub mod stats;

@@ -35,4 +35,6 @@ mod path_reference;
 mod retention_cases;
 mod retention_oracle;
 mod retention_reference;
+mod rfm_oracle;
+mod rfm_reference;
 mod session;

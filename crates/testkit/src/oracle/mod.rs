@@ -14,5 +14,6 @@ pub mod identity;
 pub mod markov;
 pub mod path;
 pub mod retention;
+pub mod rfm;
 pub mod session;
 pub mod shapley;

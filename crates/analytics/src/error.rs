@@ -66,7 +66,9 @@ pub enum AnalyticsError {
     Proportion { success_count: u64, unit_count: u64 },
     #[error("a direction of paths '{given}' is not known; allowed: {allowed}")]
     PathDirection { given: String, allowed: &'static str },
-    #[error("paths of direction '{direction}' have no place for a condition of {condition}; leave it out or take 'between'")]
+    #[error(
+        "paths of direction '{direction}' have no place for a condition of {condition}; leave it out or take 'between'"
+    )]
     PathCondition { direction: String, condition: &'static str },
     #[error("which occurrences begin a path: '{given}' is not known; allowed: {allowed}")]
     PathOccurrence { given: String, allowed: &'static str },

@@ -13,7 +13,8 @@
 use std::collections::BTreeMap;
 use std::ops::{ControlFlow, RangeInclusive};
 
-use datafusion::arrow::datatypes::DataType;
+use datafusion::arrow::compute::kernels::cast_utils::Parser as _;
+use datafusion::arrow::datatypes::{DataType, Date32Type};
 use datafusion::common::DFSchema;
 use datafusion::execution::session_state::SessionState;
 use datafusion::logical_expr::ExprSchemable;
@@ -28,7 +29,7 @@ use crate::complexity;
 use crate::duration;
 use crate::error::QueryError;
 use crate::fold::Folding;
-use crate::{attribution, experiment, funnel};
+use crate::{attribution, experiment, funnel, path, retention};
 
 /// What a table function is called and takes.
 pub(crate) struct Spec {
@@ -87,13 +88,31 @@ type WriteOut = fn(&Arguments<'_>) -> Result<Written, QueryError>;
 
 const ALL: &[(&Spec, WriteOut)] = &[
     (&funnel::SPEC, funnel::write_out),
+    (&funnel::TREND, funnel::write_out_trend),
+    (&funnel::ACTORS, funnel::write_out_actors),
+    (&funnel::TIMES, funnel::write_out_times),
+    (&funnel::CURVE, funnel::write_out_curve),
     (&attribution::TOUCHPOINTS, attribution::write_out_touchpoints),
     (&attribution::ATTRIBUTION, attribution::write_out_attribution),
+    (&attribution::CONVERSION_PATHS, attribution::write_out_conversion_paths),
     (&experiment::SPEC, experiment::write_out),
+    (&path::PATHS, path::write_out),
+    (&path::LIST, path::write_out_list),
+    (&path::NGRAMS, path::write_out_ngrams),
+    (&retention::RETENTION, retention::write_out),
+    (&retention::OVERALL, retention::write_out_overall),
+    (&retention::LIFECYCLE, retention::write_out_lifecycle),
+    (&retention::STICKINESS, retention::write_out_stickiness),
+    (&retention::ACTIVE, retention::write_out_active),
+    (&retention::RFM, retention::write_out_rfm),
 ];
 
 pub(crate) fn names() -> Vec<&'static str> {
     ALL.iter().map(|(spec, _)| spec.name).collect()
+}
+
+pub(crate) fn specs() -> impl Iterator<Item = &'static Spec> {
+    ALL.iter().map(|(spec, _)| *spec)
 }
 
 pub(crate) fn is_known(name: &str) -> bool {
@@ -235,8 +254,11 @@ impl<'c> Arguments<'c> {
     /// A length of time in microseconds, from `'30 days'` or `INTERVAL '30 days'`. A number has no unit: whoever writes
     /// 30 means days, and would get an answer for 30 of something else without a word.
     pub(crate) fn duration_us(&self, name: &'static str) -> Result<i64, QueryError> {
-        let value = self.present(name)?;
-        let text = match &value {
+        self.duration_of(name, &self.present(name)?)
+    }
+
+    fn duration_of(&self, name: &'static str, value: &Expr) -> Result<i64, QueryError> {
+        let text = match value {
             Expr::Interval(interval) => text_of(&interval.value).map(|text| match &interval.leading_field {
                 Some(unit) => format!("{text} {unit}"),
                 None => text.to_owned(),
@@ -261,8 +283,11 @@ impl<'c> Arguments<'c> {
 
     /// A whole number within bounds.
     pub(crate) fn whole(&self, name: &'static str, bounds: RangeInclusive<u64>) -> Result<u64, QueryError> {
-        let value = self.present(name)?;
-        let number = match &value {
+        self.whole_of(name, &self.present(name)?, &bounds)
+    }
+
+    fn whole_of(&self, name: &'static str, value: &Expr, bounds: &RangeInclusive<u64>) -> Result<u64, QueryError> {
+        let number = match value {
             Expr::Value(ValueWithSpan { value: Value::Number(number, _), .. }) => number.parse().ok(),
             _ => None,
         };
@@ -277,6 +302,20 @@ impl<'c> Arguments<'c> {
         bounds: RangeInclusive<u64>,
     ) -> Result<Option<u64>, QueryError> {
         if self.value(name)?.is_some() { self.whole(name, bounds).map(Some) } else { Ok(None) }
+    }
+
+    /// A day as days since 1970-01-01, from `'2026-06-01'` or `DATE '2026-06-01'`.
+    pub(crate) fn maybe_day(&self, name: &'static str) -> Result<Option<i64>, QueryError> {
+        let Some(value) = self.value(name)? else { return Ok(None) };
+        let text = match &value {
+            Expr::TypedString(typed) => match &typed.value.value {
+                Value::SingleQuotedString(text) => Some(text.as_str()),
+                _ => None,
+            },
+            value => text_of(value),
+        };
+        let day = text.and_then(Date32Type::parse).map(i64::from);
+        day.map(Some).ok_or_else(|| self.fault(format!("{name} is {value}: give a day such as '2026-06-01'")))
     }
 
     /// A word, or a number as it was written.
@@ -303,6 +342,10 @@ impl<'c> Arguments<'c> {
         self.checked_condition(&self.present(name)?, name)
     }
 
+    pub(crate) fn maybe_condition(&self, name: &'static str) -> Result<Option<String>, QueryError> {
+        if self.value(name)?.is_some() { self.condition(name).map(Some) } else { Ok(None) }
+    }
+
     /// A list of conditions, each with the words it was given in.
     pub(crate) fn conditions(&self, name: &'static str) -> Result<Vec<Condition>, QueryError> {
         let list = match self.present(name)? {
@@ -317,13 +360,33 @@ impl<'c> Arguments<'c> {
         list.iter().enumerate().map(condition).collect()
     }
 
-    /// A list of texts; empty for NULL.
-    pub(crate) fn texts(&self, name: &'static str) -> Result<Vec<String>, QueryError> {
-        let list = match self.value(name)? {
-            None => return Ok(Vec::new()),
+    /// The same; empty for NULL.
+    pub(crate) fn maybe_conditions(&self, name: &'static str) -> Result<Vec<Condition>, QueryError> {
+        if self.value(name)?.is_some() { self.conditions(name) } else { Ok(Vec::new()) }
+    }
+
+    /// A list of whole numbers within bounds; empty for NULL.
+    pub(crate) fn wholes(&self, name: &'static str, bounds: RangeInclusive<u64>) -> Result<Vec<u64>, QueryError> {
+        self.list(name)?.iter().map(|value| self.whole_of(name, value, &bounds)).collect()
+    }
+
+    /// A list of lengths of time in microseconds, each of which may be NULL; empty for NULL.
+    pub(crate) fn maybe_durations_us(&self, name: &'static str) -> Result<Vec<Option<i64>>, QueryError> {
+        let length = |value: &Expr| if is_null(value) { Ok(None) } else { self.duration_of(name, value).map(Some) };
+        self.list(name)?.iter().map(length).collect()
+    }
+
+    fn list(&self, name: &'static str) -> Result<Vec<Expr>, QueryError> {
+        Ok(match self.value(name)? {
+            None => Vec::new(),
             Some(Expr::Array(Array { elem, .. })) => elem,
             Some(single) => vec![single],
-        };
+        })
+    }
+
+    /// A list of texts; empty for NULL.
+    pub(crate) fn texts(&self, name: &'static str) -> Result<Vec<String>, QueryError> {
+        let list = self.list(name)?;
         let text = |value: &Expr| {
             let text = text_of(value).map(str::to_owned);
             text.ok_or_else(|| self.fault(format!("{name} holds {value}: give texts in quotes")))

@@ -70,6 +70,11 @@ impl FunnelCounts {
         for attempt in outcome.attempts() {
             self.push_attempt(&attempt);
         }
+        self.push_flags(outcome);
+    }
+
+    /// Counts whether the unit is open or left out: for who counts its attempts by `push_attempt`.
+    pub fn push_flags(&mut self, outcome: &FunnelOutcome) {
         self.open_count += u64::from(outcome.is_open);
         self.voided_count += u64::from(outcome.is_voided);
     }

@@ -262,6 +262,11 @@ impl FunnelDefinition {
         self.step_count
     }
 
+    /// Whether step `k` of an answer is "`k` steps done", as it is where they come in any order.
+    pub fn is_by_position(&self) -> bool {
+        self.order.is_any()
+    }
+
     /// Whether step `step` (from 1) may be skipped.
     pub fn is_optional(&self, step: usize) -> bool {
         (1..=self.step_count).contains(&step) && self.optional & (1 << (step - 1)) != 0

@@ -143,7 +143,6 @@ impl Run {
             harvests.push(harvest);
             held.push(reservation);
         }
-        let rows = harvests.iter().map(|harvest| harvest.rows).sum();
         let shares = Arc::new(Shares::of(harvests, held, self.folding.layout.codes));
         let mut folding = JoinSet::new();
         for _ in 0..self.context.session_config().target_partitions().max(1) {
@@ -169,7 +168,7 @@ impl Run {
             }
         }
         let (part, _held) = whole.ok_or_else(|| exec_datafusion_err!("nothing was folded"))?;
-        fold.finish(part, &About { texts: &shares.texts, rows })
+        fold.finish(part, &shares.about())
     }
 }
 
@@ -198,6 +197,7 @@ struct Shares {
     on_disk: Vec<Vec<super::spill::Spilled>>,
     next: AtomicUsize,
     texts: Vec<Texts>,
+    times_us: Option<(i64, i64)>,
     /// By input and code column: what its codes are in common.
     codes: Vec<Vec<Vec<u32>>>,
     /// Given back when all shares are.
@@ -216,6 +216,8 @@ impl Shares {
                 codes[input].push(numbers);
             }
         }
+        let both = |a: (i64, i64), b: (i64, i64)| (a.0.min(b.0), a.1.max(b.1));
+        let times_us = harvests.iter().filter_map(|harvest| harvest.times_us).reduce(both);
         let mut in_memory: Vec<Vec<Shard>> = (0..SHARDS).map(|_| Vec::new()).collect();
         let mut on_disk = Vec::with_capacity(harvests.len());
         for harvest in harvests {
@@ -225,7 +227,11 @@ impl Shares {
             on_disk.push(harvest.spilled);
         }
         let in_memory = in_memory.into_iter().map(Mutex::new).collect();
-        Self { in_memory, on_disk, next: AtomicUsize::new(0), texts, codes, _held: held }
+        Self { in_memory, on_disk, next: AtomicUsize::new(0), texts, times_us, codes, _held: held }
+    }
+
+    fn about(&self) -> About<'_> {
+        About { texts: &self.texts, times_us: self.times_us }
     }
 
     /// The next share, with what was put on disk of it.
@@ -261,7 +267,7 @@ async fn fold(
     let loading = MemoryConsumer::new("Fold share").register(pool);
     let reservation = MemoryConsumer::new("Fold answer").register(pool);
     let fold = &folding.fold;
-    let mut part = fold.start(&shares.texts)?;
+    let mut part = fold.start(&shares.about())?;
     while let Some(grouped) = shares.take(folding.layout, &loading)? {
         units.add(grouped.unit_count());
         grouped.each(|unit, rows| fold.unit(&mut part, unit, rows, &stop))?;

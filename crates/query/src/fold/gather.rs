@@ -24,6 +24,7 @@ pub(super) struct Gatherer {
     codes: Vec<Interner>,
     spilled: Vec<Spilled>,
     rows: u64,
+    times_us: Option<(i64, i64)>,
 }
 
 /// What one input came to.
@@ -32,6 +33,7 @@ pub(super) struct Harvest {
     pub(super) codes: Vec<Interner>,
     pub(super) spilled: Vec<Spilled>,
     pub(super) rows: u64,
+    pub(super) times_us: Option<(i64, i64)>,
 }
 
 impl Gatherer {
@@ -43,6 +45,7 @@ impl Gatherer {
             codes: std::iter::repeat_with(Interner::default).take(layout.codes).collect(),
             spilled: Vec::new(),
             rows: 0,
+            times_us: None,
         }
     }
 
@@ -79,7 +82,10 @@ impl Gatherer {
             run = Some((index, shard, unit));
             let words = self.shards[shard].room(self.stride);
             let sequence = if sequences.is_null(index) { 0 } else { sequences.value(index) };
-            words.push(sortable(times.value(index)));
+            let time_us = times.value(index);
+            let (first_us, last_us) = self.times_us.unwrap_or((time_us, time_us));
+            self.times_us = Some((first_us.min(time_us), last_us.max(time_us)));
+            words.push(sortable(time_us));
             words.push(sortable(sequence));
             words.push(unit_and_mask(unit, row_masks[index]));
             for pair in row_codes.chunks(2) {
@@ -112,7 +118,8 @@ impl Gatherer {
     }
 
     pub(super) fn finish(self) -> Harvest {
-        Harvest { shards: self.shards, codes: self.codes, spilled: self.spilled, rows: self.rows }
+        let Self { shards, codes, spilled, rows, times_us, .. } = self;
+        Harvest { shards, codes, spilled, rows, times_us }
     }
 }
 

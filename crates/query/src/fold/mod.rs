@@ -80,8 +80,7 @@ pub(crate) trait Fold: Debug + Send + Sync + 'static {
 
     fn schema(&self) -> SchemaRef;
 
-    /// * `texts`: of each code column.
-    fn start(&self, texts: &[Texts]) -> Result<Self::Part>;
+    fn start(&self, about: &About<'_>) -> Result<Self::Part>;
 
     /// * `rows`: at least one, in order of time and sequence.
     /// * `stop`: to be asked by what may take long for one unit.
@@ -92,23 +91,23 @@ pub(crate) trait Fold: Debug + Send + Sync + 'static {
     /// Memory the part holds, for the pool. Asked now and then.
     fn bytes(&self, part: &Self::Part) -> usize;
 
-    /// * `about`: what all rows of the answer are of.
     fn finish(&self, part: Self::Part, about: &About<'_>) -> Result<RecordBatch>;
 }
 
-/// What a fold was made of.
+/// What is known of all rows before the first unit is folded.
 #[derive(Debug)]
 pub(crate) struct About<'a> {
+    /// Of each code column.
     pub(crate) texts: &'a [Texts],
-    /// Rows that had a unit and a time.
-    pub(crate) rows: u64,
+    /// The times of the first and the last of all rows, UTC microseconds; `None` if there are none.
+    pub(crate) times_us: Option<(i64, i64)>,
 }
 
 /// A `Fold` of whatever part.
 pub(crate) trait AnyFold: Debug + Send + Sync {
     fn explain(&self) -> String;
     fn schema(&self) -> SchemaRef;
-    fn start(&self, texts: &[Texts]) -> Result<AnyPart>;
+    fn start(&self, about: &About<'_>) -> Result<AnyPart>;
     fn unit(&self, part: &mut AnyPart, unit: &str, rows: Rows<'_>, stop: &StopFlag) -> Result<()>;
     fn merge(&self, part: &mut AnyPart, other: AnyPart) -> Result<()>;
     fn bytes(&self, part: &AnyPart) -> usize;
@@ -128,8 +127,8 @@ impl<F: Fold> AnyFold for F {
         Fold::schema(self)
     }
 
-    fn start(&self, texts: &[Texts]) -> Result<AnyPart> {
-        Ok(Box::new(Fold::start(self, texts)?))
+    fn start(&self, about: &About<'_>) -> Result<AnyPart> {
+        Ok(Box::new(Fold::start(self, about)?))
     }
 
     fn unit(&self, part: &mut AnyPart, unit: &str, rows: Rows<'_>, stop: &StopFlag) -> Result<()> {

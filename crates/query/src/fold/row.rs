@@ -16,7 +16,6 @@ pub(super) const NO_CODE: u32 = u32::MAX;
 pub(super) const NO_VALUE: i64 = i64::MIN;
 
 const TIME: usize = 0;
-const SEQUENCE: usize = 1;
 const UNIT_AND_MASK: usize = 2;
 const FIRST_CODES: usize = 3;
 
@@ -66,10 +65,6 @@ impl<'a> Rows<'a> {
         Self { words, stride: stride(layout), value_at: FIRST_CODES + layout.codes.div_ceil(2) }
     }
 
-    pub(crate) fn len(&self) -> usize {
-        self.words.len() / self.stride
-    }
-
     pub(crate) fn iter(&self) -> impl DoubleEndedIterator<Item = Row<'a>> + ExactSizeIterator + use<'a> {
         let value_at = self.value_at;
         self.words.chunks_exact(self.stride).map(move |words| Row { words, value_at })
@@ -84,10 +79,6 @@ impl Row<'_> {
     /// Microseconds since 1970, UTC.
     pub(crate) fn time_us(&self) -> i64 {
         (self.words[TIME] ^ SIGN) as i64
-    }
-
-    pub(crate) fn sequence(&self) -> i64 {
-        (self.words[SEQUENCE] ^ SIGN) as i64
     }
 
     /// Bit `k` says whether condition `k` holds; one that is null does not.

@@ -39,13 +39,13 @@ impl Fold for Tell {
 
     fn schema(&self) -> SchemaRef {
         let text = |name| Field::new(name, DataType::Utf8, false);
-        Arc::new(Schema::new(vec![text("unit"), text("rows"), Field::new("folded", DataType::Int64, false)]))
+        Arc::new(Schema::new(vec![text("unit"), text("rows"), Field::new("last_time_us", DataType::Int64, false)]))
     }
 
-    fn start(&self, texts: &[Texts]) -> Result<Told> {
+    fn start(&self, about: &About<'_>) -> Result<Told> {
         let of =
             |texts: &Texts| (0..texts.len() as u32).map(|code| texts.get(Some(code)).unwrap().to_owned()).collect();
-        Ok(Told { texts: texts.iter().map(of).collect(), units: Vec::new() })
+        Ok(Told { texts: about.texts.iter().map(of).collect(), units: Vec::new() })
     }
 
     fn unit(&self, told: &mut Told, unit: &str, rows: Rows<'_>, _: &StopFlag) -> Result<()> {
@@ -54,9 +54,9 @@ impl Fold for Tell {
                 (0..self.layout.codes).map(|index| row.code(index).map(|code| &told.texts[index][code as usize]));
             let values = (0..self.layout.values).map(|index| row.value_micros(index));
             let (texts, values) = (texts.collect::<Vec<_>>(), values.collect::<Vec<_>>());
-            format!("{} {} {:b} {texts:?} {values:?}", row.time_us(), row.sequence(), row.mask())
+            format!("{} {:b} {texts:?} {values:?}", row.time_us(), row.mask())
         };
-        assert_eq!(rows.at(rows.len() - 1).time_us(), rows.iter().next_back().unwrap().time_us());
+        assert_eq!(rows.at(0).time_us(), rows.iter().next().unwrap().time_us());
         let rows: Vec<String> = rows.iter().map(told_of).collect();
         told.units.push((unit.to_owned(), rows.join("; ")));
         Ok(())
@@ -74,9 +74,9 @@ impl Fold for Tell {
     fn finish(&self, mut told: Told, about: &About<'_>) -> Result<RecordBatch> {
         told.units.sort();
         let (units, rows): (Vec<String>, Vec<String>) = told.units.into_iter().unzip();
-        let folded = Int64Array::from(vec![about.rows as i64; units.len()]);
+        let last = Int64Array::from(vec![about.times_us.map_or(0, |(_, last_us)| last_us); units.len()]);
         let columns: Vec<ArrayRef> =
-            vec![Arc::new(StringArray::from(units)), Arc::new(StringArray::from(rows)), Arc::new(folded)];
+            vec![Arc::new(StringArray::from(units)), Arc::new(StringArray::from(rows)), Arc::new(last)];
         Ok(RecordBatch::try_new(Fold::schema(self), columns)?)
     }
 }
@@ -152,7 +152,7 @@ fn expected(rows: &[Row]) -> Vec<(String, String)> {
         let mask: String = event.masks.iter().rev().map(|is| if *is == Some(true) { '1' } else { '0' }).collect();
         let mask = mask.trim_start_matches('0');
         let mask = if mask.is_empty() { "0" } else { mask };
-        format!("{} {} {mask} {:?} {:?}", event.time_us, event.sequence, event.codes, event.values)
+        format!("{} {mask} {:?} {:?}", event.time_us, event.codes, event.values)
     };
     let line = |(unit, mut events): (String, Vec<Event>)| {
         events.sort();
@@ -206,15 +206,15 @@ async fn answer(
     let plan = FoldNode::plan(input, Folding { fold: Arc::new(Tell { layout }), layout }, StopFlag::default())?;
     let batches = context.execute_logical_plan(plan).await?.collect().await?;
     let mut told = Vec::new();
-    let mut folded = 0;
+    let mut last = 0;
     for batch in batches {
         let [units, rows] = [0, 1].map(|index| batch.column(index).as_string::<i32>().clone());
         told.extend(
             units.iter().zip(rows.iter()).map(|(unit, rows)| (unit.unwrap().to_owned(), rows.unwrap().to_owned())),
         );
-        folded = batch.column(2).as_primitive::<Int64Type>().values().first().copied().unwrap_or(0);
+        last = batch.column(2).as_primitive::<Int64Type>().values().first().copied().unwrap_or(0);
     }
-    Ok((told, folded))
+    Ok((told, last))
 }
 
 const ENOUGH: usize = 1 << 30;
@@ -228,10 +228,10 @@ async fn each_unit_comes_whole_and_in_order_however_its_rows_lie() {
         let rows = random_rows(&mut dice, count, layout);
         let wanted = expected(&rows);
         for partitions in [1, 2, 5] {
-            let (told, folded) = answer(&rows, layout, partitions, ENOUGH).await.unwrap();
+            let (told, last_told) = answer(&rows, layout, partitions, ENOUGH).await.unwrap();
             assert_eq!(told, wanted, "{layout:?}, {partitions} partitions");
-            let counted = rows.iter().filter(|row| row.0.is_some() && row.1.is_some()).count();
-            assert_eq!(folded, if told.is_empty() { 0 } else { counted as i64 });
+            let last = rows.iter().filter(|row| row.0.is_some()).filter_map(|row| row.1).max();
+            assert_eq!(last_told, if told.is_empty() { 0 } else { last.unwrap() });
         }
     }
 }

@@ -16,6 +16,7 @@ pub mod error;
 pub mod live;
 
 mod answer;
+mod ask;
 mod bounded;
 mod catalog;
 mod complexity;
@@ -32,6 +33,8 @@ mod attribution;
 mod duration;
 mod experiment;
 mod funnel;
+mod path;
+mod retention;
 mod table_function;
 mod window_funnel;
 

@@ -9,7 +9,7 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use datafusion::arrow::array::{ArrayRef, Decimal128Array, Float64Array, RecordBatch, StringArray};
+use datafusion::arrow::array::{ArrayRef, Decimal128Array, Float64Array, Int64Array, RecordBatch, StringArray};
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::common::{Result, exec_datafusion_err};
 use hashbrown::HashMap;
@@ -78,6 +78,15 @@ pub(super) struct AttributionFold {
     pub(super) remove: Vec<Removal>,
     /// What the column of `by` is called in the answer.
     pub(super) column: String,
+    pub(super) told: Told,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Told {
+    /// What each value of `by` gets.
+    Credit,
+    /// The paths themselves, so many of those that converted most; the others are one row.
+    Paths { paths_max: usize },
 }
 
 /// A transform that takes a value of `by` away.
@@ -145,8 +154,9 @@ struct Converted {
 }
 
 impl AttributionFold {
+    /// Whether whole paths are kept.
     fn is_learning(&self) -> bool {
-        self.models.iter().any(|(_, sharing)| matches!(sharing, Sharing::Learnt(_)))
+        self.told != Told::Credit || self.models.iter().any(|(_, sharing)| matches!(sharing, Sharing::Learnt(_)))
     }
 
     /// Credits each conversion of the person whose touches and conversions are in the part's room.
@@ -262,6 +272,9 @@ impl Fold for AttributionFold {
     type Part = Part;
 
     fn explain(&self) -> String {
+        if let Told::Paths { .. } = self.told {
+            return format!("paths of {} to conversions", self.column);
+        }
         let names: Vec<&str> = self.models.iter().map(|(name, _)| name.as_str()).collect();
         format!("attribution by {}, models {}", self.column, names.join(", "))
     }
@@ -269,6 +282,19 @@ impl Fold for AttributionFold {
     fn schema(&self) -> SchemaRef {
         let number = |name: &str| Field::new(name, DataType::Float64, true);
         let money = |name: &str| Field::new(name, MONEY, true);
+        if let Told::Paths { .. } = self.told {
+            let count = |name: &str| Field::new(name, DataType::Int64, true);
+            return Arc::new(Schema::new(vec![
+                Field::new("path", DataType::Utf8, false),
+                Field::new("currency", DataType::Utf8, true),
+                count("touches"),
+                count("distinct_paths"),
+                count("conversions"),
+                money("value"),
+                count("journeys_without"),
+                number("conversion_rate"),
+            ]));
+        }
         Arc::new(Schema::new(vec![
             Field::new("model", DataType::Utf8, false),
             Field::new(&self.column, DataType::Utf8, false),
@@ -285,8 +311,8 @@ impl Fold for AttributionFold {
         ]))
     }
 
-    fn start(&self, texts: &[Texts]) -> Result<Part> {
-        let by = &texts[text::BY];
+    fn start(&self, about: &About<'_>) -> Result<Part> {
+        let by = &about.texts[text::BY];
         let mut path = self.path.clone();
         for removal in &self.remove {
             // One that nobody has takes nothing away.
@@ -393,6 +419,9 @@ impl Fold for AttributionFold {
     }
 
     fn finish(&self, part: Part, about: &About<'_>) -> Result<RecordBatch> {
+        if let Told::Paths { paths_max } = self.told {
+            return self.paths(&part, paths_max, &about.texts[text::BY], &about.texts[text::CURRENCY]);
+        }
         let mut lines: Vec<Line> = Vec::new();
         for (model, credits) in part.credits.iter().enumerate() {
             lines.extend(credits.iter().map(|(key, sums)| Line {
@@ -455,6 +484,88 @@ fn add_spend(lines: &mut Vec<Line>, spend: &HashMap<Key, i128>, model_count: usi
                 }),
             }
         }
+    }
+}
+
+/// A path, or all that are not shown.
+#[derive(Debug, Clone, Default)]
+struct PathLine<'p> {
+    path: Option<&'p [u32]>,
+    currency: Option<u32>,
+    distinct: i64,
+    conversions: i64,
+    value_micros: i128,
+    /// `None` for all that are not shown: a path without a currency may stand beside several with one.
+    nulls: Option<i64>,
+}
+
+impl AttributionFold {
+    fn paths(&self, part: &Part, paths_max: usize, by: &Texts, currencies: &Texts) -> Result<RecordBatch> {
+        let mut lines: Vec<PathLine<'_>> = part
+            .converting
+            .iter()
+            .map(|((currency, path), converted)| PathLine {
+                path: Some(path),
+                currency: *currency,
+                distinct: 1,
+                conversions: converted.count as i64,
+                value_micros: converted.value_micros,
+                nulls: Some(part.not_converting.get(path).copied().unwrap_or(0) as i64),
+            })
+            .collect();
+        lines.sort_unstable_by(|a, b| (b.conversions, a.path, a.currency).cmp(&(a.conversions, b.path, b.currency)));
+        let rest = lines.split_off(paths_max.min(lines.len()));
+        let mut others: Vec<PathLine<'_>> = Vec::new();
+        for line in rest {
+            let known = others.iter_mut().find(|other| other.currency == line.currency);
+            let other = match known {
+                Some(other) => other,
+                None => {
+                    others.push(PathLine { currency: line.currency, ..PathLine::default() });
+                    others.last_mut().expect("it was pushed")
+                }
+            };
+            other.distinct += 1;
+            other.conversions += line.conversions;
+            other.value_micros += line.value_micros;
+        }
+        others.sort_unstable_by_key(|other| (other.currency.is_none(), other.currency));
+        lines.extend(others);
+        for (currency, sums) in &part.unattributed {
+            lines.push(PathLine {
+                path: Some(&[]),
+                currency: *currency,
+                distinct: 1,
+                conversions: (sums.credit / WHOLE as i128) as i64,
+                value_micros: sums.value_micros,
+                nulls: None,
+            });
+        }
+        let name = |code: u32| by.get(Some(code).filter(|code| *code < part.by_count)).unwrap_or("(unset)");
+        let path = |line: &PathLine<'_>| match line.path {
+            None => "(other)".to_owned(),
+            Some([]) => "(none)".to_owned(),
+            Some(path) => path.iter().map(|code| name(*code)).collect::<Vec<_>>().join(" > "),
+        };
+        let count = |of: &dyn Fn(&PathLine<'_>) -> Option<i64>| -> ArrayRef {
+            Arc::new(lines.iter().map(of).collect::<Int64Array>())
+        };
+        let amounts = lines.iter().map(|line| Some(line.value_micros)).collect::<Decimal128Array>();
+        let rate = |line: &PathLine<'_>| {
+            let journeys = line.nulls? + line.conversions;
+            Some(line.conversions as f64 / journeys as f64)
+        };
+        let columns: Vec<ArrayRef> = vec![
+            Arc::new(StringArray::from_iter_values(lines.iter().map(path))),
+            Arc::new(lines.iter().map(|line| currencies.get(line.currency)).collect::<StringArray>()),
+            count(&|line| line.path.map(|path| path.len() as i64)),
+            count(&|line| Some(line.distinct)),
+            count(&|line| Some(line.conversions)),
+            Arc::new(amounts.with_precision_and_scale(38, 6)?),
+            count(&|line| line.nulls),
+            Arc::new(lines.iter().map(rate).collect::<Float64Array>()),
+        ];
+        Ok(RecordBatch::try_new(Fold::schema(self), columns)?)
     }
 }
 

@@ -50,6 +50,15 @@ const TOUCH: Parameter = with_default(
 const LOOKBACK: Parameter = with_default("lookback", "'30 days'");
 const SAME_TOUCH: Parameter = with_default("same_touch", "'30 minutes'");
 const FILTER: Parameter = with_default("filter", "true");
+const VIEW: Parameter = with_default("view", "event_kind IN ('impression', 'open')");
+const VIEW_LOOKBACK: Parameter = with_default("view_lookback", "NULL");
+const VIEWS: Parameter = with_default("views", "'include'");
+const IS_DIRECT: Parameter = with_default("is_direct", "channel IS NULL OR channel = 'direct'");
+const DIRECT: Parameter = with_default("direct", "'keep'");
+const SAME_TOUCH_BY: Parameter = with_default("same_touch_by", "NULL");
+const TOUCH_USE: Parameter = with_default("touch_use", "'reuse'");
+const OWN_TIME: Parameter = with_default("own_time", "true");
+const TRANSFORMS: Parameter = with_default("transforms", "NULL");
 
 pub(crate) const TOUCHPOINTS: Spec = Spec {
     name: "touchpoints",
@@ -67,16 +76,16 @@ pub(crate) const ATTRIBUTION: Spec = Spec {
         LOOKBACK,
         SAME_TOUCH,
         FILTER,
-        with_default("view", "event_kind IN ('impression', 'open')"),
-        with_default("view_lookback", "NULL"),
-        with_default("views", "'include'"),
-        with_default("is_direct", "channel IS NULL OR channel = 'direct'"),
-        with_default("direct", "'keep'"),
+        VIEW,
+        VIEW_LOOKBACK,
+        VIEWS,
+        IS_DIRECT,
+        DIRECT,
         with_default("is_paid", "channel LIKE 'paid%' OR channel IN ('display', 'affiliate')"),
-        with_default("same_touch_by", "NULL"),
-        with_default("touch_use", "'reuse'"),
-        with_default("own_time", "true"),
-        with_default("transforms", "NULL"),
+        SAME_TOUCH_BY,
+        TOUCH_USE,
+        OWN_TIME,
+        TRANSFORMS,
         with_default("half_life", "'7 days'"),
         with_default("lead", "false"),
         with_default("opportunity", "false"),
@@ -86,6 +95,39 @@ pub(crate) const ATTRIBUTION: Spec = Spec {
     ],
     example: "SELECT * FROM attribution(model => ['last_touch', 'markov'], by => utm_campaign, lookback => '14 days')",
 };
+
+/// The same arguments, but for the models.
+pub(crate) const CONVERSION_PATHS: Spec = Spec {
+    name: "conversion_paths",
+    parameters: &[
+        with_default("by", "channel"),
+        CONVERSION,
+        TOUCH,
+        LOOKBACK,
+        SAME_TOUCH,
+        FILTER,
+        VIEW,
+        VIEW_LOOKBACK,
+        VIEWS,
+        IS_DIRECT,
+        DIRECT,
+        SAME_TOUCH_BY,
+        TOUCH_USE,
+        OWN_TIME,
+        TRANSFORMS,
+        with_default("top", "50"),
+    ],
+    example: "SELECT path, conversions, conversion_rate FROM conversion_paths(by => channel, transforms => 'exposure')",
+};
+
+pub(crate) fn write_out_conversion_paths(arguments: &Arguments<'_>) -> Result<Written, QueryError> {
+    let paths_max = arguments.whole("top", 0..=1_000_000)? as usize;
+    let conditions = ["touch", "conversion", "view", "is_direct"].map(|name| arguments.condition(name));
+    let [touch, conversion, view, is_direct] = all(conditions)?;
+    let never = || "false".to_owned();
+    let conditions = [touch, conversion, view, is_direct, never(), never(), never(), never()];
+    call(arguments, Vec::new(), conditions, fold::Told::Paths { paths_max })
+}
 
 pub(crate) fn write_out_touchpoints(arguments: &Arguments<'_>) -> Result<Written, QueryError> {
     // Any model that credits each touch shows each.
@@ -104,33 +146,43 @@ pub(crate) fn write_out_touchpoints(arguments: &Arguments<'_>) -> Result<Written
 
 pub(crate) fn write_out_attribution(arguments: &Arguments<'_>) -> Result<Written, QueryError> {
     let models = models(arguments)?;
+    let conditions = ["touch", "conversion", "view", "is_direct", "is_paid", "cost", "lead", "opportunity"];
+    let conditions = all(conditions.map(|name| arguments.condition(name)))?;
+    call(arguments, models, conditions, fold::Told::Credit)
+}
+
+/// * `conditions`: in the order of `fold::bit`.
+fn call(
+    arguments: &Arguments<'_>,
+    models: Vec<(String, Sharing)>,
+    conditions: [String; fold::bit::COUNT],
+    told: fold::Told,
+) -> Result<Written, QueryError> {
     let path = path_rule(arguments)?;
     let (transforms, remove) = transforms(arguments)?;
     let by = arguments.expression("by")?;
     let is_plain_name = by.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
     let name = by.to_lowercase();
     let column = if is_plain_name && !fold::COLUMNS.contains(&name.as_str()) { name } else { "touched".to_owned() };
-    let conditions = ["touch", "conversion", "view", "is_direct", "is_paid", "cost", "lead", "opportunity"];
-    let conditions = conditions.map(|name| arguments.condition(name));
-    let [touch, conversion, view, is_direct, is_paid, cost, lead, opportunity] = all(conditions)?;
     let filter = arguments.condition("filter")?;
     let no_text = || "CAST(NULL AS VARCHAR)".to_owned();
     let marks = match arguments.maybe_expression("same_touch_by")? {
         Some(mark) => [format!("CAST(({mark}) AS VARCHAR)"), no_text(), no_text()],
         None => ["channel", "coalesce(utm_campaign, campaign_id)", "utm_source"].map(str::to_owned),
     };
+    let [touch, conversion, _, _, _, cost, lead, opportunity] = &conditions;
     let from = format!(
         "FROM person_events
         WHERE ({filter}) AND (({touch}) OR ({conversion}) OR ({cost}) OR ({lead}) OR ({opportunity}))"
     );
     let mut columns = ["person_id", "event_time_us", SEQUENCE].map(str::to_owned).to_vec();
-    columns.extend([touch, conversion, view, is_direct, is_paid, cost, lead, opportunity]);
+    columns.extend(conditions);
     columns.extend([format!("CAST(({by}) AS VARCHAR)"), "currency".to_owned()]);
     columns.extend(marks);
     columns.push("value".to_owned());
     let same_touch_us = arguments.duration_us("same_touch")?;
     let path = PathRule { transforms, ..path };
-    let fold = Arc::new(fold::AttributionFold { models, path, same_touch_us, remove, column });
+    let fold = Arc::new(fold::AttributionFold { models, path, same_touch_us, remove, column, told });
     Ok(Written::Fold(FoldCall { columns, from, folding: Folding { fold, layout: fold::LAYOUT } }))
 }
 

@@ -289,6 +289,8 @@ pub(crate) fn described(events_max: usize) -> serde_json::Value {
         ready: &["/readyz"],
         itself: &["/openapi.json"],
         sql: &["/v1/sql"],
+        functions: &["/v1/query"],
+        function: &["/v1/query/{function}"],
         receipts: &["/v1/receipts/{event_id}"],
     };
     let limits = Limits { events_max, exposures_max: dialect::EXPOSURES_MAX, letters_max: replay::LETTERS_MAX };

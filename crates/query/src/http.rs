@@ -1,8 +1,10 @@
-//! `POST /v1/sql`: questions over HTTP.
+//! `POST /v1/sql`, `POST /v1/query/FUNCTION`: questions over HTTP.
 //!
-//! In:       `{"sql": "...", "format": "json"}`, or the SQL as plain text with `?format=csv`; a token.
-//! Out:      200 with the answer: JSON `{columns, rows, row_count, truncated, elapsed_ms, versions, live_positions}`, or CSV with the
-//!           same facts in headers `x-tributary-...`. Else `{"error", "advice"}` with
+//! In:       `{"sql": "...", "format": "json"}`, or the SQL as plain text with `?format=csv`; for a function, its arguments as
+//!           a JSON object (`ask.rs`); a token. Formats: json, csv, ndjson, arrow (an IPC stream), parquet; by `format` or
+//!           by `Accept`.
+//! Out:      200 with the answer: JSON `{columns, rows, row_count, truncated, elapsed_ms, versions, live_positions}`, or another
+//!           format with the same facts in headers `x-tributary-...`. Else `{"error", "advice"}` with
 //!           400 the question is wrong · 401 no such token · 408 over its time · 413 the text is too long ·
 //!           422 needs more memory than allowed · 503 too many questions, or the lake is away · 500 ours.
 //!           `POST /v1/live/tail` for other processes of ours: what the stream job of this one has and their snapshots lack,
@@ -14,7 +16,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Bytes;
-use axum::extract::{DefaultBodyLimit, Query, Request, State};
+use axum::extract::{DefaultBodyLimit, Path, Query, Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
@@ -25,6 +27,7 @@ use serde_json::value::RawValue;
 use subtle::{Choice, ConstantTimeEq};
 
 use crate::answer::Answer;
+use crate::ask;
 use crate::engine::Engine;
 use crate::error::{Advice, QueryError};
 use crate::live::{self, LiveAsked, LiveFault};
@@ -38,6 +41,8 @@ pub fn router(engine: Arc<Engine>) -> Router {
     let body_bytes_max = engine.settings().sql_bytes_max.saturating_mul(6).saturating_add(1_024);
     Router::new()
         .route("/v1/sql", post(sql))
+        .route("/v1/query", get(functions))
+        .route("/v1/query/{function}", post(function))
         .route("/v1/receipts/{event_id}", get(receipt::receipt))
         .layer(DefaultBodyLimit::max(body_bytes_max))
         // Around this route only: a layer around the router would answer for paths that are not there, too.
@@ -89,6 +94,45 @@ enum Format {
     #[default]
     Json,
     Csv,
+    Ndjson,
+    Arrow,
+    Parquet,
+}
+
+impl Format {
+    /// By its name, and as others call it.
+    const NAMED: [(&str, &str, Self); 5] = [
+        ("json", "application/json", Self::Json),
+        ("csv", "text/csv", Self::Csv),
+        ("ndjson", "application/x-ndjson", Self::Ndjson),
+        ("arrow", "application/vnd.apache.arrow.stream", Self::Arrow),
+        ("parquet", "application/vnd.apache.parquet", Self::Parquet),
+    ];
+
+    /// The one asked for by name, else by the media type that `Accept` names first, if any.
+    fn asked(parameters: &Parameters, headers: &HeaderMap) -> Result<Option<Self>, String> {
+        if let Some(name) = &parameters.format {
+            let known = Self::NAMED.iter().find(|(known, ..)| known == name);
+            let names = || Self::NAMED.map(|(name, ..)| name).join(", ");
+            return known
+                .map(|(.., format)| Some(*format))
+                .ok_or_else(|| format!("format {name:?} is not known: {}", names()));
+        }
+        let accepted = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        let types = accepted.split(',').map(|one| one.split(';').next().unwrap_or_default().trim());
+        let format = types.filter_map(|one| Self::NAMED.iter().find(|(_, media, _)| *media == one)).next();
+        Ok(format.map(|(.., format)| *format))
+    }
+
+    fn media_type(self) -> &'static str {
+        match self {
+            Self::Csv => "text/csv; charset=utf-8",
+            _ => Self::NAMED
+                .iter()
+                .find(|(.., format)| *format == self)
+                .map_or("application/json", |(_, media, _)| media),
+        }
+    }
 }
 
 #[derive(Debug, Deserialize)]
@@ -144,13 +188,48 @@ async fn sql(
             return refusal(StatusCode::BAD_REQUEST, &reason, advice);
         }
     };
-    if engine.settings().sql_bytes_max < question.sql.len() {
-        return too_long(&engine);
+    answer(&engine, &question.sql, question.format.unwrap_or_default()).await
+}
+
+async fn functions() -> Response {
+    ([(header::CONTENT_TYPE, "application/json")], ask::functions().to_string()).into_response()
+}
+
+async fn function(
+    State(engine): State<Arc<Engine>>,
+    Path(name): Path<String>,
+    Query(parameters): Query<Parameters>,
+    headers: HeaderMap,
+    body: Result<Bytes, axum::extract::rejection::BytesRejection>,
+) -> Response {
+    let body = match body {
+        Ok(body) => body,
+        Err(rejection) if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE => return too_long(&engine),
+        Err(rejection) => return refusal(rejection.status(), &rejection.body_text(), "send the request again"),
+    };
+    let read = || -> Result<(String, Format), String> {
+        // No arguments are none: all have defaults.
+        let arguments = if body.is_empty() { "{}".as_bytes() } else { &body };
+        let arguments = serde_json::from_slice(arguments);
+        let arguments = arguments.map_err(|error| format!("the arguments cannot be read as a JSON object: {error}"))?;
+        let format = Format::asked(&parameters, &headers)?.unwrap_or_default();
+        Ok((ask::call(&name, &arguments)?, format))
+    };
+    match read() {
+        Ok((sql, format)) => answer(&engine, &sql, format).await,
+        Err(reason) => {
+            refusal(StatusCode::BAD_REQUEST, &reason, "GET /v1/query tells all functions and their arguments")
+        }
+    }
+}
+
+async fn answer(engine: &Arc<Engine>, sql: &str, format: Format) -> Response {
+    if engine.settings().sql_bytes_max < sql.len() {
+        return too_long(engine);
     }
     // If the asker hangs up, axum drops this future and with it the work.
-    match engine.query(&question.sql).await {
+    match engine.query(sql).await {
         Ok(answer) => {
-            let format = question.format.unwrap_or_default();
             // Megabytes of text are not written on the threads that take events in.
             let written = engine.compute(move || respond(&answer, format)).await;
             written.unwrap_or_else(|| fault(&QueryError::broke("the writing of the answer broke")))
@@ -161,12 +240,7 @@ async fn sql(
 
 fn read(headers: &HeaderMap, parameters: &Parameters, body: &[u8]) -> Result<Question, String> {
     let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let format = match parameters.format.as_deref() {
-        None => None,
-        Some("json") => Some(Format::Json),
-        Some("csv") => Some(Format::Csv),
-        Some(other) => return Err(format!("format {other:?} is not known: json or csv")),
-    };
+    let format = Format::asked(parameters, headers)?;
     if content_type.starts_with("application/json") {
         let mut question: Question =
             serde_json::from_slice(body).map_err(|error| format!("the body cannot be read as JSON: {error}"))?;
@@ -180,7 +254,7 @@ fn read(headers: &HeaderMap, parameters: &Parameters, body: &[u8]) -> Result<Que
 fn respond(answer: &Answer, format: Format) -> Response {
     let rendered = match format {
         Format::Json => json_body(answer),
-        Format::Csv => csv_body(answer),
+        format => plain_body(answer, format),
     };
     rendered.unwrap_or_else(|error| {
         tracing::error!(%error, "an answer could not be written");
@@ -221,11 +295,17 @@ fn json_body(answer: &Answer) -> Result<Response, Box<dyn std::error::Error + Se
     Ok(([(header::CONTENT_TYPE, "application/json")], serde_json::to_vec(&body)?).into_response())
 }
 
-fn csv_body(answer: &Answer) -> Result<Response, Box<dyn std::error::Error + Send + Sync>> {
+/// The answer alone, what is to be said of it in headers.
+fn plain_body(answer: &Answer, format: Format) -> Result<Response, Box<dyn std::error::Error + Send + Sync>> {
     let mut text = Vec::new();
-    render::csv(answer, &mut text)?;
+    match format {
+        Format::Csv => render::csv(answer, &mut text)?,
+        Format::Arrow => render::arrow_stream(answer, &mut text)?,
+        Format::Parquet => render::parquet(answer, &mut text)?,
+        Format::Json | Format::Ndjson => render::ndjson(answer, &mut text)?,
+    }
     let facts = [
-        (header::CONTENT_TYPE.as_str(), "text/csv; charset=utf-8".to_owned()),
+        (header::CONTENT_TYPE.as_str(), format.media_type().to_owned()),
         ("x-tributary-row-count", answer.row_count().to_string()),
         ("x-tributary-truncated", answer.truncated.to_string()),
         ("x-tributary-elapsed-ms", answer.elapsed.as_millis().to_string()),

@@ -51,6 +51,8 @@ pub(crate) struct Routes<'r> {
     pub itself: &'r [&'r str],
     /// Not the door's own: of the process that answers questions, where it is the same.
     pub sql: &'r [&'r str],
+    pub functions: &'r [&'r str],
+    pub function: &'r [&'r str],
     pub receipts: &'r [&'r str],
 }
 

@@ -31,13 +31,16 @@ pub(super) fn table<'r>(routes: &Routes<'r>) -> Vec<Route<'r>> {
         query("dead", json!({"type": "boolean"}), "true: only dead letters."),
     ];
     let sql = body(&[(JSON, json!({"type": "object", "required": ["sql"], "additionalProperties": false,
-        "properties": {"sql": text, "format": {"enum": ["json", "csv", null]}}})), (TEXT, text.clone())]);
+        "properties": {"sql": text, "format": {"enum": ["json", "csv", "ndjson", "arrow", "parquet", null]}}})), (TEXT, text.clone())]);
     let fault = |words: &str| answer(words, JSON, of("Fault"));
     let faults = || [(400, "The question is wrong."), (401, "No token, or none that is known."), (408, "It took too long."),
         (422, "It needs more than one question may have."), (500, "A fault of ours."), (503, "Too many questions, or the lake is away.")]
         .map(|(status, words)| (status, fault(words)));
     let mut sql_answer = json(of("Answer"));
-    sql_answer["content"]["text/csv"] = json!({"schema": text});
+    for media in ["text/csv", "application/x-ndjson", "application/vnd.apache.arrow.stream", "application/vnd.apache.parquet"] {
+        sql_answer["content"][media] = json!({"schema": text});
+    }
+    let formats = || vec![query("format", json!({"enum": ["json", "csv", "ndjson", "arrow", "parquet"]}), "Of the answer; else as Accept says.")];
     vec![
         row(routes.native, POST, "events", "sendEvents", "Take one event, a list, {\"events\": [..]}, or one event a line").key(&[""])
             .body(native_body()).says(200, results()).refuses(OF_BODY),
@@ -107,8 +110,13 @@ pub(super) fn table<'r>(routes: &Routes<'r>) -> Vec<Route<'r>> {
             .says(503, answer("Not now.", JSON, object(&["ready", "reason"], json!({"ready": {"const": false}, "reason": text})))),
         row(routes.itself, GET, "watch", "openapi", "This document").says(200, json(json!({"type": "object"}))),
 
-        row(routes.sql, POST, "questions", "sql", "Ask in SQL").token().query(vec![query("format", json!({"enum": ["json", "csv"]}), "Of the answer.")])
-            .body(sql).says(200, sql_answer).says_all(faults()).says(413, fault("The text is too long.")),
+        row(routes.sql, POST, "questions", "sql", "Ask in SQL").token().query(formats())
+            .body(sql).says(200, sql_answer.clone()).says_all(faults()).says(413, fault("The text is too long.")),
+        row(routes.functions, GET, "questions", "functions", "All functions over people, their arguments and an example of each").token()
+            .says(200, json(object(&["functions"], json!({"functions": list})))).says(401, fault("No token, or none that is known.")),
+        row(routes.function, POST, "questions", "callFunction", "Call a function with its arguments by name").token().query(formats())
+            .body(optional(&[(JSON, json!({"type": "object"}))])).says(200, sql_answer)
+            .says_all(faults()).says(413, fault("The arguments are too long.")),
         row(routes.receipts, GET, "questions", "receipt", "Where one event is, and what became of it").token()
             .query(vec![query("source", text.clone(), "Where several send the same ids."), query("days", json!({"type": "integer", "minimum": 0, "maximum": u32::MAX}), "How far back to look; 30.")])
             .says(200, json(of("Receipt"))).says(404, answer("It is nowhere.", JSON, of("Receipt"))).says_all(faults()),

@@ -159,3 +159,76 @@ async fn over_the_time_is_408() {
     assert_eq!(status, StatusCode::REQUEST_TIMEOUT, "{body}");
     assert!(body.contains("query.time_ms_max"), "{body}");
 }
+
+fn call(function: &str, arguments: &str) -> Request<Body> {
+    let request = Request::post(format!("/v1/query/{function}")).header("authorization", format!("Bearer {TOKEN}"));
+    request.body(arguments.to_owned().into()).unwrap()
+}
+
+#[tokio::test]
+async fn a_function_is_called_with_its_arguments_as_json() {
+    let (door, _world) = door(QuerySettings::default()).await;
+    let arguments =
+        r#"{"steps": ["event_kind = 'page'", "event_kind = 'conversion'"], "window": "7 days", "source": "shop"}"#;
+    let (status, by_name) = answer(&door, call("funnel", arguments)).await;
+    assert_eq!(status, StatusCode::OK, "{by_name}");
+    let sql = "SELECT * FROM funnel(steps => [event_kind = 'page', event_kind = 'conversion'], window => '7 days', \
+               source => 'shop', names => ['event_kind = ''page''', 'event_kind = ''conversion'''])";
+    let (_, by_sql) = answer(&door, ask(serde_json::json!({"sql": sql}).to_string())).await;
+    let rows = |body: &str| serde_json::from_str::<serde_json::Value>(body).unwrap()["rows"].clone();
+    assert_eq!(rows(&by_name), rows(&by_sql));
+    assert_eq!(rows(&by_name)[1]["units_reached"], 2);
+    // All have defaults, but the steps.
+    let (status, body) = answer(&door, call("attribution", "")).await;
+    assert_eq!(status, StatusCode::OK, "{body}");
+    for (function, arguments, told) in [
+        ("funnel", "{}", "argument steps is missing"),
+        ("funnel", "[]", "cannot be read as a JSON object"),
+        ("funnel", r#"{"steps": {"a": 1}}"#, "steps is an object"),
+        ("fun", "{}", "there is no function"),
+        ("lifecycle", r#"{"perid": "week"}"#, "there is no argument"),
+    ] {
+        let (status, body) = answer(&door, call(function, arguments)).await;
+        assert_eq!(status, StatusCode::BAD_REQUEST, "{body}");
+        assert!(body.contains(told), "{body}");
+    }
+    let list =
+        Request::get("/v1/query").header("authorization", format!("Bearer {TOKEN}")).body(Body::empty()).unwrap();
+    let (status, list) = answer(&door, list).await;
+    assert_eq!(status, StatusCode::OK);
+    assert!(list.contains("funnel_actors") && list.contains("30 minutes"), "{list}");
+    let unknown = Request::post("/v1/query/funnel").body(Body::empty()).unwrap();
+    assert_eq!(answer(&door, unknown).await.0, StatusCode::UNAUTHORIZED);
+}
+
+#[tokio::test]
+async fn answers_come_in_the_format_that_is_asked_for() {
+    let (door, _world) = door(QuerySettings::default()).await;
+    let bytes = async |request: Request<Body>| {
+        let response = door.clone().oneshot(request).await.unwrap();
+        assert_eq!(response.status(), StatusCode::OK);
+        let media = response.headers()["content-type"].to_str().unwrap().to_owned();
+        assert_eq!(response.headers()["x-tributary-row-count"], "5");
+        (media, to_bytes(response.into_body(), usize::MAX).await.unwrap())
+    };
+    let sql = "SELECT event_id, value FROM events ORDER BY event_id LIMIT 5";
+    let asked = |name: &str| {
+        let request =
+            Request::post(format!("/v1/sql?format={name}")).header("authorization", format!("Bearer {TOKEN}"));
+        request.body(Body::from(sql)).unwrap()
+    };
+    let (media, arrow) = bytes(asked("arrow")).await;
+    assert_eq!(media, "application/vnd.apache.arrow.stream");
+    let batches: Vec<_> =
+        arrow::ipc::reader::StreamReader::try_new(&*arrow, None).unwrap().map(Result::unwrap).collect();
+    assert_eq!(batches.iter().map(|batch| batch.num_rows()).sum::<usize>(), 5);
+    let (_, parquet) = bytes(asked("parquet")).await;
+    assert!(parquet.starts_with(b"PAR1") && parquet.ends_with(b"PAR1"));
+    let (_, lines) = bytes(asked("ndjson")).await;
+    assert_eq!(lines.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).count(), 5);
+    // By the first media type that is known, without a name.
+    let accepting = Request::post("/v1/sql").header("authorization", format!("Bearer {TOKEN}"));
+    let accepting = accepting.header("accept", "text/html, text/csv;q=0.9, application/json").body(Body::from(sql));
+    let (media, text) = bytes(accepting.unwrap()).await;
+    assert!(media.starts_with("text/csv") && text.starts_with(b"event_id,value\n"));
+}

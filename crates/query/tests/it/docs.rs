@@ -1,0 +1,51 @@
+//! Each question in `docs/sql.md`, asked.
+
+use tributary_query::QuerySettings;
+
+use crate::world;
+
+/// Statements of a block, without comments: a semicolon ends one, unless it stands in quotes.
+fn statements(block: &str) -> Vec<String> {
+    let (mut statements, mut statement) = (Vec::new(), String::new());
+    for line in block.lines() {
+        let mut is_quoted = false;
+        let mut before = ' ';
+        for letter in line.chars() {
+            is_quoted ^= letter == '\'';
+            if !is_quoted && before == '-' && letter == '-' {
+                statement.pop();
+                break;
+            }
+            if !is_quoted && letter == ';' {
+                statements.push(std::mem::take(&mut statement));
+            } else {
+                statement.push(letter);
+            }
+            before = letter;
+        }
+        statement.push('\n');
+    }
+    statements.push(statement);
+    statements.retain(|statement| !statement.trim().is_empty());
+    statements
+}
+
+#[tokio::test]
+async fn each_question_in_the_documentation_is_answered() {
+    let text = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/sql.md")).unwrap();
+    let blocks = text.split("```sql\n").skip(1).map(|rest| rest.split("```").next().unwrap());
+    let world = world::planted().await;
+    let engine = world.engine(QuerySettings::default());
+    let mut asked = 0;
+    for statement in blocks.flat_map(statements) {
+        // A live table needs the tail of a stream job: `live.rs`.
+        if statement.contains("_live") {
+            continue;
+        }
+        if let Err(error) = engine.query(&statement).await {
+            panic!("{error}\n{statement}");
+        }
+        asked += 1;
+    }
+    assert!(12 < asked, "{asked} questions were found");
+}

@@ -6,6 +6,7 @@
 //!           whatever the machine. Commands, machine and figures: `docs/bench.md`.
 //! Not here: speed of single functions; a benchmark of parts says little about the line.
 
+mod answers;
 mod compact;
 mod door;
 mod encoding;
@@ -41,6 +42,8 @@ enum Part {
     Pipeline(PartArgs),
     /// Events a second of an exact funnel, against counting the same columns
     Query(PartArgs),
+    /// Seconds of funnels, attribution and the like, against other engines on the same events
+    Answers(answers::AnswersArgs),
     /// Events a second of a compaction, against reading and writing the same rows
     Compact(PartArgs),
     /// Events a second and bytes an event of our encoding, against JSON
@@ -108,6 +111,7 @@ pub(crate) async fn command(args: BenchArgs) -> anyhow::Result<()> {
         Part::Query(args) => simple(Simple::Query, args).await,
         Part::Compact(args) => simple(Simple::Compact, args).await,
         Part::Encoding(args) => simple(Simple::Encoding, args).await,
+        Part::Answers(args) => answers::command(args).await,
         Part::Stream(args) => stream::command(*args).await,
         Part::Restart(args) => restart::command(args).await,
         Part::Live(args) => live::command(args).await,

@@ -4,7 +4,7 @@
 //! Out:      the same session with a catalog of those snapshots.
 //! Promise:  one version of each table for the whole question; only what a question names is planned.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -52,12 +52,13 @@ pub(crate) async fn pin(lake: &Lake) -> Result<Vec<Snapshot>, LakeError> {
 /// Tables by the name a question calls them.
 type Tables = HashMap<&'static str, Arc<dyn TableProvider>>;
 
-/// `base`, seeing `snapshots`.
+/// `base`, seeing `snapshots`, and the schemas a face puts `beside` theirs.
 pub(crate) fn session(
     base: &SessionState,
     snapshots: Vec<Snapshot>,
     identities: &Arc<Identities>,
     live: &Live,
+    beside: Option<&BTreeMap<String, Arc<dyn SchemaProvider>>>,
 ) -> Result<SessionContext> {
     let mut tables = Tables::new();
     for snapshot in snapshots {
@@ -73,13 +74,20 @@ pub(crate) fn session(
         tables.insert(sql_name(table), committed);
     }
     // The views are planned in a session that knows the tables only.
-    let tables_alone = with_schema(base, Arc::new(LakeSchema { tables: tables.clone(), views: None }))?;
+    let tables_alone = with_schema(base, Arc::new(LakeSchema { tables: tables.clone(), views: None }), None)?;
     let views = Some(tables_alone.state());
-    with_schema(base, Arc::new(LakeSchema { tables, views }))
+    with_schema(base, Arc::new(LakeSchema { tables, views }), beside)
 }
 
-fn with_schema(base: &SessionState, schema: Arc<dyn SchemaProvider>) -> Result<SessionContext> {
+fn with_schema(
+    base: &SessionState,
+    schema: Arc<dyn SchemaProvider>,
+    beside: Option<&BTreeMap<String, Arc<dyn SchemaProvider>>>,
+) -> Result<SessionContext> {
     let catalog = MemoryCatalogProvider::new();
+    for (name, other) in beside.into_iter().flatten() {
+        catalog.register_schema(name, Arc::clone(other))?;
+    }
     catalog.register_schema(SCHEMA, schema)?;
     let catalogs = MemoryCatalogProviderList::new();
     catalogs.register_catalog(CATALOG.to_owned(), Arc::new(catalog));

@@ -13,10 +13,11 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
-use datafusion::arrow::datatypes::{DataType, FieldRef};
+use datafusion::arrow::datatypes::{DataType, FieldRef, Schema, SchemaRef};
 use datafusion::catalog::{MemorySchemaProvider, SchemaProvider};
 use datafusion::common::{Column, TableReference, ToDFSchema};
 use datafusion::datasource::ViewTable;
+use datafusion::error::DataFusionError;
 use datafusion::execution::context::SQLOptions;
 use datafusion::execution::memory_pool::{FairSpillPool, TrackConsumersPool};
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
@@ -25,9 +26,9 @@ use datafusion::execution::{FunctionRegistry, SendableRecordBatchStream};
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, ScalarUDF, cast};
 use datafusion::physical_plan::execute_stream;
 use datafusion::prelude::{SessionConfig, SessionContext};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout_at};
-use tributary_lake::Lake;
+use tributary_lake::{Lake, Snapshot};
 use tributary_schemas::Table;
 
 use crate::answer::{Answer, AnswerStream, Started, Tally};
@@ -36,6 +37,7 @@ use crate::fold::{FoldNode, FoldPlanner};
 use crate::identity::{Identities, PersonOf, asks_for_persons};
 use crate::lake_table::LAKE_URL;
 use crate::live::{self, Live, LiveSources, Wants};
+use crate::question::{Beside, Described, Question, Relation};
 use crate::settings::QuerySettings;
 use crate::statement::FoldOf;
 use crate::stop::{self, Stop};
@@ -119,9 +121,14 @@ impl Engine {
     /// writer.finish()?;
     /// ```
     pub async fn query_stream(&self, sql: &str) -> Result<AnswerStream, QueryError> {
+        self.ask(Question::plain(sql)).await
+    }
+
+    /// The same for a question of another face.
+    pub async fn ask(&self, question: Question) -> Result<AnswerStream, QueryError> {
         let mut tally = Tally::start();
         let deadline = tally.started + Duration::from_millis(self.settings().time_ms_max);
-        match self.start(sql, deadline).await {
+        match self.start(question, deadline).await {
             Ok(started) => {
                 let settings = Arc::clone(&self.planner.settings);
                 Ok(AnswerStream::start(started, deadline, settings, tally, Arc::clone(&self.workers)))
@@ -134,43 +141,109 @@ impl Engine {
         }
     }
 
-    async fn start(&self, sql: &str, deadline: Instant) -> Result<Started, QueryError> {
-        let QuerySettings { sql_bytes_max, queries_max, time_ms_max, .. } = *self.settings();
-        // What is refused anyway need not wait for its turn.
-        let parsed = statement::parse(sql, sql_bytes_max)?;
-        statement::only_reads(&parsed)?;
-        let turn = timeout_at(deadline, Arc::clone(&self.turns).acquire_owned());
-        let turn = turn.await.map_err(|_| QueryError::Busy { queries_max, time_ms_max })?;
-        let turn = turn.expect("nobody closes the semaphore");
+    /// What the answer will look like and what its parameters are, without working on it. It takes a turn, too.
+    pub async fn describe(&self, question: Question) -> Result<Described, QueryError> {
+        let deadline = Instant::now() + Duration::from_millis(self.settings().time_ms_max);
+        self.in_turn(question, deadline, |planner, parsed, beside, turn| async move {
+            let _turn = turn;
+            let (plan, _) = planner.logical(parsed, beside.as_deref(), &Stop::default()).await?;
+            let parameters = plan.get_parameter_types().map_err(|error| planner.wrong(error))?;
+            let schema = Arc::new(plan.schema().as_arrow().clone());
+            Ok(Described { schema, parameters: parameters.into_iter().collect() })
+        })
+        .await
+    }
+
+    /// The tables and views there are, by name.
+    pub async fn relations(&self) -> Result<Vec<Relation>, QueryError> {
         let planner = Arc::clone(&self.planner);
-        let planning = self.workers.spawn(async move {
+        let looking = self.workers.spawn(async move { planner.relations().await });
+        looking.await.unwrap_or_else(|_| Err(QueryError::broke("the listing of the tables broke")))
+    }
+
+    async fn start(&self, question: Question, deadline: Instant) -> Result<Started, QueryError> {
+        self.in_turn(question, deadline, |planner, parsed, beside, turn| async move {
             let stop = Stop::default();
-            let (batches, versions, live) = planner.plan(parsed, &stop).await?;
+            let (batches, versions, live) = planner.plan(parsed, beside.as_deref(), &stop).await?;
             let live_positions = match live {
                 Live::Rows(rows) => Some(rows.positions.clone()),
                 Live::NotAsked | Live::Away(_) => None,
             };
             Ok(Started { batches, versions, live_positions, stop, turn })
-        });
-        let planned = timeout_at(deadline, planning).await.map_err(|_| QueryError::TimedOut { time_ms_max })?;
-        planned.unwrap_or_else(|_| Err(QueryError::broke("the planning of the question broke")))
+        })
+        .await
+    }
+
+    /// Judges a question, waits for its turn and does `work` on the threads for it.
+    async fn in_turn<T, W>(
+        &self,
+        question: Question,
+        deadline: Instant,
+        work: impl FnOnce(Arc<Planner>, Parsed, Option<Arc<Beside>>, OwnedSemaphorePermit) -> W + Send + 'static,
+    ) -> Result<T, QueryError>
+    where
+        T: Send + 'static,
+        W: Future<Output = Result<T, QueryError>> + Send + 'static,
+    {
+        let QuerySettings { sql_bytes_max, queries_max, time_ms_max, .. } = *self.settings();
+        let Question { sql, dialect, rewrite, beside } = question;
+        // What is refused anyway need not wait for its turn.
+        let mut parsed = statement::parse(&sql, dialect, sql_bytes_max)?;
+        if let Some(rewrite) = rewrite {
+            statement::rewrite(&mut parsed, rewrite)?;
+        }
+        statement::only_reads(&parsed)?;
+        let turn = timeout_at(deadline, Arc::clone(&self.turns).acquire_owned());
+        let turn = turn.await.map_err(|_| QueryError::Busy { queries_max, time_ms_max })?;
+        let turn = turn.expect("nobody closes the semaphore");
+        let working = self.workers.spawn(work(Arc::clone(&self.planner), parsed, beside, turn));
+        let done = timeout_at(deadline, working).await.map_err(|_| QueryError::TimedOut { time_ms_max })?;
+        done.unwrap_or_else(|_| Err(QueryError::broke("the planning of the question broke")))
     }
 }
+
+type Parsed = datafusion::sql::parser::Statement;
 
 impl Planner {
     async fn plan(
         &self,
-        mut parsed: datafusion::sql::parser::Statement,
+        parsed: Parsed,
+        beside: Option<&Beside>,
         stop: &Stop,
     ) -> Result<(SendableRecordBatchStream, Vec<(Table, u64)>, Live), QueryError> {
-        let wrong = |error| QueryError::from_datafusion(error, self.settings.memory_bytes_max);
-        let (snapshots, live) = live::pin(&self.lake, &self.live, Wants::of(&parsed.to_string())).await?;
+        let wrong = |error| self.wrong(error);
+        let (plan, Pinned { context, person_of, snapshots, live }) = self.logical(parsed, beside, stop).await?;
+        let state = context.state();
         let versions = snapshots.iter().map(|snapshot| (snapshot.table(), snapshot.version())).collect();
-        let links = snapshots.iter().find(|snapshot| snapshot.table() == Table::Identities).cloned();
+        let links = snapshots.iter().find(|snapshot| snapshot.table() == Table::Identities);
+        let plan = state.optimize(&plan).and_then(|plan| stop.ask_in_joins(plan)).map_err(wrong)?;
+        // Only now it is known whether a person is asked for: the optimiser drops columns nobody wants.
+        if let Some(links) = links.filter(|_| asks_for_persons(&plan).unwrap_or(true)) {
+            person_of.give(self.identities.at(links).await.map_err(wrong)?);
+        }
+        let plan = state.query_planner().create_physical_plan(&plan, &state).await.map_err(wrong)?;
+        let plan = stop::pause_in_joins(plan).map_err(wrong)?;
+        let plan = execute_stream(plan, context.task_ctx()).map_err(wrong)?;
+        Ok((plan, versions, live))
+    }
+
+    /// What a statement means, with the tables it means pinned.
+    async fn logical(
+        &self,
+        mut parsed: Parsed,
+        beside: Option<&Beside>,
+        stop: &Stop,
+    ) -> Result<(LogicalPlan, Pinned), QueryError> {
+        let wrong = |error| self.wrong(error);
+        let (snapshots, live) = live::pin(&self.lake, &self.live, Wants::of(&parsed.to_string())).await?;
         let person_of = PersonOf::new();
         let mut base = self.base.clone();
         base.register_udf(Arc::new(ScalarUDF::from(person_of.clone()))).map_err(wrong)?;
-        let context = catalog::session(&base, snapshots, &self.identities, &live).map_err(wrong)?;
+        for function in beside.iter().flat_map(|beside| &beside.functions) {
+            base.register_udf(Arc::clone(function)).map_err(wrong)?;
+        }
+        let beside = beside.map(|beside| &beside.schemas);
+        let context = catalog::session(&base, snapshots.clone(), &self.identities, &live, beside).map_err(wrong)?;
         let pool = Arc::clone(&context.runtime_env().memory_pool);
         context.register_udf(attribution::credit_function(stop.flag(), pool));
         let state = context.state();
@@ -187,16 +260,38 @@ impl Planner {
         read_only.verify_plan(&plan).map_err(wrong)?;
         each_column_has_its_own_name(&plan)?;
         let plan = texts_as_told(plan).map_err(wrong)?;
-        let plan = state.optimize(&plan).and_then(|plan| stop.ask_in_joins(plan)).map_err(wrong)?;
-        // Only now it is known whether a person is asked for: the optimiser drops columns nobody wants.
-        if let Some(links) = links.filter(|_| asks_for_persons(&plan).unwrap_or(true)) {
-            person_of.give(self.identities.at(&links).await.map_err(wrong)?);
-        }
-        let plan = state.query_planner().create_physical_plan(&plan, &state).await.map_err(wrong)?;
-        let plan = stop::pause_in_joins(plan).map_err(wrong)?;
-        let plan = execute_stream(plan, context.task_ctx()).map_err(wrong)?;
-        Ok((plan, versions, live))
+        Ok((plan, Pinned { context, person_of, snapshots, live }))
     }
+
+    async fn relations(&self) -> Result<Vec<Relation>, QueryError> {
+        let wrong = |error| self.wrong(error);
+        let snapshots = catalog::pin(&self.lake).await?;
+        let mut base = self.base.clone();
+        base.register_udf(Arc::new(ScalarUDF::from(PersonOf::new()))).map_err(wrong)?;
+        let context = catalog::session(&base, snapshots, &self.identities, &Live::NotAsked, None).map_err(wrong)?;
+        let schema = context.catalog(catalog::CATALOG).and_then(|catalog| catalog.schema(catalog::SCHEMA));
+        let schema = schema.expect("`session` makes it");
+        let mut relations = Vec::new();
+        for name in schema.table_names() {
+            if let Some(table) = schema.table(&name).await.map_err(wrong)? {
+                let definition = table.get_table_definition().map(str::to_owned);
+                relations.push(Relation { name, schema: schema_as_told(&table.schema()), definition });
+            }
+        }
+        Ok(relations)
+    }
+
+    fn wrong(&self, error: DataFusionError) -> QueryError {
+        QueryError::from_datafusion(error, self.settings.memory_bytes_max)
+    }
+}
+
+/// What a plan reads, and in whose words it was made.
+struct Pinned {
+    context: SessionContext,
+    person_of: PersonOf,
+    snapshots: Vec<Snapshot>,
+    live: Live,
 }
 
 /// Each fold as a table that stands for its plan.
@@ -250,6 +345,15 @@ fn named_wrong(context: &SessionContext, error: QueryError) -> QueryError {
         return error;
     };
     QueryError::Statement { reason }
+}
+
+/// What an answer with all columns of a table looks like: see `texts_as_told`.
+fn schema_as_told(schema: &SchemaRef) -> SchemaRef {
+    let told = |field: &FieldRef| match field.data_type() {
+        DataType::Utf8View => Arc::new(field.as_ref().clone().with_data_type(DataType::Utf8)),
+        _ => Arc::clone(field),
+    };
+    Arc::new(Schema::new(schema.fields().iter().map(told).collect::<Vec<_>>()))
 }
 
 /// The same plan with texts in the form that every client reads: views are how they are worked on.

@@ -12,17 +12,19 @@ use datafusion::sql::parser::{DFParserBuilder, Statement};
 use datafusion::sql::sqlparser::ast::{
     self, ObjectName, Query, Select, SetExpr, TableAlias, TableFactor, VisitMut, Visitor, VisitorMut,
 };
+use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
 
 use crate::complexity;
 use crate::error::QueryError;
 use crate::fold::Folding;
+use crate::question::{Dialect, Rewrite};
 use crate::table_function::{self, Checker, Replacement};
 
 /// The depth of brackets and subqueries a text may have: DataFusion's own default.
 const DEPTH_MAX: usize = 50;
 
 /// The first and only statement in `sql`.
-pub(crate) fn parse(sql: &str, sql_bytes_max: usize) -> Result<Statement, QueryError> {
+pub(crate) fn parse(sql: &str, dialect: Dialect, sql_bytes_max: usize) -> Result<Statement, QueryError> {
     let fault = |reason: String| QueryError::Statement { reason };
     if sql_bytes_max < sql.len() {
         let reason = format!("the SQL text has {} bytes, {sql_bytes_max} are allowed (query.sql_bytes_max)", sql.len());
@@ -30,7 +32,12 @@ pub(crate) fn parse(sql: &str, sql_bytes_max: usize) -> Result<Statement, QueryE
     }
     complexity::check_text(sql).map_err(fault)?;
     let syntax = |error: datafusion::error::DataFusionError| QueryError::from_datafusion(error, 0);
-    let mut parser = DFParserBuilder::new(sql).with_recursion_limit(DEPTH_MAX).build().map_err(syntax)?;
+    let builder = DFParserBuilder::new(sql).with_recursion_limit(DEPTH_MAX);
+    let mut parser = match dialect {
+        Dialect::Generic => builder.build(),
+        Dialect::Postgres => builder.with_dialect(&PostgreSqlDialect {}).build(),
+    }
+    .map_err(syntax)?;
     let mut statements = parser.parse_statements().map_err(syntax)?;
     match (statements.pop_front(), statements.len()) {
         (None, _) => Err(fault("there is no statement: ask something, such as SELECT count(*) FROM events".to_owned())),
@@ -40,6 +47,14 @@ pub(crate) fn parse(sql: &str, sql_bytes_max: usize) -> Result<Statement, QueryE
         }
         (Some(_), more) => Err(fault(format!("{} statements came at once: send them one at a time", more + 1))),
     }
+}
+
+/// Has a face change the tree, which then must be no more intricate than one that came as text.
+pub(crate) fn rewrite(statement: &mut Statement, rewrite: Rewrite) -> Result<(), QueryError> {
+    if let Some(statement) = sql_of(statement) {
+        rewrite(statement)?;
+    }
+    check_tree(statement)
 }
 
 /// Refuses what does more than read.

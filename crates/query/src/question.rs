@@ -1,0 +1,71 @@
+//! A question of another face than HTTP's, and what is known of one before it is worked on.
+//!
+//! In:       SQL in the dialect of a protocol, with what the protocol brings: values for parameters, schemas its clients
+//!           look things up in, functions they call.
+//! Out:      `Question` for `Engine::ask` and `Engine::describe`; `Described`.
+//! Promise:  whatever a face adds, the rules are those of every question: it only reads, is no more intricate than allowed, and
+//!           takes its turn.
+//! Not here: what the faces are (`protocols`).
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use datafusion::arrow::datatypes::{DataType, SchemaRef};
+use datafusion::catalog::SchemaProvider;
+use datafusion::logical_expr::ScalarUDF;
+use datafusion::sql::sqlparser::ast;
+
+use crate::error::QueryError;
+
+/// Changes the tree of a statement before it is judged and planned: puts values in place of parameters, says in our words
+/// what a client said in its own.
+pub type Rewrite = Box<dyn FnOnce(&mut ast::Statement) -> Result<(), QueryError> + Send>;
+
+/// One statement, and what its face brings to it.
+pub struct Question {
+    pub sql: String,
+    pub dialect: Dialect,
+    pub rewrite: Option<Rewrite>,
+    pub beside: Option<Arc<Beside>>,
+}
+
+impl Question {
+    /// As it is asked over HTTP.
+    pub fn plain(sql: impl Into<String>) -> Self {
+        Self { sql: sql.into(), dialect: Dialect::Generic, rewrite: None, beside: None }
+    }
+}
+
+/// How the text is read.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Dialect {
+    #[default]
+    Generic,
+    Postgres,
+}
+
+/// What the questions of a face see beside the tables.
+#[derive(Debug, Default)]
+pub struct Beside {
+    /// By name. None is called as the schema of the tables.
+    pub schemas: BTreeMap<String, Arc<dyn SchemaProvider>>,
+    pub functions: Vec<Arc<ScalarUDF>>,
+}
+
+/// What is known of a question without answering it.
+#[derive(Debug, Clone)]
+pub struct Described {
+    /// Of the answer.
+    pub schema: SchemaRef,
+    /// By name (`$1`); `None` where the statement does not say what it must be.
+    pub parameters: BTreeMap<String, Option<DataType>>,
+}
+
+/// A table or view a question may name.
+#[derive(Debug, Clone)]
+pub struct Relation {
+    pub name: String,
+    pub schema: SchemaRef,
+    /// Of a view.
+    pub definition: Option<String>,
+}

@@ -19,15 +19,16 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("ingest", &["eventlog", "schemas"]),
     ("pipeline", &["analytics", "eventlog", "lake", "schemas"]),
     ("query", &["analytics", "lake", "schemas"]),
+    ("protocols", &["query"]),
     ("testkit", &["schemas"]),
     // xtask stays quick to build: what it needs of `schemas` it runs as an example.
     ("xtask", &[]),
     // The binary names everything, testkit for the worlds of `demo` and `bench`.
-    ("", &["analytics", "eventlog", "ingest", "lake", "pipeline", "query", "schemas", "testkit"]),
+    ("", &["analytics", "eventlog", "ingest", "lake", "pipeline", "protocols", "query", "schemas", "testkit"]),
 ];
 
 /// Arrows of tests only, besides the one to `testkit` that every crate above it has.
-const TEST_ARROWS: &[(&str, &str)] = &[];
+const TEST_ARROWS: &[(&str, &str)] = &[("protocols", "lake")];
 
 /// What a floor promises not to know. The arrows above keep our own crates apart; this keeps their subjects apart.
 const ABSENT: &[(&str, &[&str])] = &[
@@ -38,6 +39,7 @@ const ABSENT: &[(&str, &[&str])] = &[
     ("ingest", &["deltalake-core", "datafusion", "rdkafka", "parquet"]),
     ("pipeline", &["axum", "datafusion", "deltalake-core", "rdkafka"]),
     ("query", &["rdkafka", "deltalake-core"]),
+    ("protocols", &["rdkafka", "deltalake-core", "parquet", "object_store", "axum"]),
     ("testkit", &["tokio", "axum", "datafusion", "deltalake-core", "rdkafka"]),
 ];
 

@@ -25,7 +25,7 @@ use crate::demo::answers::number;
 use crate::demo::probe;
 use crate::http;
 use crate::import::grouped;
-use crate::serve::{Line, bind};
+use crate::serve::{Faces, Line, bind};
 use crate::settings::{Layers, Settings, add_missing_keys};
 use crate::telemetry;
 
@@ -81,7 +81,7 @@ pub(crate) async fn command(args: LiveArgs) -> anyhow::Result<()> {
     };
     let (key, past_key) = (key_of(SOURCE)?, key_of(PAST_SOURCE)?);
     let listener = bind(&settings).await?;
-    let mut line = Line::start(&settings, listener, telemetry::start_metrics()?).await?;
+    let mut line = Line::start(&settings, listener, Faces::default(), telemetry::start_metrics()?).await?;
     let (url, engine) = {
         let watch = line.watch();
         (format!("http://{}", watch.addr()), watch.engine().context("every role runs here")?.clone())

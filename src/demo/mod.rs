@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 
 use crate::import::{Summary, grouped};
-use crate::serve::{Line, LineWatch, Signals, bind};
+use crate::serve::{Faces, Line, LineWatch, Signals, bind};
 use crate::settings::{Layers, Settings, add_missing_keys};
 use crate::telemetry;
 pub(crate) use folder::serves;
@@ -54,7 +54,7 @@ pub(crate) async fn command(args: DemoArgs) -> anyhow::Result<()> {
     let mut settings = settings(&args)?;
     add_missing_keys(&mut settings, &SOURCES)?;
     let listener = bind(&settings).await?;
-    let mut line = Line::start(&settings, listener, telemetry::start_metrics()?).await?;
+    let mut line = Line::start(&settings, listener, Faces::default(), telemetry::start_metrics()?).await?;
     let watch = line.watch().clone();
     let report = tokio::select! {
         report = tell(&args, &settings, &watch, begun) => report,

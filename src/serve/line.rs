@@ -31,6 +31,7 @@ use tributary_query::Engine;
 use tributary_query::live::{LiveSource, LiveSources};
 use tributary_schemas::{Clock, SystemClock};
 
+use super::faces::Faces;
 use super::http;
 use super::live::{OtherProcess, OwnJob};
 use super::parts::{LogParts, lake_folder, log_is_there, open_lake, open_log};
@@ -53,6 +54,8 @@ pub(crate) struct Line {
     late_appends: TaskTracker,
     drain_max: Duration,
     server: Option<JoinHandle<()>>,
+    /// Where another protocol than HTTP is spoken.
+    faces: Option<JoinHandle<()>>,
     pipeline: Option<JoinHandle<Result<Summary, PipelineError>>>,
     upkeep: JoinHandle<()>,
     /// Of the lake, where this process writes it.
@@ -75,6 +78,7 @@ impl Line {
     pub(crate) async fn start(
         settings: &Settings,
         listener: TcpListener,
+        faces: Faces,
         metrics: PrometheusHandle,
     ) -> anyhow::Result<Self> {
         let data_dir = &settings.serve.data_dir;
@@ -232,6 +236,10 @@ impl Line {
             }
             false => None,
         };
+        let faces = engine
+            .as_ref()
+            .filter(|_| has(Role::Query))
+            .and_then(|engine| faces.serve(engine, settings, tls.as_ref(), door_stop.clone()));
         let server =
             tokio::spawn(http::serve(listener, tls, http::Routes { router, short }, limits, door_stop.clone()));
         let upkeep = tokio::spawn(observer.run());
@@ -245,6 +253,7 @@ impl Line {
             late_appends,
             drain_max: Duration::from_millis(settings.serve.drain_ms_max),
             server: Some(server),
+            faces,
             pipeline,
             upkeep,
             lake_upkeep,
@@ -264,6 +273,12 @@ impl Line {
                 None => std::future::pending().await,
             }
         };
+        let faces = async {
+            match &mut self.faces {
+                Some(faces) => faces.await,
+                None => std::future::pending().await,
+            }
+        };
         let pipeline = async {
             match &mut self.pipeline {
                 Some(pipeline) => pipeline.await,
@@ -276,6 +291,13 @@ impl Line {
                 match ended {
                     Ok(()) => anyhow!("the door closed by itself"),
                     Err(error) => anyhow::Error::new(error).context("the door broke off"),
+                }
+            }
+            ended = faces => {
+                self.faces = None;
+                match ended {
+                    Ok(()) => anyhow!("a protocol of questions ended by itself"),
+                    Err(error) => anyhow::Error::new(error).context("a protocol of questions broke off"),
                 }
             }
             ended = pipeline => {
@@ -302,8 +324,9 @@ impl Line {
             tokio::time::sleep(self.unready_for).await;
         }
         self.door_stop.cancel();
+        let drained_by = tokio::time::Instant::now() + self.drain_max;
         if let Some(mut server) = self.server.take() {
-            match tokio::time::timeout(self.drain_max, &mut server).await {
+            match tokio::time::timeout_at(drained_by, &mut server).await {
                 Ok(Ok(())) => {}
                 Ok(Err(error)) => keep(anyhow::Error::new(error).context("the door broke off while it closed")),
                 Err(_) => {
@@ -317,6 +340,13 @@ impl Line {
                     drop(server.await);
                 }
             }
+        }
+        if let Some(mut faces) = self.faces.take()
+            && tokio::time::timeout_at(drained_by, &mut faces).await.is_err()
+        {
+            tracing::warn!(drain_ms = self.drain_max.as_millis(), "some questions were not answered and were cut off");
+            faces.abort();
+            drop(faces.await);
         }
         // 2. Appends that outlived their answers.
         self.late_appends.close();

@@ -6,6 +6,7 @@
 //!           this process runs the pipeline.
 //! Not here: what the roles do (`ingest`, `pipeline`, `query`).
 
+mod faces;
 pub(crate) mod http;
 mod lane;
 mod line;
@@ -22,6 +23,7 @@ use std::io::Write;
 use crate::settings::{self, Settings};
 use crate::telemetry;
 
+pub(crate) use faces::Faces;
 pub(crate) use http::OTHER_FILES;
 pub(crate) use line::{Line, LineWatch};
 pub(crate) use parts::{LogParts, existing_lake, existing_log, lake_folder, listen as bind};
@@ -33,13 +35,18 @@ pub(crate) async fn command(mut settings: Settings) -> anyhow::Result<()> {
     let metrics = telemetry::start_metrics()?;
     // Before keys are made and folders touched: a port in use is the commonest fault of all.
     let listener = parts::listen(&settings).await?;
+    let faces = Faces::bind(&settings).await?;
+    let faces_at = faces.addresses()?;
     let made = settings::add_missing_keys(&mut settings, &settings::FIRST_SOURCES)?;
-    let mut line = Line::start(&settings, listener, metrics).await?;
+    let mut line = Line::start(&settings, listener, faces, metrics).await?;
 
     // The first line is for programs: tests and scripts read the port from it.
     let mut out = std::io::stdout();
     let scheme = if settings.serve.tls() { "https" } else { "http" };
     writeln!(out, "listening on {scheme}://{}", line.watch().addr())?;
+    for (scheme, address) in faces_at {
+        writeln!(out, "listening on {scheme}://{address}")?;
+    }
     if let Some(keys) = made {
         writeln!(out, "made {}: {}", keys.made.join(", "), keys.file.display())?;
     }

@@ -73,6 +73,13 @@ pub(crate) fn open(
     Ok((TlsAcceptor::from(Arc::new(config)), following))
 }
 
+/// The same certificate, for a protocol that is called otherwise where clients name theirs (ALPN).
+pub(crate) fn speaking(tls: &TlsAcceptor, protocol: &[u8]) -> TlsAcceptor {
+    let mut config = ServerConfig::clone(tls.config());
+    config.alpn_protocols = vec![protocol.to_vec()];
+    TlsAcceptor::from(Arc::new(config))
+}
+
 fn mark(file: &Path) -> Option<(SystemTime, u64)> {
     let metadata = std::fs::metadata(file).ok()?;
     Some((metadata.modified().ok()?, metadata.len()))

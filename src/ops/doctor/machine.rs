@@ -11,7 +11,7 @@ use tributary_schemas::Clock;
 
 use super::Findings;
 use crate::http;
-use crate::settings::{LogKind, Settings, keys_file};
+use crate::settings::{LogKind, Role, Settings, keys_file};
 
 /// * `is_named`: whether it was named on the command line; then one that is not there is likely a slip.
 pub(super) fn data_folder(settings: &Settings, is_named: bool, findings: &mut Findings) {
@@ -133,6 +133,22 @@ pub(super) async fn port(settings: &Settings, server: Option<&str>, findings: &m
         }
         Err(error) => {
             findings.fault("port", format!("{listen} cannot be listened at: {error}; choose another with serve.listen"))
+        }
+    }
+}
+
+/// Where another protocol than HTTP is to be spoken. A server that runs has its ports already.
+pub(super) async fn faces(settings: &Settings, server: Option<&str>, findings: &mut Findings) {
+    let all = [("postgres.listen", &settings.postgres.listen)];
+    if server.is_some() || !settings.serve.roles.contains(&Role::Query) {
+        return;
+    }
+    for (knob, listen) in all.into_iter().filter(|(_, listen)| !listen.is_empty()) {
+        match tokio::net::TcpListener::bind(listen).await {
+            Ok(_) => findings.ok("port", format!("{listen} is free")),
+            Err(error) => {
+                findings.fault("port", format!("{listen} cannot be listened at: {error}; choose another with {knob}"));
+            }
         }
     }
 }

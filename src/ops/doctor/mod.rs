@@ -113,6 +113,7 @@ async fn examine(settings: &Settings, args: &DoctorArgs, findings: &mut Findings
     machine::disk_space(settings, findings);
     machine::open_files(settings, findings);
     machine::port(settings, server.as_deref(), findings).await;
+    machine::faces(settings, server.as_deref(), findings).await;
     machine::keys(settings, findings);
     machine::currency_rates(settings, &SystemClock, findings);
     let log = log::examine(settings, server.as_deref(), findings).await;

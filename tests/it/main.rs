@@ -28,6 +28,7 @@ mod live;
 mod openapi;
 mod other_engine;
 mod persons;
+mod postgres;
 mod sdk;
 mod tls;
 mod tour;

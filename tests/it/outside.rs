@@ -101,6 +101,23 @@ pub(crate) fn spark(test: &str, program: &str) -> Option<Command> {
     Some(command)
 }
 
+/// Java with PostgreSQL's JDBC driver, about to run a program of `tests/sdk/java`.
+pub(crate) fn jdbc(test: &str, program: &str) -> Option<Command> {
+    let jars = PathBuf::from(from_environment(test, "TRIBUTARY_TEST_JDBC")?);
+    let mut command = Command::new("java");
+    command.arg("-cp").arg(jars.join("*")).arg(scripts().join("java").join(program));
+    Some(command)
+}
+
+/// PostgreSQL's shell. It is not fetched: distributions have it, package registries have not.
+pub(crate) fn psql(test: &str) -> Option<Command> {
+    let runs = Command::new("psql").arg("--version").output().is_ok_and(|output| output.status.success());
+    if !runs {
+        skipped(test, "there is no psql on this machine (postgresql-client)");
+    }
+    runs.then(|| Command::new("psql"))
+}
+
 /// A Chromium, where the packages of the browser SDK's test are in their place.
 pub(crate) fn browser(test: &str) -> Option<PathBuf> {
     from_environment(test, "TRIBUTARY_TEST_BROWSER").map(PathBuf::from)

@@ -6,6 +6,7 @@
 //!           and pip; what was started is stopped again, by its process id, also when the tests fail or we are killed.
 //! Not here: what is tested (`tests/it` and each crate's own tests).
 
+mod jdbc;
 mod kafka;
 mod leash;
 mod maven;

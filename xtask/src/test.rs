@@ -15,7 +15,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::kafka::{KAFKA_VERSION, Kafka};
 use crate::s3::S3;
-use crate::{cache_dir, cargo, leash, sdks, spark, words};
+use crate::{cache_dir, cargo, jdbc, leash, sdks, spark, words};
 
 pub(crate) fn run(extended: bool, cargo_arguments: &[String]) -> Result<()> {
     let begun = Instant::now();
@@ -26,6 +26,7 @@ pub(crate) fn run(extended: bool, cargo_arguments: &[String]) -> Result<()> {
     sdks::packages_of_browser_sdk()?;
     let jars = Kafka::fetch(&cache)?;
     let spark = spark::fetch(&cache)?;
+    let jdbc = jdbc::fetch(&cache)?;
 
     // The build comes before Kafka: two cores that compile for minutes would starve a broker into time-outs.
     let mut build = test_command(cargo_arguments, &["--no-run"]);
@@ -45,6 +46,7 @@ pub(crate) fn run(extended: bool, cargo_arguments: &[String]) -> Result<()> {
         .env("TRIBUTARY_TEST_S3", s3.url())
         .env("TRIBUTARY_TEST_PYTHON", &python)
         .env("TRIBUTARY_TEST_SPARK", &spark)
+        .env("TRIBUTARY_TEST_JDBC", &jdbc)
         .env("TRIBUTARY_TEST_NODE_MODULES", &node_modules)
         .env("TRIBUTARY_TEST_BROWSER", &browser)
         .env("TRIBUTARY_TEST_SKIPPED", &skipped)

@@ -22,7 +22,7 @@ fn port(home: &Home) -> u16 {
 }
 
 /// Three events: a page, an order, a page of another day.
-async fn with_events(server: &Server<'_>) {
+pub(crate) async fn with_events(server: &Server<'_>) {
     let events = json!([
         {"event_id": "e0", "name": "page", "user_id": "u1", "time": "2026-01-05T10:00:00Z"},
         {"event_id": "e1", "name": "Order Completed", "user_id": "u1", "time": "2026-01-05T10:05:00Z", "value": "12.50", "currency": "EUR"},
@@ -33,7 +33,7 @@ async fn with_events(server: &Server<'_>) {
     server.wait_until_queryable("SELECT count(*) FROM events", 3).await;
 }
 
-fn held(lines: &[Value]) -> Vec<&str> {
+pub(crate) fn held(lines: &[Value]) -> Vec<&str> {
     lines.iter().filter_map(|line| line["holds"].as_str()).collect()
 }
 

@@ -57,7 +57,7 @@ TYPES = [
     ("DATE '2026-01-05'", datetime.date(2026, 1, 5), 1082),
     ("CAST('2026-01-05T01:02:03.000004' AS TIMESTAMP)", datetime.datetime(2026, 1, 5, 1, 2, 3, 4), 1114),
     (
-        "CAST('2026-01-05T01:02:03Z' AS TIMESTAMPTZ)",
+        "CAST('2026-01-05T01:02:03' AS TIMESTAMP) AT TIME ZONE 'UTC'",
         datetime.datetime(2026, 1, 5, 1, 2, 3, tzinfo=datetime.timezone.utc),
         1184,
     ),
@@ -90,7 +90,7 @@ PARAMETERS = [
     ("NOT %s", True, False),
     ("%s", datetime.date(2026, 1, 5), datetime.date(2026, 1, 5)),
     ("%s", datetime.datetime(2026, 1, 5, 1, 2, 3, 4), datetime.datetime(2026, 1, 5, 1, 2, 3, 4)),
-    ("array_length(%s)", ["a", "b c", None], 3),
+    ("array_length(%s::text[])", ["a", "b c", None], 3),
     ("upper(%s)", "a", "A"),
 ]
 
@@ -157,10 +157,10 @@ def session():
             (errors.ReadOnlySqlTransaction, "DROP TABLE events"),
             (errors.ReadOnlySqlTransaction, "WITH a AS (SELECT 1) DELETE FROM events"),
             (errors.UndefinedColumn, "SELECT no_such FROM events"),
-            (errors.SyntaxError, "SELECT FROM WHERE"),
+            (errors.SyntaxError, "SELEC 1"),
             (errors.DivisionByZero, "SELECT 1 / (position - position) FROM (SELECT 1 AS position)"),
             (errors.FeatureNotSupported, "COPY events TO STDOUT"),
-            (errors.UndefinedFunction, "SELECT * FROM funel(steps => [true])"),
+            (errors.UndefinedFunction, "SELECT * FROM funel(1)"),
         ]:
             error = refused(kind, lambda: connection.execute(sql))
             assert error.diag.message_primary and error.diag.severity == "ERROR", sql

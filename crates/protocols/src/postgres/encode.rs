@@ -18,7 +18,7 @@ use arrow::datatypes::{
 };
 use arrow::error::ArrowError;
 use arrow::json::writer::{EncoderOptions, make_encoder};
-use arrow::util::display::FormatOptions;
+use arrow::util::display::{ArrayFormatter, FormatOptions};
 use bytes::{BufMut, BytesMut};
 
 use super::frontend::Format;
@@ -54,6 +54,17 @@ impl Rows {
             is_there
         });
     }
+}
+
+/// The first value of a column as text.
+pub(super) fn first_text(array: &ArrayRef, field: &Field, shape: &Shape) -> Result<Option<Vec<u8>>, ArrowError> {
+    let column = Column::of(&array.slice(0, 1), field, shape)?;
+    if column.is_null(0) {
+        return Ok(None);
+    }
+    let mut text = BytesMut::new();
+    column.write_text(0, &mut text);
+    Ok(Some(text.to_vec()))
 }
 
 /// A column in the one form its shape is written from.
@@ -96,6 +107,7 @@ impl Column {
         };
         let array = match array.data_type() {
             // There is no cast of a length of time to months, days and nanoseconds.
+            DataType::Union(..) => &text_of_union(array)?,
             DataType::Duration(_) => &interval_of_duration(&to(array, &DataType::Duration(TimeUnit::Microsecond))?),
             _ => array,
         };
@@ -310,6 +322,20 @@ fn interval_of_duration(array: &ArrayRef) -> ArrayRef {
         arrow::datatypes::IntervalMonthDayNano { months: 0, days: 0, nanoseconds: us.saturating_mul(1_000) }
     });
     Arc::new(intervals)
+}
+
+/// Each value as the text of whichever it is.
+fn text_of_union(array: &ArrayRef) -> Result<ArrayRef, ArrowError> {
+    let union = array.as_union();
+    let options = FormatOptions::default();
+    let text = |row: usize| {
+        let value = union.value(row);
+        if value.logical_null_count() != 0 {
+            return Ok(None);
+        }
+        Ok(Some(ArrayFormatter::try_new(&value, &options)?.value(0).to_string()))
+    };
+    Ok(Arc::new((0..union.len()).map(text).collect::<Result<StringArray, ArrowError>>()?))
 }
 
 /// Each value as JSON.

@@ -97,6 +97,16 @@ impl PostgresSettings {
     }
 }
 
+/// The literal that means the first value of a column; a fault in words.
+pub(crate) fn literal_of(
+    array: &arrow::array::ArrayRef,
+    field: &arrow::datatypes::Field,
+) -> Result<datafusion::sql::sqlparser::ast::Expr, String> {
+    let shape = types::Shape::of(field.data_type());
+    let text = encode::first_text(array, field, &shape).map_err(|error| error.to_string())?;
+    parameters::literal(shape.oid(), frontend::Format::Text, text.as_deref()).map_err(|fault| fault.message)
+}
+
 /// What the sessions of one server share.
 struct Shared {
     engine: Arc<Engine>,

@@ -162,7 +162,8 @@ fn of_text(kind: Kind, text: &str) -> Result<Expr, Fault> {
         Kind::Numeric => numeric_literal(plain)?,
         Kind::Text | Kind::Uuid | Kind::Jsonb => string(text),
         Kind::Bytea => value(Value::HexStringLiteral(bytea(plain).ok_or_else(|| wrong("bytea"))?)),
-        Kind::Date => cast(string(plain), DataType::Date),
+        // The JDBC driver says a day's time zone, too.
+        Kind::Date => cast(string(plain.split_once(' ').map_or(plain, |(day, _)| day)), DataType::Date),
         Kind::Time => cast(string(plain), DataType::Time(None, TimezoneInfo::None)),
         Kind::Timestamp => cast(string(plain), DataType::Timestamp(None, TimezoneInfo::None)),
         Kind::TimestampTz => cast(string(plain), DataType::Timestamp(None, TimezoneInfo::WithTimeZone)),
@@ -371,7 +372,7 @@ mod tests {
             (0, "it's", b"it's", "'it''s'"),
             (17, "\\x00ff", &[0, 0xff], "X'00ff'"),
             (17, "\\000\\377", &[0, 0xff], "X'00ff'"),
-            (1082, "2026-01-05", &[0, 0, 0x25, 0x1d], "CAST('2026-01-05' AS DATE)"),
+            (1082, "2026-01-05 +00", &[0, 0, 0x25, 0x1d], "CAST('2026-01-05' AS DATE)"),
             (
                 1114,
                 "2000-01-01 00:00:01",

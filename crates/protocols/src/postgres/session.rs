@@ -203,7 +203,7 @@ impl Session {
 
     /// A fault that comes back ends the session.
     async fn handle(&mut self, message: Frontend) -> Result<(), Broken> {
-        if self.is_skipping && !matches!(message, Frontend::Sync | Frontend::Query { .. }) {
+        if self.is_skipping && message != Frontend::Sync {
             return Ok(());
         }
         let is_simple = matches!(message, Frontend::Query { .. });
@@ -249,7 +249,6 @@ impl Session {
             Err(other) => return Err(other),
         }
         if is_simple {
-            self.is_skipping = false;
             backend::ready(&mut self.wire.out, self.transaction);
             return self.send().await;
         }
@@ -335,20 +334,20 @@ impl Session {
             );
         }
         let format = |index: usize| of_many(&bind.formats, index);
-        // Of bytes one must know what they are.
-        let is_open = (0..expected).any(|index| {
-            bind.values[index].is_some()
-                && format(index) == Format::Binary
-                && prepared.types.get(index).is_none_or(|oid| *oid == 0)
-        });
-        if is_open {
-            self.description(&prepared).await?;
+        // What nobody said the statement tells, as far as it can be described without its values. Of bytes one must know.
+        let is_unsaid =
+            |index: usize| bind.values[index].is_some() && prepared.types.get(index).is_none_or(|oid| *oid == 0);
+        if (0..expected).any(is_unsaid) {
+            let is_needed = (0..expected).any(|index| is_unsaid(index) && format(index) == Format::Binary);
+            match self.description(&prepared).await {
+                Err(Broken::Fault(_)) if !is_needed => {}
+                done => done?,
+            }
         }
         let oid = |index: usize| {
-            let said = prepared.types.get(index).copied().unwrap_or(0);
-            let found = || prepared.described.get().and_then(|found| found.types.get(index).copied()).unwrap_or(0);
-            // Of a text nothing is gained by what was found: what is around it makes the same of it.
-            if said == 0 && format(index) == Format::Binary { found() } else { said }
+            let said = prepared.types.get(index).copied().filter(|oid| *oid != 0);
+            let found = || prepared.described.get().and_then(|found| found.types.get(index).copied());
+            said.or_else(found).unwrap_or(0)
         };
         let literals = bind.values.iter().enumerate();
         let literals = literals.map(|(index, value)| parameters::literal(oid(index), format(index), value.as_deref()));

@@ -35,8 +35,8 @@ impl Shape {
             T::Boolean => Self::Bool,
             T::Int8 | T::UInt8 | T::Int16 => Self::Int2,
             T::UInt16 | T::Int32 => Self::Int4,
-            T::UInt32 | T::Int64 => Self::Int8,
-            T::UInt64 => Self::Numeric(Some((20, 0))),
+            // Counts of rows are unsigned, as `row_number()` is; one that does not fit is a fault when it is told.
+            T::UInt32 | T::Int64 | T::UInt64 => Self::Int8,
             T::Float16 | T::Float32 => Self::Float4,
             T::Float64 => Self::Float8,
             T::Decimal32(digits, scale)
@@ -57,10 +57,11 @@ impl Shape {
                 Self::Array(_) | Self::Json => Self::Json,
                 item => Self::Array(Box::new(item)),
             },
-            T::Struct(_) | T::Map(..) | T::Union(..) => Self::Json,
+            T::Struct(_) | T::Map(..) => Self::Json,
             T::Dictionary(_, of) => Self::of(of),
             T::RunEndEncoded(_, of) => Self::of(of.data_type()),
-            T::Null | T::Utf8 | T::LargeUtf8 | T::Utf8View => Self::Text,
+            // A union is what `json_get` gives: whichever it is.
+            T::Null | T::Utf8 | T::LargeUtf8 | T::Utf8View | T::Union(..) => Self::Text,
         }
     }
 

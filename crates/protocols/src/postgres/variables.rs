@@ -82,6 +82,11 @@ impl Variables {
         variables
     }
 
+    /// Names and values at the beginning of any session.
+    pub(crate) fn known() -> impl Iterator<Item = (&'static str, &'static str)> {
+        KNOWN.iter().map(|(name, value, _)| (*name, *value))
+    }
+
     pub(crate) fn get(&self, name: &str) -> Option<&str> {
         self.values.get(&name.to_ascii_lowercase()).map(|(_, value)| value.as_str())
     }

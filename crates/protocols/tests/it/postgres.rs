@@ -161,7 +161,7 @@ async fn faults_pass_over_the_rest_up_to_sync_and_no_further() {
     let served =
         served(PostgresSettings { statements_max: 2, ..PostgresSettings::default() }, QuerySettings::default()).await;
     let mut client = served.client().await;
-    let mut said = message(b'P', b"a\0SELECT FROM WHERE\0\0\0");
+    let mut said = message(b'P', b"a\0SELEC 1\0\0\0");
     said.extend(message(b'D', b"Sa\0"));
     said.extend(message(b'B', b"\0a\0\0\0\0\0\0\0"));
     said.extend(message(b'E', b"\0\0\0\0\0"));

@@ -19,6 +19,7 @@ use datafusion::error::DataFusionError;
 use tributary_query::{Beside, Relation};
 
 use super::types::Shape;
+use super::variables::Variables;
 use rows::{Cell, batch_of};
 
 /// The schema of our tables, and the catalog, as `tributary_query` names them.
@@ -167,6 +168,10 @@ fn rows_of(schema: &str, table: &str, relations: &[(i64, &Relation)]) -> Vec<Vec
         }
         (PG_CATALOG, "pg_tablespace") => {
             vec![vec![("oid", Cell::Int(1_663)), ("spcname", text("pg_default")), ("spcowner", Cell::Int(OWNER_OID))]]
+        }
+        (PG_CATALOG, "pg_settings") => {
+            let row = |(name, value)| vec![("name", text(name)), ("setting", text(value)), ("vartype", text("string"))];
+            Variables::known().map(row).collect()
         }
         (PG_CATALOG, "pg_tables") => {
             let tables = relations.iter().filter(|(_, relation)| relation.definition.is_none());

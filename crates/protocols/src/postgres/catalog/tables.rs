@@ -18,6 +18,28 @@ pub(super) const PG_CATALOG: &[(&str, &str)] = &[
         "oid oid, rolname text, rolsuper bool, rolinherit bool, rolcreaterole bool, rolcreatedb bool, rolcanlogin bool, \
          rolreplication bool, rolbypassrls bool, rolconnlimit int4, rolpassword text, rolvaliduntil text",
     ),
+    ("pg_aggregate", "aggfnoid oid, aggkind text, aggnumdirectargs int2"),
+    (
+        "pg_amop",
+        "oid oid, amopfamily oid, amoplefttype oid, amoprighttype oid, amopstrategy int2, amopopr oid, amopmethod oid",
+    ),
+    ("pg_amproc", "oid oid, amprocfamily oid, amproclefttype oid, amprocrighttype oid, amprocnum int2, amproc oid"),
+    (
+        "pg_conversion",
+        "oid oid, conname text, connamespace oid, conowner oid, conforencoding int4, contoencoding int4, condefault bool",
+    ),
+    ("pg_db_role_setting", "setdatabase oid, setrole oid, setconfig texts"),
+    ("pg_largeobject_metadata", "oid oid, lomowner oid, lomacl texts"),
+    ("pg_opfamily", "oid oid, opfmethod oid, opfname text, opfnamespace oid, opfowner oid"),
+    ("pg_parameter_acl", "oid oid, parname text, paracl texts"),
+    ("pg_seclabel", "objoid oid, classoid oid, objsubid int4, provider text, label text"),
+    ("pg_statistic_ext_data", "stxoid oid, stxdinherit bool"),
+    ("pg_ts_config", "oid oid, cfgname text, cfgnamespace oid, cfgowner oid, cfgparser oid"),
+    ("pg_ts_dict", "oid oid, dictname text, dictnamespace oid, dictowner oid, dicttemplate oid, dictinitoption text"),
+    ("pg_ts_parser", "oid oid, prsname text, prsnamespace oid"),
+    ("pg_ts_template", "oid oid, tmplname text, tmplnamespace oid"),
+    ("pg_user_mapping", "oid oid, umuser oid, umserver oid, umoptions texts"),
+    ("pg_user_mappings", "umid oid, srvid oid, srvname text, umuser oid, usename text, umoptions texts"),
     ("pg_cast", "oid oid, castsource oid, casttarget oid, castfunc oid, castcontext text, castmethod text"),
     (
         "pg_class",

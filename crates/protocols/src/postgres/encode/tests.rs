@@ -4,9 +4,9 @@ use arrow::array::{
     ArrayRef, BinaryArray, BooleanArray, Date32Array, Decimal128Array, Decimal256Array, DurationMillisecondArray,
     Float32Array, Float64Array, Int8Array, Int16Array, Int32Array, Int64Array, IntervalMonthDayNanoArray,
     LargeStringArray, ListArray, NullArray, StringViewArray, StructArray, Time64MicrosecondArray,
-    TimestampMicrosecondArray, TimestampNanosecondArray, TimestampSecondArray, UInt32Array, UInt64Array,
+    TimestampMicrosecondArray, TimestampNanosecondArray, TimestampSecondArray, UInt32Array, UInt64Array, UnionArray,
 };
-use arrow::datatypes::{Fields, IntervalMonthDayNano, Schema, i256};
+use arrow::datatypes::{Fields, IntervalMonthDayNano, Schema, UnionFields, i256};
 
 use super::*;
 
@@ -33,7 +33,7 @@ fn each_arrow_type_has_a_type_a_text_and_bytes() {
         (Arc::new(Int32Array::from(vec![Some(-1), None])), 23, "-1", &[0xff; 4]),
         (Arc::new(Int64Array::from(vec![Some(1 << 40), None])), 20, "1099511627776", &[0, 0, 1, 0, 0, 0, 0, 0]),
         (Arc::new(UInt32Array::from(vec![u32::MAX])), 20, "4294967295", &[0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff]),
-        (Arc::new(UInt64Array::from(vec![10_000])), 1700, "10000", &[0, 1, 0, 1, 0, 0, 0, 0, 0, 1]),
+        (Arc::new(UInt64Array::from(vec![10_000])), 20, "10000", &[0, 0, 0, 0, 0, 0, 0x27, 0x10]),
         (Arc::new(Float32Array::from(vec![Some(1.5), None])), 700, "1.5", &[0x3f, 0xc0, 0, 0]),
         (Arc::new(Float64Array::from(vec![Some(1e300), None])), 701, "1e+300", &1e300_f64.to_be_bytes()),
         (Arc::new(Float64Array::from(vec![0.1])), 701, "0.1", &0.1_f64.to_be_bytes()),
@@ -134,6 +134,36 @@ fn texts_in_arrays_are_quoted_where_they_would_be_read_otherwise() {
     assert_eq!(text, r#"{plain,"","a b","a,b","a\"b","a\\b","{","NULL",nullx}"#);
     let read = super::super::parameters::split_array(&text).unwrap();
     assert_eq!(read, words.map(|word| Some(word.to_owned())));
+}
+
+#[test]
+fn a_count_that_does_not_fit_is_a_fault_and_no_other_number() {
+    let array: ArrayRef = Arc::new(UInt64Array::from(vec![u64::MAX]));
+    assert!(Column::of(&array, &Field::new("a", DataType::UInt64, true), &Shape::Int8).is_err());
+}
+
+#[test]
+fn a_union_is_the_text_of_whichever_it_is() {
+    let fields: UnionFields = [
+        (0, Arc::new(Field::new("n", DataType::Null, true))),
+        (1, Arc::new(Field::new("s", DataType::Utf8, true))),
+        (2, Arc::new(Field::new("i", DataType::Int64, true))),
+    ]
+    .into_iter()
+    .collect();
+    let children: Vec<ArrayRef> = vec![
+        Arc::new(NullArray::new(3)),
+        Arc::new(StringArray::from(vec![Some("a"), None, None])),
+        Arc::new(Int64Array::from(vec![None, Some(7), None])),
+    ];
+    let union: ArrayRef = Arc::new(UnionArray::try_new(fields, vec![1_i8, 2, 0].into(), None, children).unwrap());
+    let column = Column::of(&union, &Field::new("u", union.data_type().clone(), true), &Shape::Text).unwrap();
+    let text = |row: usize| {
+        let mut text = BytesMut::new();
+        column.write(row, Format::Text, &mut text);
+        String::from_utf8(text.to_vec()).unwrap()
+    };
+    assert_eq!((text(0), text(1), column.is_null(2)), ("a".to_owned(), "7".to_owned(), true));
 }
 
 #[test]

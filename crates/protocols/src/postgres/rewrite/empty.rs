@@ -9,9 +9,9 @@ use datafusion::sql::sqlparser::ast::{
     Value,
 };
 
-use super::super::catalog::Catalog;
+use super::super::catalog::{Catalog, INFORMATION_INSIDE, PG_CATALOG};
 use super::super::parameters::value;
-use super::{names, parts};
+use super::{names, parts, words};
 
 /// Makes nothing of a SELECT that can give nothing.
 pub(super) fn replace(select: &mut Select, catalog: &Catalog) {
@@ -37,6 +37,26 @@ pub(super) fn replace(select: &mut Select, catalog: &Catalog) {
     select.having = None;
     select.named_window.clear();
     select.qualify = None;
+}
+
+/// Has a subquery over the catalog that stands for one value say so: the engine wants an aggregate where PostgreSQL looks how many rows
+/// come. The smallest of one is that one.
+pub(super) fn make_one_row(query: &mut Query) {
+    let is_plain = query.with.is_none() && query.order_by.is_none() && query.limit_clause.is_none();
+    let SetExpr::Select(select) = query.body.as_mut() else { return };
+    let of_catalog = |from: &TableWithJoins| {
+        std::iter::once(&from.relation).chain(from.joins.iter().map(|join| &join.relation)).all(|factor| {
+            matches!(factor, TableFactor::Table { name, args: None, .. }
+                if parts(name).first().is_some_and(|schema| schema == PG_CATALOG || schema == INFORMATION_INSIDE))
+        })
+    };
+    let groups = matches!(&select.group_by, GroupByExpr::Expressions(by, _) if !by.is_empty());
+    if !is_plain || select.from.is_empty() || groups || counts(select) || !select.from.iter().all(of_catalog) {
+        return;
+    }
+    if let [SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. }] = &mut select.projection[..] {
+        *expr = words::call("min", vec![expr.clone()]);
+    }
 }
 
 /// Whether a query is one that was made nothing of.

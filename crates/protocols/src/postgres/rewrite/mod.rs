@@ -14,8 +14,8 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use datafusion::sql::sqlparser::ast::{
-    BinaryOperator, CastKind, DataType, Expr, Ident, ObjectName, ObjectNamePart, Query, Select, Statement, TableAlias,
-    TableFactor, Value, VisitMut, VisitorMut,
+    BinaryOperator, CastKind, DataType, Expr, FunctionArg, Ident, ObjectName, ObjectNamePart, Query, Select, Statement,
+    TableAlias, TableFactor, Value, VisitMut, VisitorMut,
 };
 use tributary_query::QueryError;
 
@@ -93,7 +93,10 @@ impl VisitorMut for Rewriter<'_> {
         if let TableFactor::Table { name, alias, args, .. } = factor {
             match args {
                 None => self.relation(name, alias),
-                Some(_) => without_schema(name),
+                Some(arguments) => {
+                    without_schema(name);
+                    arguments.args.iter_mut().for_each(plainly_named);
+                }
             }
         }
         ControlFlow::Continue(())
@@ -140,6 +143,13 @@ fn without_schema(name: &mut ObjectName) {
     }
 }
 
+/// `name => value`, as the dialect reads it and as our table functions do.
+fn plainly_named(argument: &mut FunctionArg) {
+    if let FunctionArg::ExprNamed { name: Expr::Identifier(name), arg, operator } = argument {
+        *argument = FunctionArg::Named { name: name.clone(), arg: arg.clone(), operator: operator.clone() };
+    }
+}
+
 impl Rewriter<'_> {
     /// Of a parameter without a value, where the client said it.
     fn type_of(&self, parameter: &str) -> Option<DataType> {
@@ -170,11 +180,15 @@ impl Rewriter<'_> {
     fn expression(&self, expr: &mut Expr) {
         match expr {
             Expr::Collate { expr: inner, .. } => *expr = (**inner).clone(),
-            Expr::BinaryOp { op, .. } => {
+            Expr::BinaryOp { left, op, right } => {
                 if let BinaryOperator::PGCustomBinaryOperator(parts) = op
                     && let Some(plain) = parts.last().and_then(|sign| operator(sign))
                 {
                     *op = plain;
+                }
+                // psql puts options of a table that lies beside another behind its own: there are neither.
+                if *op == BinaryOperator::StringConcat && words::is_array_of_query(right) && is_options(left) {
+                    *expr = (**left).clone();
                 }
             }
             Expr::Cast { kind: CastKind::Cast | CastKind::DoubleColon, expr: inner, data_type, .. } => {
@@ -218,6 +232,7 @@ impl Rewriter<'_> {
                 }
             }
             Expr::Subquery(query) if empty::is_never(query) => *expr = value(Value::Null),
+            Expr::Subquery(query) => empty::make_one_row(query),
             Expr::Exists { subquery, negated } if empty::is_never(subquery) => *expr = value(Value::Boolean(*negated)),
             Expr::InSubquery { subquery, negated, .. } if empty::is_never(subquery) => {
                 *expr = value(Value::Boolean(*negated));
@@ -230,7 +245,7 @@ impl Rewriter<'_> {
     fn cast(&self, inner: &Expr, data_type: &mut DataType) -> Option<Expr> {
         let Some(name) = custom_name(data_type) else {
             plain_type(data_type);
-            return None;
+            return array_of_text(inner, data_type);
         };
         match name.as_str() {
             // A table by its name is its number.
@@ -242,6 +257,11 @@ impl Rewriter<'_> {
                 }
                 None => Some(cast(inner.clone(), DataType::Varchar(None))),
             },
+            // A function goes by its name alone.
+            "regproc" => match text_of(inner) {
+                Some(name) => Some(string(name.rsplit('.').next().unwrap_or(name))),
+                None => Some(cast(inner.clone(), DataType::Varchar(None))),
+            },
             "regtype" => Some(words::call("format_type", vec![inner.clone(), value(Value::Null)])),
             _ => {
                 *data_type = words::type_by_name(&name)?;
@@ -249,6 +269,10 @@ impl Rewriter<'_> {
             }
         }
     }
+}
+
+fn is_options(expr: &Expr) -> bool {
+    matches!(expr, Expr::CompoundIdentifier(idents) if idents.last().is_some_and(|ident| ident.value == "reloptions"))
 }
 
 /// Of a type that is known by a name only.
@@ -274,6 +298,15 @@ fn plain_type(data_type: &mut DataType) {
         }
         _ => {}
     }
+}
+
+/// `'{a,b}'::text[]`
+fn array_of_text(inner: &Expr, data_type: &DataType) -> Option<Expr> {
+    use datafusion::sql::sqlparser::ast::ArrayElemTypeDef as Of;
+    let DataType::Array(Of::SquareBracket(item, _)) = data_type else { return None };
+    let items = parameters::split_array(text_of(inner)?)?;
+    let of = |text: Option<String>| cast(text.map_or(value(Value::Null), string), (**item).clone());
+    Some(parameters::array(items.into_iter().map(of).collect()))
 }
 
 fn text_of(expr: &Expr) -> Option<&str> {

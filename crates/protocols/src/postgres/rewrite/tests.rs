@@ -79,6 +79,7 @@ fn what_postgres_would_answer_stands_in_place_of_the_question() {
         ("SELECT 'events'::regclass AS a", "SELECT 16400 AS a"),
         ("SELECT 'pg_class'::regclass AS a", "SELECT 1259 AS a"),
         ("SELECT x::regclass AS a FROM t", "SELECT CAST(x AS VARCHAR) AS a FROM t"),
+        ("SELECT x = 'pg_catalog.array_in'::regproc AS a FROM t", "SELECT x = 'array_in' AS a FROM t"),
         ("SELECT x::oid AS a, y::name AS b FROM t", "SELECT x::BIGINT AS a, y::VARCHAR AS b FROM t"),
         ("SELECT x::regtype AS a FROM t", "SELECT format_type(x, NULL) AS a FROM t"),
         ("SELECT pg_catalog.pg_get_userbyid(1) AS a", "SELECT 'tributary' AS a"),
@@ -91,6 +92,16 @@ fn what_postgres_would_answer_stands_in_place_of_the_question() {
         ),
         ("SELECT x FROM t WHERE x = ANY('{a,b}')", "SELECT x FROM t WHERE x = ANY(ARRAY['a', 'b'])"),
         ("SELECT x FROM t FOR UPDATE", "SELECT x FROM t"),
+        ("SELECT '{1,2}'::int[] AS a", "SELECT ARRAY[CAST('1' AS INT), CAST('2' AS INT)] AS a"),
+        (
+            "SELECT (SELECT c.relkind FROM pg_class c WHERE c.oid = t.typrelid) AS a FROM pg_type t",
+            "SELECT (SELECT min(c.relkind) FROM pg_catalog.pg_class AS c WHERE c.oid = t.typrelid) AS a FROM pg_catalog.pg_type AS t",
+        ),
+        ("SELECT ARRAY(SELECT x FROM t ORDER BY 1) AS a", "SELECT (SELECT array_agg(x) FROM t) AS a"),
+        (
+            "SELECT c.reloptions || array(SELECT 'toast.' || x FROM pg_catalog.unnest(c.reloptions) x) AS a FROM pg_class c",
+            "SELECT c.reloptions AS a FROM pg_catalog.pg_class AS c",
+        ),
         ("SELECT E'a\\nb' AS a", "SELECT 'a\nb' AS a"),
     ] {
         assert_eq!(rewritten(sql), expected, "{sql}");

@@ -4,13 +4,13 @@
 
 use datafusion::sql::sqlparser::ast::{
     DataType, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentList, FunctionArguments, Ident, ObjectName,
-    TimezoneInfo, Value,
+    SelectItem, SetExpr, TimezoneInfo, Value,
 };
 
 use super::super::catalog::{DATABASE, OWNER, PG_CATALOG, PUBLIC};
 use super::super::parameters::{array, string, value};
 use super::super::variables::SERVER_VERSION;
-use super::{Context, text_of};
+use super::{Context, empty, text_of};
 
 /// In place of a call.
 pub(super) fn answer(function: &Function, context: &Context) -> Option<Expr> {
@@ -21,6 +21,7 @@ pub(super) fn answer(function: &Function, context: &Context) -> Option<Expr> {
     let number = |number: i64| value(Value::Number(number.to_string(), false));
     let null = || value(Value::Null);
     Some(match name.as_str() {
+        "array" => return array_of_query(function),
         "current_schema" | "current_role" => return answer_to_word(&name, context),
         "current_catalog" | "current_database" => string(DATABASE),
         "current_user" | "session_user" | "user" => string(&context.user),
@@ -66,6 +67,7 @@ pub(super) fn answer(function: &Function, context: &Context) -> Option<Expr> {
         | "pg_get_partkeydef"
         | "pg_get_serial_sequence"
         | "pg_get_statisticsobjdef_columns"
+        | "pg_size_pretty"
         | "pg_tablespace_location"
         | "inet_server_addr"
         | "inet_client_addr"
@@ -81,10 +83,34 @@ pub(super) fn answer(function: &Function, context: &Context) -> Option<Expr> {
             let name = text_of(argument(0)?)?;
             context.catalog.oid(name.rsplit('.').next().unwrap_or(name)).map_or_else(null, number)
         }
+        "array_upper" => call("array_length", arguments.into_iter().cloned().collect()),
+        "array_lower" => number(1),
         // A second argument asks for it in lines.
         "pg_get_viewdef" if arguments.len() == 2 => call("pg_get_viewdef", vec![argument(0)?.clone()]),
         _ => return None,
     })
+}
+
+/// `array(SELECT ...)`
+pub(super) fn is_array_of_query(expr: &Expr) -> bool {
+    matches!(expr, Expr::Function(function)
+        if matches!(function.args, FunctionArguments::Subquery(_)) && function.name.to_string().eq_ignore_ascii_case("array"))
+}
+
+/// The values of a query as one: what the engine has an aggregate for.
+fn array_of_query(function: &Function) -> Option<Expr> {
+    let FunctionArguments::Subquery(query) = &function.args else { return None };
+    if empty::is_never(query) {
+        return Some(value(Value::Null));
+    }
+    let mut inner = query.clone();
+    let SetExpr::Select(select) = inner.body.as_mut() else { return None };
+    let [item] = &mut select.projection[..] else { return None };
+    let (SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. }) = item else { return None };
+    *item = SelectItem::UnnamedExpr(call("array_agg", vec![expr.clone()]));
+    // The order within the array is lost where it was asked for.
+    inner.order_by = None;
+    Some(Expr::Subquery(inner))
 }
 
 /// In place of a word that calls a function without brackets.
@@ -124,7 +150,7 @@ pub(super) fn call(name: &str, arguments: Vec<Expr>) -> Expr {
 pub(super) fn type_by_name(name: &str) -> Option<DataType> {
     Some(match name {
         "text" | "name" | "char" | "bpchar" | "varchar" | "cstring" | "json" | "jsonb" | "uuid" | "inet" | "citext"
-        | "regproc" | "regnamespace" | "regrole" | "sql_identifier" | "character_data" | "yes_or_no" | "unknown" => {
+        | "regnamespace" | "regrole" | "sql_identifier" | "character_data" | "yes_or_no" | "unknown" => {
             DataType::Varchar(None)
         }
         "oid" | "xid" | "cid" | "int8" => DataType::BigInt(None),

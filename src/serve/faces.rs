@@ -9,10 +9,10 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use tokio::net::TcpListener;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
-use tributary_protocols::postgres;
+use tributary_protocols::{flight, postgres};
 use tributary_query::Engine;
 
 use super::tls;
@@ -22,10 +22,14 @@ use crate::settings::{Role, Settings};
 /// How clients of PostgreSQL call its protocol in TLS.
 const POSTGRES_ALPN: &[u8] = b"postgresql";
 
+/// gRPC is HTTP/2.
+const FLIGHT_ALPN: &[u8] = b"h2";
+
 /// Listeners that nobody answers at yet.
 #[derive(Default)]
 pub(crate) struct Faces {
     postgres: Option<TcpListener>,
+    flight: Option<TcpListener>,
 }
 
 impl Faces {
@@ -33,12 +37,13 @@ impl Faces {
         if !settings.serve.roles.contains(&Role::Query) {
             return Ok(Self::default());
         }
-        Ok(Self { postgres: listen(&settings.postgres.listen, "postgres.listen").await? })
+        let postgres = listen(&settings.postgres.listen, "postgres.listen").await?;
+        Ok(Self { postgres, flight: listen(&settings.flight.listen, "flight.listen").await? })
     }
 
     /// Each with its scheme.
     pub(crate) fn addresses(&self) -> anyhow::Result<Vec<(&'static str, SocketAddr)>> {
-        let all = [("postgresql", &self.postgres)];
+        let all = [("postgresql", &self.postgres), ("grpc", &self.flight)];
         let bound = all.into_iter().filter_map(|(scheme, listener)| Some((scheme, listener.as_ref()?)));
         bound
             .map(|(scheme, listener)| Ok((scheme, listener.local_addr().context("the listener has no address")?)))
@@ -53,9 +58,29 @@ impl Faces {
         tls: Option<&TlsAcceptor>,
         stop: CancellationToken,
     ) -> Option<JoinHandle<()>> {
-        let tls = tls.map(|tls| tls::speaking(tls, POSTGRES_ALPN));
-        let (engine, settings) = (Arc::clone(engine), settings.postgres.clone());
-        self.postgres.map(|listener| tokio::spawn(postgres::serve(listener, tls, engine, settings, stop)))
+        if self.postgres.is_none() && self.flight.is_none() {
+            return None;
+        }
+        let mut serving = JoinSet::new();
+        let with = |alpn| tls.map(|tls| tls::speaking(tls, alpn));
+        if let Some(listener) = self.postgres {
+            let (engine, settings) = (Arc::clone(engine), settings.postgres.clone());
+            serving.spawn(postgres::serve(listener, with(POSTGRES_ALPN), engine, settings, stop.clone()));
+        }
+        if let Some(listener) = self.flight {
+            let (engine, settings) = (Arc::clone(engine), settings.flight.clone());
+            serving.spawn(flight::serve(listener, with(FLIGHT_ALPN), engine, settings, stop.clone()));
+        }
+        Some(tokio::spawn(async move {
+            // One that ends by itself is to be noticed: the others go with it.
+            let first = serving.join_next().await;
+            if let Some(Err(error)) = first {
+                std::panic::resume_unwind(error.into_panic());
+            }
+            if stop.is_cancelled() {
+                while serving.join_next().await.is_some() {}
+            }
+        }))
     }
 }
 

@@ -19,7 +19,7 @@ use serde::Deserialize;
 use tributary_ingest::IngestSettings;
 use tributary_lake::{LakeSettings, StoreOptions};
 use tributary_pipeline::{Assignment, FileText, PipelineSettings};
-use tributary_protocols::PostgresSettings;
+use tributary_protocols::{FlightSettings, PostgresSettings};
 use tributary_query::{QueryError, QuerySettings};
 
 pub(crate) use keys::{FIRST_SOURCES, Keys, add_missing_keys, keys_file};
@@ -35,6 +35,7 @@ pub(crate) struct Settings {
     pub(crate) lake: LakeSettings,
     pub(crate) query: QuerySettings,
     pub(crate) postgres: PostgresSettings,
+    pub(crate) flight: FlightSettings,
     pub(crate) telemetry: TelemetrySettings,
 }
 
@@ -208,6 +209,7 @@ impl Settings {
         query.spill_dir = query.spill_dir.filter(|dir| !dir.as_os_str().is_empty());
         let ingest = merged.section("ingest");
         let postgres = merged.section("postgres");
+        let flight = merged.section("flight");
         let mut pipeline: PipelineSettings = merged.section("pipeline");
         pipeline.accept_grown_partitions = log.partitions_grown == PartitionsGrown::Accept;
         pipeline.channel_rules_text = match pipeline.channel_rules.as_str() {
@@ -215,7 +217,7 @@ impl Settings {
             path => file_text(path),
         };
         pipeline.currency_rates_text = file_text(&pipeline.currency_rates_file);
-        Self { serve, log, ingest, pipeline, lake, query, postgres, telemetry: merged.section("telemetry") }
+        Self { serve, log, ingest, pipeline, lake, query, postgres, flight, telemetry: merged.section("telemetry") }
     }
 
     /// What is wrong with values of the right kind: each crate's own rules, and what no single crate can see.
@@ -297,6 +299,7 @@ impl Settings {
             ..self.ingest.clone()
         };
         faults.extend(with_a_key.check());
+        faults.extend(self.flight.check().into_iter().map(|text| format!("flight.{text}")));
         faults.extend(self.postgres.check().into_iter().map(|text| format!("postgres.{text}")));
         match self.query.check() {
             Ok(()) => {}

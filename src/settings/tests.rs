@@ -24,6 +24,7 @@ fn the_defaults_stand_and_agree_with_the_crates() {
     assert_eq!(settings.pipeline, PipelineSettings::default());
     assert_eq!(settings.query, QuerySettings::default());
     assert_eq!(settings.postgres, PostgresSettings::default());
+    assert_eq!(settings.flight, FlightSettings::default());
     let lake = LakeSettings { url: settings.lake.url.clone(), ..LakeSettings::default() };
     assert_eq!(settings.lake, lake);
     assert_eq!(format!("{:?}", settings.ingest), format!("{:?}", IngestSettings::default()));

@@ -23,6 +23,7 @@ mod bucket;
 mod dead_letters;
 mod dialects;
 mod door;
+mod flight;
 mod graceful;
 mod live;
 mod openapi;

@@ -139,7 +139,7 @@ pub(super) async fn port(settings: &Settings, server: Option<&str>, findings: &m
 
 /// Where another protocol than HTTP is to be spoken. A server that runs has its ports already.
 pub(super) async fn faces(settings: &Settings, server: Option<&str>, findings: &mut Findings) {
-    let all = [("postgres.listen", &settings.postgres.listen)];
+    let all = [("postgres.listen", &settings.postgres.listen), ("flight.listen", &settings.flight.listen)];
     if server.is_some() || !settings.serve.roles.contains(&Role::Query) {
         return;
     }

@@ -99,7 +99,8 @@ async fn psql_describes_tables_and_asks() {
     let answer =
         psql(&command, &["BEGIN", "SELECT event_id, value FROM events ORDER BY 1", "COMMIT", "SHOW TimeZone"]).await;
     assert!(answer.contains(" e1       | 12.500000") && answer.contains("(3 rows)"), "{answer}");
-    let funnel = "SELECT position, name, people FROM funnel(steps => [event_kind = 'page', event_kind = 'conversion'])";
+    let funnel =
+        "SELECT position, step, units_reached FROM funnel(steps => [event_kind = 'page', event_kind = 'conversion'])";
     let answer = psql(&command, &[funnel]).await;
     assert!(answer.contains("(2 rows)"), "{answer}");
     // A cursor's worth at a time, by the simple protocol.

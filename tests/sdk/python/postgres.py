@@ -109,7 +109,7 @@ def parameters():
         assert limited == [("e0",), ("e1",)], limited
         # A value inside a call of a table function.
         steps = "steps => [event_kind = 'page', event_kind = 'conversion'], window => %s"
-        funnel = connection.execute(f"SELECT position, people FROM funnel({steps}) ORDER BY 1", ["7 days"])
+        funnel = connection.execute(f"SELECT position, units_reached FROM funnel({steps}) ORDER BY 1", ["7 days"])
         found = funnel.fetchall()
         assert len(found) == 2, found
         described = connection.pgconn.prepare(b"s1", b"SELECT value, $2 + 1 FROM events WHERE event_time_us > $1", [0, 20])

@@ -73,7 +73,7 @@ async fn what_is_canceled_left_or_too_slow_is_stopped() {
     request.extend(client.secret.to_be_bytes());
     other.say(&request).await;
     let told = client.receive_all().await;
-    assert_eq!(code(&told[0]), "57014");
+    assert_eq!((kinds(&told).as_str(), code(&told[1]).as_str()), ("TEZ", "57014"));
     served.until_tasks(|count| count == 0).await;
     // The session goes on.
     client.query("SELECT 1").await;
@@ -92,7 +92,8 @@ async fn what_is_canceled_left_or_too_slow_is_stopped() {
     client.query("SET statement_timeout = '100ms'").await;
     client.receive_all().await;
     client.query(LONG).await;
-    assert_eq!(code(&client.receive_all().await[0]), "57014");
+    let told = client.receive_all().await;
+    assert_eq!((kinds(&told).as_str(), code(&told[1]).as_str()), ("TEZ", "57014"));
     served.until_tasks(|count| count == 0).await;
     served.stop.cancel();
     served.serving.await.unwrap();
@@ -172,7 +173,7 @@ async fn faults_pass_over_the_rest_up_to_sync_and_no_further() {
     assert_eq!((kinds(&told).as_str(), code(&told[1]).as_str()), ("1EZ", "42601"));
     assert_eq!(kinds(&client.receive_all().await), "TDCZ");
     let cases: &[(&[u8], &str)] = &[
-        (b"B\0\0\0\x10\0nobody\0\0\0\0\0\0", "26000"),
+        (b"B\0\0\0\x12\0nobody\0\0\0\0\0\0", "26000"),
         (b"E\0\0\0\x09\0\0\0\0\0", "34000"),
         (b"D\0\0\0\x07Sx\0", "26000"),
         (b"P\0\0\0\x15\0SELECT 1; SELEC\0\0", "08P01"),

@@ -80,6 +80,12 @@ impl VisitorMut for Rewriter<'_> {
         {
             let list = vec![string("public"), string(&self.context.user)];
             *expr = Expr::InList { expr: what.clone(), list, negated: *negated };
+        } else if let Expr::BinaryOp { left, op: BinaryOperator::StringConcat, right } = expr
+            && words::is_array_of_query(right)
+            && is_options(left)
+        {
+            // psql puts options of a table that lies beside another behind its own: there are neither.
+            *expr = (**left).clone();
         }
         ControlFlow::Continue(())
     }
@@ -180,15 +186,11 @@ impl Rewriter<'_> {
     fn expression(&self, expr: &mut Expr) {
         match expr {
             Expr::Collate { expr: inner, .. } => *expr = (**inner).clone(),
-            Expr::BinaryOp { left, op, right } => {
+            Expr::BinaryOp { op, .. } => {
                 if let BinaryOperator::PGCustomBinaryOperator(parts) = op
                     && let Some(plain) = parts.last().and_then(|sign| operator(sign))
                 {
                     *op = plain;
-                }
-                // psql puts options of a table that lies beside another behind its own: there are neither.
-                if *op == BinaryOperator::StringConcat && words::is_array_of_query(right) && is_options(left) {
-                    *expr = (**left).clone();
                 }
             }
             Expr::Cast { kind: CastKind::Cast | CastKind::DoubleColon, expr: inner, data_type, .. } => {

@@ -102,6 +102,10 @@ fn what_postgres_would_answer_stands_in_place_of_the_question() {
             "SELECT c.reloptions || array(SELECT 'toast.' || x FROM pg_catalog.unnest(c.reloptions) x) AS a FROM pg_class c",
             "SELECT c.reloptions AS a FROM pg_catalog.pg_class AS c",
         ),
+        (
+            "SELECT array_to_string(array(SELECT polname FROM pg_policy), ',') AS a, array_upper(x, 1) AS b FROM t",
+            "SELECT NULL AS a, CAST(array_length(x, 1) AS BIGINT) AS b FROM t",
+        ),
         ("SELECT E'a\\nb' AS a", "SELECT 'a\nb' AS a"),
     ] {
         assert_eq!(rewritten(sql), expected, "{sql}");

@@ -8,7 +8,7 @@ use datafusion::sql::sqlparser::ast::{
 };
 
 use super::super::catalog::{DATABASE, OWNER, PG_CATALOG, PUBLIC};
-use super::super::parameters::{array, string, value};
+use super::super::parameters::{array, cast, string, value};
 use super::super::variables::SERVER_VERSION;
 use super::{Context, empty, text_of};
 
@@ -83,7 +83,10 @@ pub(super) fn answer(function: &Function, context: &Context) -> Option<Expr> {
             let name = text_of(argument(0)?)?;
             context.catalog.oid(name.rsplit('.').next().unwrap_or(name)).map_or_else(null, number)
         }
-        "array_upper" => call("array_length", arguments.into_iter().cloned().collect()),
+        // A length is unsigned here, and series go by signed numbers.
+        "array_upper" => cast(call("array_length", arguments.into_iter().cloned().collect()), DataType::BigInt(None)),
+        // Of an array of a query that gives nothing.
+        "array_to_string" if *argument(0)? == null() => null(),
         "array_lower" => number(1),
         // A second argument asks for it in lines.
         "pg_get_viewdef" if arguments.len() == 2 => call("pg_get_viewdef", vec![argument(0)?.clone()]),

@@ -29,7 +29,7 @@ use tributary_query::{AnswerStream, Described, Dialect, Engine, QueryError, Ques
 use super::FlightSettings;
 use super::catalog;
 use super::grpc::{self, Answer, Messages, Requests, Status};
-use super::ipc::{Reader, Writer, plain_schema, schema_bytes};
+use super::ipc::{Reader, Writer, answer_schema, schema_bytes};
 use super::proto::{
     Action, ActionCreatePreparedStatementRequest, ActionCreatePreparedStatementResult, ActionResult, ActionType, Any,
     CommandPreparedStatementQuery, CommandStatementQuery, DoPutPreparedStatementResult, FlightData, FlightDescriptor,
@@ -155,7 +155,7 @@ impl Service {
         match command.name() {
             Some("CommandStatementQuery") => {
                 let asked: CommandStatementQuery = read(command.value.clone())?;
-                Ok(plain_schema(&self.describe(asked.query).await?.schema))
+                Ok(answer_schema(&self.describe(asked.query).await?.schema))
             }
             Some("CommandPreparedStatementQuery") => {
                 let asked: CommandPreparedStatementQuery = read(command.value.clone())?;
@@ -164,7 +164,7 @@ impl Service {
                     true => self.describe(prepared.sql).await?,
                     false => self.engine.describe(with_values(prepared)).await?,
                 };
-                Ok(plain_schema(&described.schema))
+                Ok(answer_schema(&described.schema))
             }
             _ => match catalog::answer(command, self.relations().await?)? {
                 Some(batch) => Ok(batch.schema()),
@@ -244,7 +244,7 @@ impl Service {
             "CreatePreparedStatement" => {
                 let asked: ActionCreatePreparedStatementRequest = read(any(action.body)?.value)?;
                 let (dataset_schema, parameters) = match self.describe(asked.query.clone()).await {
-                    Ok(described) => (schema_bytes(&plain_schema(&described.schema)), numbered(&described)),
+                    Ok(described) => (schema_bytes(&answer_schema(&described.schema)), numbered(&described)),
                     // A parameter of a table function: what it gives is known once it has its value.
                     Err(QueryError::Function { .. }) => (Bytes::new(), Vec::new()),
                     Err(error) => return Err(error.into()),
@@ -362,7 +362,7 @@ fn whole(batch: &RecordBatch) -> Result<Messages, Status> {
 
 /// The answer as it is computed; a batch is written once the client has room for it.
 fn stream(answer: AnswerStream) -> Messages {
-    let mut writer = Writer::new(plain_schema(&answer.schema()));
+    let mut writer = Writer::new(answer_schema(&answer.schema()));
     let schema = writer.schema();
     let batches = futures::stream::unfold(Some((answer, writer)), async |state| {
         let (mut answer, mut writer) = state?;

@@ -60,7 +60,7 @@ fn rows() -> (Vec<Row>, Vec<usize>) {
         let row_count = if unit + 1 == UNIT_COUNT { left_count } else { (1 + dice.roll(2 * mean - 1)) as usize };
         let mut time_us = BEGIN_US + dice.up_to(DAY_COUNT * DAY_US / 2);
         let visit_count = row_count / 8 + 1;
-        let gap_us = 2 * (TIMES_US.end - time_us) / (visit_count as i64 + 1);
+        let gap_us = 2 * (TIMES_US.end - time_us) / (i64::try_from(visit_count).expect("few visits") + 1);
         for index in 0..row_count.min(left_count) {
             time_us += if index % 8 == 7 { dice.up_to(gap_us) } else { dice.up_to(120_000_000) };
             let is_purchase = dice.roll(30) == 0;

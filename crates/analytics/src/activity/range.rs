@@ -51,7 +51,7 @@ impl PeriodRange {
 
     /// The numbers of all periods, in order; `Calendar::label` names them.
     pub fn numbers(&self) -> impl Iterator<Item = i64> + use<> {
-        self.first..self.first + self.count as i64
+        self.first..self.first.saturating_add(i64::try_from(self.count).expect("few periods"))
     }
 
     /// The place of a period in the range, counted from 0.

@@ -88,6 +88,8 @@ struct Checked {
     cohort_first: i64,
     cohort_count: usize,
     columns: Vec<(u32, u32)>,
+    /// The last period since the start that is in a column.
+    period_max: i64,
     /// The column of a period, by its number since the start; none for a period that is in no bracket.
     column_by_period: Vec<Option<u32>>,
 }
@@ -129,8 +131,9 @@ impl RetentionDefinition {
         for (column, (first, last)) in (0_u32..).zip(&columns) {
             column_by_period[*first as usize..=*last as usize].fill(Some(column));
         }
+        let period_max = i64::try_from(period_count - 1).expect("few cells");
         let cohort_count = usize::try_from(cohort_count).expect("few cells");
-        Ok(Self(Arc::new(Checked { question, cohort_first, cohort_count, columns, column_by_period })))
+        Ok(Self(Arc::new(Checked { question, cohort_first, cohort_count, columns, period_max, column_by_period })))
     }
 
     pub fn question(&self) -> &RetentionQuestion {
@@ -157,7 +160,7 @@ impl RetentionDefinition {
 
     /// The last period since the start that is in a column.
     pub(super) fn period_max(&self) -> i64 {
-        self.0.column_by_period.len() as i64 - 1
+        self.0.period_max
     }
 
     /// The column of a period since the start, if there is one.

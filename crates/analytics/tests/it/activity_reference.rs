@@ -37,14 +37,14 @@ fn lifecycle_equals_duckdb() {
             ];
             // SQL has no line where there is nobody.
             for (status, count) in by_status.into_iter().filter(|(_, count)| *count > 0) {
-                ours.insert((range.calendar().label(number), status.to_owned()), count as i64);
+                ours.insert((range.calendar().label(number), status.to_owned()), count);
             }
         }
         let theirs = reference.get("expected_lifecycle_week_mon.csv");
         let key = |column: &str, status: &str| (column.to_owned(), status.to_owned());
         let theirs: BTreeMap<_, _> = theirs
             .iter()
-            .map(|record| (key(record.text("week"), record.text("status")), record.integer("users")))
+            .map(|record| (key(record.text("week"), record.text("status")), record.integer("users") as u64))
             .collect();
         assert_eq!(ours, theirs);
     }
@@ -70,7 +70,7 @@ fn active_users_equal_duckdb() {
         for record in theirs {
             let place = place_of[record.text("day")];
             for (counts, column) in columns.iter().zip(["dau", "wau_trailing7", "mau_trailing30"]) {
-                assert_eq!(counts[place] as i64, record.integer(column), "{column} of {}", record.text("day"));
+                assert_eq!(counts[place], record.integer(column) as u64, "{column} of {}", record.text("day"));
             }
         }
     }
@@ -88,13 +88,13 @@ fn stickiness_equals_duckdb() {
         let mut ours = BTreeMap::new();
         for (number, unit_counts) in counts.periods() {
             for (days, count) in (1_i64..).zip(unit_counts).filter(|(_, count)| **count > 0) {
-                ours.insert((counts.range().calendar().label(number), days), *count as i64);
+                ours.insert((counts.range().calendar().label(number), days), *count);
             }
         }
         let theirs = reference.get("expected_stickiness_days_active_per_month.csv");
         let theirs: BTreeMap<_, _> = theirs
             .iter()
-            .map(|record| ((record.text("month").to_owned(), record.integer("days")), record.integer("users")))
+            .map(|record| ((record.text("month").to_owned(), record.integer("days")), record.integer("users") as u64))
             .collect();
         assert_eq!(ours, theirs);
     }

@@ -50,16 +50,16 @@ fn compare(reference: &Reference, file: &str, column: &str, counts: &RetentionCo
     let calendar = &counts.definition().question().calendar;
     let mut ours = BTreeMap::new();
     for cohort in counts.cohorts(i64::MAX, Alpha::FIVE_PERCENT) {
-        for (index, cell) in cohort.cells.iter().enumerate() {
-            let key = (calendar.label(cohort.cohort), index as i64);
-            ours.insert(key, (cohort.unit_count as i64, cell.unit_count as i64));
+        for (index, cell) in (0_i64..).zip(&cohort.cells) {
+            let key = (calendar.label(cohort.cohort), index);
+            ours.insert(key, (cohort.unit_count, cell.unit_count));
         }
     }
     let theirs = reference.get(&format!("expected_retention_{file}.csv"));
     assert_eq!(theirs.len(), ours.len(), "{file}");
     for record in theirs {
         let key = (record.text("cohort").to_owned(), record.integer(column));
-        let expected = (record.integer("cohort_size"), record.integer("retained"));
+        let expected = (record.integer("cohort_size") as u64, record.integer("retained") as u64);
         assert_eq!(ours.get(&key), Some(&expected), "{file}, {key:?}");
     }
 }
@@ -125,7 +125,7 @@ fn cohort_revenue_equals_duckdb() {
             // SQL has no line for a week in which nobody came.
             for cell in cohort.cells.iter().filter(|cell| cell.event_count > 0) {
                 let key = (calendar.label(cohort.cohort), i64::from(cell.periods.0));
-                let sums = (cohort.unit_count as i64, cell.revenue_micros, cell.cumulative_revenue_micros);
+                let sums = (cohort.unit_count, cell.revenue_micros, cell.cumulative_revenue_micros);
                 ours.insert(key, sums);
             }
         }
@@ -134,7 +134,7 @@ fn cohort_revenue_equals_duckdb() {
         for record in theirs {
             let key = (record.text("cohort").to_owned(), record.integer("week_n"));
             let of = |column| i128::from(micros(record.text(column)));
-            let expected = (record.integer("cohort_size"), of("revenue"), of("cumulative_revenue"));
+            let expected = (record.integer("cohort_size") as u64, of("revenue"), of("cumulative_revenue"));
             assert_eq!(ours.get(&key), Some(&expected), "{key:?}");
         }
     }

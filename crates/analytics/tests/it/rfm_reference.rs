@@ -22,7 +22,7 @@ fn rfm_scores_equal_duckdb() {
             let expected = ["recency_days", "frequency", "r_score", "f_score", "m_score"].map(|it| record.integer(it));
             let found = [
                 ours.recency_days,
-                measures.frequency as i64,
+                i64::try_from(measures.frequency).unwrap(),
                 i64::from(ours.recency),
                 i64::from(ours.frequency),
                 i64::from(ours.monetary),

@@ -103,7 +103,8 @@ mod tests {
         assert_eq!(date(0), "1970-01-01");
         assert_eq!(date(EPOCH_DAYS), "2000-01-01");
         assert_eq!(date(EPOCH_DAYS + 59), "2000-02-29");
-        assert_eq!(date(-719_529), "0001-12-31 BC");
+        assert_eq!(date(-719_528), "0001-01-01 BC");
+        assert_eq!(date(-719_529), "0002-12-31 BC");
         assert_eq!(date(2_932_897), "10000-01-01");
         assert_eq!(timestamp(1_767_571_200_000_001, ""), "2026-01-05 00:00:00.000001");
         assert_eq!(timestamp(-1, "+00"), "1969-12-31 23:59:59.999999+00");

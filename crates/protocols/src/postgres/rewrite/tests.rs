@@ -95,12 +95,12 @@ fn what_postgres_would_answer_stands_in_place_of_the_question() {
         ("SELECT '{1,2}'::int[] AS a", "SELECT ARRAY[CAST('1' AS INT), CAST('2' AS INT)] AS a"),
         (
             "SELECT (SELECT c.relkind FROM pg_class c WHERE c.oid = t.typrelid) AS a FROM pg_type t",
-            "SELECT (SELECT min(c.relkind) FROM pg_catalog.pg_class AS c WHERE c.oid = t.typrelid) AS a FROM pg_catalog.pg_type AS t",
+            "SELECT (SELECT min(c.relkind) FROM pg_catalog.pg_class c WHERE c.oid = t.typrelid) AS a FROM pg_catalog.pg_type t",
         ),
-        ("SELECT ARRAY(SELECT x FROM t ORDER BY 1) AS a", "SELECT (SELECT array_agg(x) FROM t) AS a"),
+        ("SELECT ARRAY(SELECT x FROM t ORDER BY 1) AS a", "SELECT (SELECT array_agg(x) AS \"array\" FROM t) AS a"),
         (
             "SELECT c.reloptions || array(SELECT 'toast.' || x FROM pg_catalog.unnest(c.reloptions) x) AS a FROM pg_class c",
-            "SELECT c.reloptions AS a FROM pg_catalog.pg_class AS c",
+            "SELECT c.reloptions AS a FROM pg_catalog.pg_class c",
         ),
         (
             "SELECT array_to_string(array(SELECT polname FROM pg_policy), ',') AS a, array_upper(x, 1) AS b FROM t",
@@ -124,7 +124,7 @@ fn what_never_has_a_row_is_not_computed() {
         rewritten(
             "SELECT a.attname, (SELECT d.adbin FROM pg_attrdef d WHERE d.adrelid = a.attrelid) AS x FROM pg_attribute a"
         ),
-        "SELECT a.attname, NULL AS x FROM pg_catalog.pg_attribute AS a"
+        "SELECT a.attname, NULL AS x FROM pg_catalog.pg_attribute a"
     );
     assert_eq!(
         rewritten(

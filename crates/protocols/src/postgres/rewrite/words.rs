@@ -110,7 +110,9 @@ fn array_of_query(function: &Function) -> Option<Expr> {
     let SetExpr::Select(select) = inner.body.as_mut() else { return None };
     let [item] = &mut select.projection[..] else { return None };
     let (SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. }) = item else { return None };
-    *item = SelectItem::UnnamedExpr(call("array_agg", vec![expr.clone()]));
+    // So that a column of it is called as in PostgreSQL.
+    let alias = Ident::with_quote('"', "array");
+    *item = SelectItem::ExprWithAlias { expr: call("array_agg", vec![expr.clone()]), alias };
     // The order within the array is lost where it was asked for.
     inner.order_by = None;
     Some(Expr::Subquery(inner))

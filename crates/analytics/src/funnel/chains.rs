@@ -325,21 +325,30 @@ impl Chains {
     /// Of the attempts that stand at `sources`, the latest started (of these, that with most steps) that may go on with
     /// `step`.
     fn latest(&self, definition: &FunnelDefinition, sources: u32, step: usize, time_us: i64) -> Option<usize> {
+        // Without optional steps there is one source at most.
+        if sources.is_power_of_two() {
+            let source = sources.trailing_zeros() as usize;
+            return self.may_follow(definition, source, step, time_us).then_some(source);
+        }
         let mut left = sources;
         let mut best: Option<(i64, u32, usize)> = None;
         while left != 0 {
             let source = left.trailing_zeros() as usize;
             left &= left - 1;
             let head = &self.heads[source];
-            let in_window = time_us <= head.deadline_us
-                && (!definition.has_step_windows
-                    || time_us.saturating_sub(head.last_us) <= definition.step_windows_us[step]);
             let rank = (head.start_us, head.steps.count_ones(), source);
-            if in_window && best.is_none_or(|best| best < rank) {
+            if best.is_none_or(|best| best < rank) && self.may_follow(definition, source, step, time_us) {
                 best = Some(rank);
             }
         }
         best.map(|(_, _, source)| source)
+    }
+
+    fn may_follow(&self, definition: &FunnelDefinition, source: usize, step: usize, time_us: i64) -> bool {
+        let head = &self.heads[source];
+        time_us <= head.deadline_us
+            && (!definition.has_step_windows
+                || time_us.saturating_sub(head.last_us) <= definition.step_windows_us[step])
     }
 
     fn lead_on(&mut self, definition: &FunnelDefinition, source: usize, step: usize, instant: Instant<'_>, ended: u32) {

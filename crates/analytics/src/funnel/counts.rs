@@ -87,8 +87,10 @@ impl FunnelCounts {
             let index = if self.is_by_position { position } else { reached.step - 1 };
             let step = &mut self.steps[index];
             step.reached += 1;
-            step.from_first.push(reached.time_us.saturating_sub(start_us));
-            step.from_previous.push(reached.time_us.saturating_sub(previous_us));
+            if position != 0 {
+                step.from_first.push(reached.time_us.saturating_sub(start_us));
+                step.from_previous.push(reached.time_us.saturating_sub(previous_us));
+            }
             previous_us = reached.time_us;
         }
         if attempt.is_complete {
@@ -133,12 +135,12 @@ impl FunnelCounts {
         Rate::new(self.reached(step), self.reached(previous), alpha)
     }
 
-    /// From step 1 to step `step`, of the attempts that reached it.
+    /// From step 1 to step `step`, of the attempts that reached it; empty for step 1.
     pub fn time_from_first(&self, step: usize) -> &DurationCounts {
         &self.steps[step - 1].from_first
     }
 
-    /// From the step each attempt reached before it.
+    /// From the step each attempt reached before it; empty for step 1.
     pub fn time_from_previous(&self, step: usize) -> &DurationCounts {
         &self.steps[step - 1].from_previous
     }

@@ -188,11 +188,14 @@ impl FunnelFold {
     fn report(&mut self, as_of_us: i64, outcome: &mut FunnelOutcome) {
         let definition = &self.definition;
         let lanes = &self.lanes[..self.lanes_used];
-        // Of sessions only that with the unit's first start counts, if only the first attempt does.
-        let only = (definition.counting == Counting::First)
-            .then(|| lanes.iter().filter_map(|lane| Some((lane.first_start()?, lane.session))).min())
-            .flatten();
-        let counts = |lane: &&Lane| only.is_none_or(|(_, session)| session == lane.session);
+        // Of sessions only that with the unit's first start counts, if only the first attempt does; of tied ones any.
+        let first_start = |lane: &Lane| {
+            let (time_us, place) = lane.first_start()?;
+            Some((time_us, if definition.tie_order == TieOrder::Ingest { place } else { 0 }))
+        };
+        let first =
+            (definition.counting == Counting::First).then(|| lanes.iter().filter_map(first_start).min()).flatten();
+        let counts = |lane: &&Lane| first.is_none_or(|first| first_start(lane) == Some(first));
         outcome.is_open = lanes.iter().filter(counts).any(|lane| lane.is_open(definition, as_of_us));
         if definition.counting == Counting::Totals {
             std::mem::swap(&mut outcome.spans, &mut self.ended.spans);

@@ -159,7 +159,8 @@ fn fold_once(fold: &mut FunnelFold, rows: &[Row], as_of_us: i64) -> FunnelOutcom
 fn is_told(question: &FunnelQuestion) -> bool {
     let is_session = matches!(question.window, FunnelWindow::SameSession { .. });
     let voids = question.exclusions.iter().any(|exclusion| exclusion.effect == ExclusionEffect::VoidUnit);
-    !(is_session && voids && question.counting != Counting::First)
+    let is_of_one_session = question.counting == Counting::First && question.tie_order == TieOrder::Ingest;
+    !(is_session && voids && !is_of_one_session)
 }
 
 fn compare(question: &FunnelQuestion, rows: &[Row], as_of_us: i64, fold: &mut FunnelFold) -> Result<(), TestCaseError> {

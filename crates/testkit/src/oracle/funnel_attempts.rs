@@ -87,21 +87,22 @@ pub fn verdict(asked: &Asked<'_>, rows: &[Row], as_of_us: i64) -> Verdict {
     if asked.session_gap_us.is_none() {
         return verdict_of_one(asked, &numbered(rows, None), as_of_us);
     }
-    let parts: Vec<_> = sessions.iter().map(|session| numbered(rows, Some(*session))).collect();
+    let mut parts: Vec<_> = sessions.iter().map(|session| numbered(rows, Some(*session))).collect();
     if asked.counted == Counted::First {
-        let first = parts.into_iter().filter_map(|part| Some((start_of_first(asked, &part)?, part)));
-        let first = first.min_by_key(|(start, _)| *start);
-        return first.map(|(_, part)| verdict_of_one(asked, &part, as_of_us)).unwrap_or_default();
+        let first = parts.iter().filter_map(|part| start_of_first(asked, part)).min();
+        parts.retain(|part| first.is_some() && start_of_first(asked, part) == first);
     }
-    assert!(asked.barriers.iter().all(|barrier| !barrier.voids_unit), "sessions and void units: not told here");
+    let voids_unit = asked.barriers.iter().any(|barrier| barrier.voids_unit);
+    assert!(parts.len() < 2 || !voids_unit, "several sessions that together void a unit: not told here");
     let verdicts: Vec<Verdict> = parts.iter().map(|part| verdict_of_one(asked, part, as_of_us)).collect();
     let is_open = verdicts.iter().any(|verdict| verdict.is_open);
+    let is_voided = verdicts.iter().any(|verdict| verdict.is_voided);
     let mut attempts: Vec<Found> = verdicts.into_iter().flat_map(|verdict| verdict.attempts).collect();
-    if asked.counted == Counted::Best {
+    if asked.counted != Counted::Totals {
         attempts.sort_by_key(|found| rank(asked, found));
         attempts.truncate(1);
     }
-    Verdict { attempts, is_open, is_voided: false }
+    Verdict { attempts, is_open, is_voided }
 }
 
 /// Whether rows may be given to steps so.
@@ -262,13 +263,11 @@ fn first_start(asked: &Asked<'_>, rows: &[Numbered]) -> Option<(i64, usize)> {
     rows.iter().enumerate().find(|(_, row)| meets(&row.row, 1)).map(|(index, row)| (row.row.time_us, index))
 }
 
+/// When the first attempt of a session starts; of equal times, where the log's order counts, by its place there.
 fn start_of_first(asked: &Asked<'_>, part: &[Numbered]) -> Option<(i64, usize)> {
     let rows = settled(asked, part);
-    let (time_us, _) = first_start(asked, &rows)?;
-    // Of equal times the session whose run began earlier in the log.
-    let run = rows.iter().find(|row| row.row.time_us == time_us && asked.ties != Ties::InGivenOrder);
-    let first = rows.iter().find(|row| meets(&row.row, 1))?;
-    Some((time_us, run.unwrap_or(first).index))
+    let (time_us, index) = first_start(asked, &rows)?;
+    Some((time_us, if asked.ties == Ties::InGivenOrder { rows[index].index } else { 0 }))
 }
 
 fn level(asked: &Asked<'_>, assignment: &Assignment) -> usize {

@@ -173,7 +173,7 @@ async fn faults_pass_over_the_rest_up_to_sync_and_no_further() {
     assert_eq!((kinds(&told).as_str(), code(&told[1]).as_str()), ("1EZ", "42601"));
     assert_eq!(kinds(&client.receive_all().await), "TDCZ");
     let cases: &[(&[u8], &str)] = &[
-        (b"B\0\0\0\x12\0nobody\0\0\0\0\0\0", "26000"),
+        (b"B\0\0\0\x12\0nobody\0\0\0\0\0\0\0", "26000"),
         (b"E\0\0\0\x09\0\0\0\0\0", "34000"),
         (b"D\0\0\0\x07Sx\0", "26000"),
         (b"P\0\0\0\x15\0SELECT 1; SELEC\0\0", "08P01"),

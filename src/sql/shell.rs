@@ -103,8 +103,8 @@ const TABLES: &str = "SELECT table_name AS name, lower(table_type) AS kind FROM 
 fn columns_of(table: &str) -> String {
     let table = table.to_ascii_lowercase();
     format!(
-        "SELECT column_name AS column, lower(data_type) AS type, lower(is_nullable) AS may_be_null \
-         FROM information_schema.columns WHERE table_name = '{table}' ORDER BY ordinal_position"
+        "SELECT column_name AS column, CASE WHEN starts_with(data_type, 'Utf8') THEN 'text' ELSE lower(data_type) END AS type, \
+         lower(is_nullable) AS may_be_null FROM information_schema.columns WHERE table_name = '{table}' ORDER BY ordinal_position"
     )
 }
 

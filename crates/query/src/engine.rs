@@ -13,9 +13,8 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
-use datafusion::arrow::datatypes::{DataType, FieldRef, Schema, SchemaRef};
 use datafusion::catalog::{MemorySchemaProvider, SchemaProvider};
-use datafusion::common::{Column, TableReference, ToDFSchema};
+use datafusion::common::ToDFSchema;
 use datafusion::datasource::ViewTable;
 use datafusion::error::DataFusionError;
 use datafusion::execution::context::SQLOptions;
@@ -23,7 +22,7 @@ use datafusion::execution::memory_pool::{FairSpillPool, TrackConsumersPool};
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
 use datafusion::execution::{FunctionRegistry, SendableRecordBatchStream};
-use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, ScalarUDF, cast};
+use datafusion::logical_expr::{LogicalPlan, ScalarUDF};
 use datafusion::physical_plan::execute_stream;
 use datafusion::prelude::{SessionConfig, SessionContext};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -43,7 +42,7 @@ use crate::statement::FoldOf;
 use crate::stop::{self, Stop};
 use crate::table_function::{self, Checker};
 use crate::workers::Workers;
-use crate::{attribution, bounded, catalog, experiment, funnel, statement, window_funnel};
+use crate::{attribution, bounded, catalog, experiment, funnel, statement, told, window_funnel};
 
 /// Answers questions about one lake.
 pub struct Engine {
@@ -148,7 +147,7 @@ impl Engine {
             let _turn = turn;
             let (plan, _) = planner.logical(parsed, beside.as_deref(), &Stop::default()).await?;
             let parameters = plan.get_parameter_types().map_err(|error| planner.wrong(error))?;
-            let schema = Arc::new(plan.schema().as_arrow().clone());
+            let schema = told::schema(&Arc::new(plan.schema().as_arrow().clone()));
             Ok(Described { schema, parameters: parameters.into_iter().collect() })
         })
         .await
@@ -224,7 +223,7 @@ impl Planner {
         let plan = state.query_planner().create_physical_plan(&plan, &state).await.map_err(wrong)?;
         let plan = stop::pause_in_joins(plan).map_err(wrong)?;
         let plan = execute_stream(plan, context.task_ctx()).map_err(wrong)?;
-        Ok((plan, versions, live))
+        Ok((told::stream(plan), versions, live))
     }
 
     /// What a statement means, with the tables it means pinned.
@@ -259,7 +258,6 @@ impl Planner {
         let read_only = SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
         read_only.verify_plan(&plan).map_err(wrong)?;
         each_column_has_its_own_name(&plan)?;
-        let plan = texts_as_told(plan).map_err(wrong)?;
         Ok((plan, Pinned { context, person_of, snapshots, live }))
     }
 
@@ -275,7 +273,7 @@ impl Planner {
         for name in schema.table_names() {
             if let Some(table) = schema.table(&name).await.map_err(wrong)? {
                 let definition = table.get_table_definition().map(str::to_owned);
-                relations.push(Relation { name, schema: schema_as_told(&table.schema()), definition });
+                relations.push(Relation { name, schema: told::schema(&table.schema()), definition });
             }
         }
         Ok(relations)
@@ -345,31 +343,6 @@ fn named_wrong(context: &SessionContext, error: QueryError) -> QueryError {
         return error;
     };
     QueryError::Statement { reason }
-}
-
-/// What an answer with all columns of a table looks like: see `texts_as_told`.
-fn schema_as_told(schema: &SchemaRef) -> SchemaRef {
-    let told = |field: &FieldRef| match field.data_type() {
-        DataType::Utf8View => Arc::new(field.as_ref().clone().with_data_type(DataType::Utf8)),
-        _ => Arc::clone(field),
-    };
-    Arc::new(Schema::new(schema.fields().iter().map(told).collect::<Vec<_>>()))
-}
-
-/// The same plan with texts in the form that every client reads: views are how they are worked on.
-fn texts_as_told(plan: LogicalPlan) -> datafusion::error::Result<LogicalPlan> {
-    let is_view = |field: &FieldRef| *field.data_type() == DataType::Utf8View;
-    // EXPLAIN and the like are no tables to put a projection on.
-    let is_table = !matches!(plan, LogicalPlan::Explain(_) | LogicalPlan::Analyze(_) | LogicalPlan::DescribeTable(_));
-    if !is_table || !plan.schema().fields().iter().any(is_view) {
-        return Ok(plan);
-    }
-    let told = |(qualifier, field): (Option<&TableReference>, &FieldRef)| {
-        let column = Expr::Column(Column::new(qualifier.cloned(), field.name()));
-        if is_view(field) { cast(column, DataType::Utf8).alias(field.name()) } else { column }
-    };
-    let columns: Vec<Expr> = plan.schema().iter().map(told).collect();
-    LogicalPlanBuilder::from(plan).project(columns)?.build()
 }
 
 /// `a.channel` and `b.channel` are two columns to the engine, but both are called `channel` in the answer: as JSON one

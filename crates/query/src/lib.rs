@@ -27,6 +27,7 @@ mod lake_table;
 mod question;
 mod statement;
 mod stop;
+mod told;
 mod views;
 mod workers;
 

@@ -186,7 +186,7 @@ impl Maker {
             Arc::new(kept.collect::<StringArray>())
         };
         let first_offset = self.rows;
-        self.rows += rows as i64;
+        self.rows += i64::try_from(rows)?;
         let kind = |name: &str| match name {
             "page" => "page",
             "click" | "email_click" | "ad_click" => "click",

@@ -64,7 +64,7 @@ pub(crate) fn read(mut bytes: &[u8]) -> Option<String> {
     let weight = bytes.try_get_i16().ok()?;
     let sign = bytes.try_get_u16().ok()?;
     let scale = usize::from(bytes.try_get_u16().ok()?);
-    let in_reach = -20 <= weight && weight <= 20 && scale <= 80 && count <= GROUPS_MAX;
+    let in_reach = (-20..=20).contains(&weight) && scale <= 80 && count <= GROUPS_MAX;
     if !in_reach || (sign != 0 && sign != NEGATIVE) || bytes.len() != usize::from(count) * 2 {
         return None;
     }

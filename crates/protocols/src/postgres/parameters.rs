@@ -190,7 +190,7 @@ fn numeric_literal(text: &str) -> Result<Expr, Fault> {
         text.parse::<f64>().map_err(|_| wrong("number"))?;
         return Ok(cast(string(text), DataType::DoublePrecision));
     }
-    let info = ExactNumberInfo::PrecisionAndScale(DIGITS_MAX as u64, fraction.len() as i64);
+    let info = ExactNumberInfo::PrecisionAndScale(DIGITS_MAX as u64, i64::try_from(fraction.len()).unwrap_or(i64::MAX));
     Ok(cast(string(text), DataType::Decimal(info)))
 }
 

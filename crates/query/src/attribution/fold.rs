@@ -6,6 +6,8 @@
 //!           value to their value, to the micro, whatever the number of threads: credit is summed in whole numbers.
 //! Not here: paths, rules and models: `analytics::attribution`.
 
+#![allow(clippy::cast_possible_wrap, reason = "counts and places are far below 2^63")]
+
 use std::ops::ControlFlow;
 use std::sync::Arc;
 

@@ -78,7 +78,7 @@ impl<'a> Rows<'a> {
 impl Row<'_> {
     /// Microseconds since 1970, UTC.
     pub(crate) fn time_us(&self) -> i64 {
-        (self.words[TIME] ^ SIGN) as i64
+        (self.words[TIME] ^ SIGN).cast_signed()
     }
 
     /// Bit `k` says whether condition `k` holds; one that is null does not.
@@ -93,6 +93,6 @@ impl Row<'_> {
 
     /// Millionths.
     pub(crate) fn value_micros(&self, index: usize) -> Option<i64> {
-        Some(self.words[self.value_at + index] as i64).filter(|value| *value != NO_VALUE)
+        Some(self.words[self.value_at + index].cast_signed()).filter(|value| *value != NO_VALUE)
     }
 }

@@ -1,3 +1,5 @@
+#![allow(clippy::cast_possible_wrap, reason = "dice throw small numbers")]
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 

@@ -5,6 +5,8 @@
 //! Promise:  all count the same outcomes: `analytics::funnel` says what an outcome is.
 //! Not here: how steps are counted and rated (`analytics::funnel::FunnelCounts`).
 
+#![allow(clippy::cast_possible_wrap, reason = "counts and places are far below 2^63")]
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 

@@ -131,7 +131,7 @@ impl ScalarUDFImpl for PersonOf {
                     continue;
                 }
             }
-            let run = (names.len() - 1) as i32;
+            let run = i32::try_from(names.len() - 1).expect("a batch has some thousands of rows");
             runs.push(Some(run));
             // Whose a device is may change from one time to another; whom an event names may not.
             before = Some(Before { row, run, holds_at_all_times: user.is_some() || known.is_none() });

@@ -4,6 +4,8 @@
 //! Out:      flows, whole paths or n-grams.
 //! Not here: finding and counting paths: `analytics::path`.
 
+#![allow(clippy::cast_possible_wrap, reason = "counts and places are far below 2^63")]
+
 use std::sync::Arc;
 
 use datafusion::arrow::array::{ArrayRef, BooleanArray, Float64Array, Int64Array, RecordBatch, StringArray};

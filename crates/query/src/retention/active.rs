@@ -3,6 +3,8 @@
 //! In:       the times at which a unit was active.
 //! Out:      a row for each period of the range.
 
+#![allow(clippy::cast_possible_wrap, reason = "counts and places are far below 2^63")]
+
 use std::sync::Arc;
 
 use datafusion::arrow::array::{ArrayRef, Date32Array, Float64Array, Int64Array, RecordBatch};

@@ -3,6 +3,8 @@
 //! In:       a unit's rows: whether they start, whether they are a return, what they are worth.
 //! Out:      the table of cohorts and periods, or its columns over all cohorts that are old enough.
 
+#![allow(clippy::cast_possible_wrap, reason = "counts and places are far below 2^63")]
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 

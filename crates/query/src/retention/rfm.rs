@@ -3,6 +3,8 @@
 //! In:       a unit's purchases.
 //! Out:      a row a unit that bought: recency, frequency and monetary value, their scores and the segment.
 
+#![allow(clippy::cast_possible_wrap, reason = "counts and places are far below 2^63")]
+
 use std::sync::Arc;
 
 use datafusion::arrow::array::{ArrayRef, Decimal128Array, Int64Array, RecordBatch, StringArray};

@@ -5,8 +5,8 @@
 //! Promise:  what cannot be answered exactly is refused here, with the pair of wishes that do not go together.
 //! Not here: which event meets which step (the caller's predicates, as bits of a mask).
 
-use super::calendar::Calendar;
-use super::{STEP_COUNT_MAX, TieOrder, check_step_count};
+use super::{STEP_COUNT_MAX, TieOrder, calendar, check_step_count};
+use crate::calendar::{Calendar, Period};
 use crate::error::AnalyticsError;
 
 /// In which order steps must be done.
@@ -277,7 +277,10 @@ impl FunnelDefinition {
         match &self.limit {
             Limit::None | Limit::Session { .. } => i64::MAX,
             Limit::Duration(length_us) => start_us.saturating_add(*length_us),
-            Limit::Days(day_count, calendar) => calendar.last_moment_us(start_us, *day_count),
+            Limit::Days(day_count, days) => {
+                let after = days.number(start_us).saturating_add(i64::from(*day_count));
+                days.start_us(after).saturating_sub(1)
+            }
         }
     }
 
@@ -314,7 +317,9 @@ fn check_window(window: &FunnelWindow) -> Result<Limit, AnalyticsError> {
         FunnelWindow::CalendarDays { day_count: 0, .. } => {
             Err(AnalyticsError::FunnelNumber { what: "the window in calendar days", least: 1, given: 0 })
         }
-        FunnelWindow::CalendarDays { day_count, zone } => Ok(Limit::Days(*day_count, Calendar::in_zone(zone)?)),
+        FunnelWindow::CalendarDays { day_count, zone } => {
+            Ok(Limit::Days(*day_count, calendar::in_zone(Period::Day, zone)?))
+        }
         FunnelWindow::SameSession { quiet_gap_us } => {
             Ok(Limit::Session { quiet_gap_us: not_negative("the quiet gap", *quiet_gap_us)? })
         }

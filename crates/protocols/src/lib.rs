@@ -10,5 +10,7 @@ pub mod postgres;
 
 pub mod flight;
 
+mod listening;
+
 pub use flight::FlightSettings;
 pub use postgres::PostgresSettings;

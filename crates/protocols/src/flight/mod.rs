@@ -14,7 +14,6 @@ mod proto;
 mod service;
 mod statements;
 
-use std::io;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -25,12 +24,14 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use serde::Deserialize;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tributary_query::Engine;
+
+use crate::listening::{self, Bounds};
 
 use service::Service;
 
@@ -64,23 +65,14 @@ impl Default for FlightSettings {
 impl FlightSettings {
     /// All faults together, each with the name of its knob.
     pub fn check(&self) -> Vec<String> {
-        let mut faults = Vec::new();
-        if !self.listen.is_empty() && self.listen.parse::<std::net::SocketAddr>().is_err() {
-            let told = "write an address and a port, such as 127.0.0.1:8815, or nothing for not at all";
-            faults.push(format!("listen is {:?}; {told}", self.listen));
-        }
-        let above_zero = [
-            ("connections_max", self.connections_max == 0),
-            ("idle_ms_max", self.idle_ms_max == 0),
-            ("statements_max", self.statements_max == 0),
-        ];
-        for (name, _) in above_zero.iter().filter(|(_, is_zero)| *is_zero) {
-            faults.push(format!("{name} is 0: nobody could be served; give at least 1"));
-        }
-        if !(1_024..=1 << 30).contains(&self.message_bytes_max) {
-            faults.push(format!("message_bytes_max is {}; give 1024 to 1073741824", self.message_bytes_max));
-        }
-        faults
+        listening::faults(&Bounds {
+            listen: &self.listen,
+            example: "127.0.0.1:8815",
+            connections_max: self.connections_max,
+            idle_ms_max: self.idle_ms_max,
+            message_bytes_max: self.message_bytes_max,
+            statements_max: self.statements_max,
+        })
     }
 }
 
@@ -109,7 +101,7 @@ pub async fn serve(
         let next = async {
             // Whoever finds no place waits in the system's queue.
             let place = Arc::clone(&places).acquire_owned().await.expect("nobody closes it");
-            (accept(&listener).await, place)
+            (listening::accept(&listener).await, place)
         };
         let (stream, place) = tokio::select! {
             () = stop.cancelled() => break,
@@ -215,21 +207,5 @@ impl Calls {
 impl Drop for Call {
     fn drop(&mut self) {
         self.0.running.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-async fn accept(listener: &TcpListener) -> TcpStream {
-    /// Until connections end and give their files free.
-    const PAUSE: Duration = Duration::from_millis(250);
-    loop {
-        match listener.accept().await {
-            Ok((stream, _)) => return stream,
-            Err(error) if matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset) => {
-            }
-            Err(error) => {
-                tracing::error!(%error, "no connection can be accepted; trying again");
-                tokio::time::sleep(PAUSE).await;
-            }
-        }
     }
 }

@@ -41,6 +41,8 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tributary_query::{Engine, QueryError};
 
+use crate::listening::{self, Bounds};
+
 use cancel::Cancels;
 use catalog::Catalog;
 use fault::Fault;
@@ -77,23 +79,14 @@ impl Default for PostgresSettings {
 impl PostgresSettings {
     /// All faults together, each with the name of its knob.
     pub fn check(&self) -> Vec<String> {
-        let mut faults = Vec::new();
-        if !self.listen.is_empty() && self.listen.parse::<std::net::SocketAddr>().is_err() {
-            let told = "write an address and a port, such as 127.0.0.1:5432, or nothing for not at all";
-            faults.push(format!("listen is {:?}; {told}", self.listen));
-        }
-        let above_zero = [
-            ("connections_max", self.connections_max == 0),
-            ("idle_ms_max", self.idle_ms_max == 0),
-            ("statements_max", self.statements_max == 0),
-        ];
-        for (name, _) in above_zero.iter().filter(|(_, is_zero)| *is_zero) {
-            faults.push(format!("{name} is 0: nobody could be served; give at least 1"));
-        }
-        if !(1_024..=1 << 30).contains(&self.message_bytes_max) {
-            faults.push(format!("message_bytes_max is {}; give 1024 to 1073741824", self.message_bytes_max));
-        }
-        faults
+        listening::faults(&Bounds {
+            listen: &self.listen,
+            example: "127.0.0.1:5432",
+            connections_max: self.connections_max,
+            idle_ms_max: self.idle_ms_max,
+            message_bytes_max: self.message_bytes_max,
+            statements_max: self.statements_max,
+        })
     }
 }
 
@@ -153,7 +146,7 @@ pub async fn serve(
         while connections.try_join_next().is_some() {}
         let next = async {
             let greeting = Arc::clone(&greetings).acquire_owned().await.expect("nobody closes it");
-            (accept(&listener).await, greeting)
+            (listening::accept(&listener).await, greeting)
         };
         let (stream, greeting) = tokio::select! {
             () = stop.cancelled() => break,
@@ -227,21 +220,5 @@ impl OpenSession {
 impl Drop for OpenSession {
     fn drop(&mut self) {
         metrics::gauge!("tributary_postgres_connections").decrement(1);
-    }
-}
-
-async fn accept(listener: &TcpListener) -> TcpStream {
-    /// Until connections end and give their files free.
-    const PAUSE: Duration = Duration::from_millis(250);
-    loop {
-        match listener.accept().await {
-            Ok((stream, _)) => return stream,
-            Err(error) if matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset) => {
-            }
-            Err(error) => {
-                tracing::error!(%error, "no connection can be accepted; trying again");
-                tokio::time::sleep(PAUSE).await;
-            }
-        }
     }
 }

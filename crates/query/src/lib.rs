@@ -19,6 +19,7 @@ mod answer;
 mod ask;
 mod bounded;
 mod catalog;
+mod columns;
 mod complexity;
 mod engine;
 mod fold;

@@ -4,9 +4,7 @@
 //! Out:      shares; the texts of the code columns.
 //! Promise:  a unit is looked up once for each run of rows of it. A row without a unit or a time is left out.
 
-use std::borrow::Cow;
-
-use datafusion::arrow::array::{Array, AsArray, BooleanArray, Decimal128Array, RecordBatch, StringViewArray};
+use datafusion::arrow::array::{Array, AsArray, Decimal128Array, RecordBatch, StringViewArray};
 use datafusion::arrow::datatypes::{Decimal128Type, Int64Type};
 use datafusion::common::Result;
 use datafusion::execution::TaskContext;
@@ -16,6 +14,7 @@ use super::interner::{self, Interner};
 use super::row::{NO_CODE, NO_VALUE, sortable, stride, unit_and_mask};
 use super::shard::{SHARDS, Shard, shard_of};
 use super::spill::Spilled;
+use crate::columns;
 
 pub(super) struct Gatherer {
     layout: Layout,
@@ -56,7 +55,7 @@ impl Gatherer {
         let times = column(1).as_primitive::<Int64Type>();
         let sequences = column(2).as_primitive::<Int64Type>();
         let rest = Layout::BEFORE_MASKS;
-        let row_masks = masks_of((rest..rest + masks).map(|index| column(index).as_boolean()), batch.num_rows());
+        let row_masks = columns::masks((rest..rest + masks).map(|index| column(index).as_boolean()), batch.num_rows());
         let rest = rest + masks;
         let row_codes: Vec<Vec<u32>> = (0..codes)
             .map(|index| intern_each(&mut self.codes[index], column(rest + index).as_string_view()))
@@ -71,7 +70,7 @@ impl Gatherer {
                 continue;
             }
             let (shard, unit) = match run {
-                Some((of, shard, unit)) if is_same(units, of, index) => (shard, unit),
+                Some((of, shard, unit)) if columns::same_text(units, of, index) => (shard, unit),
                 _ => {
                     let name = units.value(index).as_bytes();
                     let hash = interner::hash(name);
@@ -123,12 +122,6 @@ impl Gatherer {
     }
 }
 
-/// Whether two rows hold the same text. In dictionary pages the same text is the same place.
-fn is_same(texts: &StringViewArray, a: usize, b: usize) -> bool {
-    let views = texts.views();
-    views[a] == views[b] || (views[a] as u32 == views[b] as u32 && texts.value(a) == texts.value(b))
-}
-
 fn intern_each(interner: &mut Interner, texts: &StringViewArray) -> Vec<u32> {
     let mut codes = Vec::with_capacity(texts.len());
     let mut run: Option<(usize, u32)> = None;
@@ -138,7 +131,7 @@ fn intern_each(interner: &mut Interner, texts: &StringViewArray) -> Vec<u32> {
             continue;
         }
         let code = match run {
-            Some((of, code)) if is_same(texts, of, index) => code,
+            Some((of, code)) if columns::same_text(texts, of, index) => code,
             _ => {
                 let text = texts.value(index).as_bytes();
                 interner.intern(interner::hash(text), text)
@@ -148,18 +141,4 @@ fn intern_each(interner: &mut Interner, texts: &StringViewArray) -> Vec<u32> {
         codes.push(code);
     }
     codes
-}
-
-fn masks_of<'a>(conditions: impl Iterator<Item = &'a BooleanArray>, row_count: usize) -> Vec<u32> {
-    let mut masks = vec![0; row_count];
-    for (bit, values) in conditions.enumerate() {
-        let holds = match values.nulls() {
-            Some(nulls) if 0 < nulls.null_count() => Cow::Owned(values.values() & nulls.inner()),
-            _ => Cow::Borrowed(values.values()),
-        };
-        for index in holds.set_indices() {
-            masks[index] |= 1 << bit;
-        }
-    }
-    masks
 }

@@ -22,6 +22,8 @@ use datafusion::logical_expr::{
 };
 use tributary_analytics::identity::IdentityMap;
 
+use crate::columns;
+
 const NAME: &str = "person_of";
 
 /// Made for each question; the map is given once the plan is known to need it.
@@ -105,7 +107,7 @@ impl ScalarUDFImpl for PersonOf {
         let mut before: Option<Before> = None;
         for row in 0..rows {
             if let Some(run) = before.filter(|before| {
-                let is_same = |texts: &StringViewArray| same_text(texts, before.row, row);
+                let is_same = |texts: &StringViewArray| columns::same_text(texts, before.row, row);
                 before.holds_at_all_times && is_same(users) && is_same(keys) && is_same(anonymous) && is_same(sources)
             }) {
                 runs.push(Some(run.run));
@@ -147,12 +149,4 @@ struct Before {
     row: usize,
     run: i32,
     holds_at_all_times: bool,
-}
-
-/// Nulls are the same as each other. Texts of a dictionary page that are the same lie in the same place.
-fn same_text(texts: &StringViewArray, a: usize, b: usize) -> bool {
-    match (texts.is_valid(a), texts.is_valid(b)) {
-        (true, true) => texts.views()[a] == texts.views()[b] || texts.value(a) == texts.value(b),
-        (a, b) => a == b,
-    }
 }

@@ -18,6 +18,7 @@ use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Int64Type, UInt32T
 use datafusion::common::{Result, exec_datafusion_err};
 
 use super::question::Question;
+use crate::columns;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Row {
@@ -53,7 +54,7 @@ impl Rows {
         let times = times.as_primitive::<Int64Type>();
         let sequences = question.has_sequence.then(|| values[3].as_primitive::<Int64Type>());
         let steps = &values[values.len() - question.step_count..];
-        let masks = masks(steps, times.len());
+        let masks = columns::masks(steps.iter().map(|step| step.as_boolean()), times.len());
         for (index, mask) in masks.into_iter().enumerate() {
             let is_wanted = filter.is_none_or(|filter| filter.is_valid(index) && filter.value(index));
             if (mask == 0 && !question.keeps_foreign) || times.is_null(index) || !is_wanted {
@@ -167,21 +168,6 @@ pub(super) fn state_fields(name: &str) -> Vec<FieldRef> {
         Arc::new(Field::new_list(format!("{name}[{part}]"), Field::new_list_field(data_type, true), true))
     };
     vec![list("times", DataType::Int64), list("sequences", DataType::Int64), list("masks", DataType::UInt32)]
-}
-
-fn masks(steps: &[ArrayRef], row_count: usize) -> Vec<u32> {
-    let mut masks = vec![0; row_count];
-    for (step, values) in steps.iter().enumerate() {
-        let values = values.as_boolean();
-        let is_met = match values.nulls() {
-            Some(nulls) if 0 < nulls.null_count() => values.values() & nulls.inner(),
-            _ => values.values().clone(),
-        };
-        for index in is_met.set_indices() {
-            masks[index] |= 1 << step;
-        }
-    }
-    masks
 }
 
 fn group_number(group: usize) -> Result<u32> {

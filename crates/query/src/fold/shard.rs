@@ -21,6 +21,8 @@ const FIRST_BLOCK_WORDS: usize = 512;
 pub(super) struct Shard {
     pub(super) units: Interner,
     pub(super) blocks: Vec<Vec<u64>>,
+    /// Of the blocks: asked for after each batch, and there are thousands.
+    block_bytes: usize,
 }
 
 /// Where a unit's rows go, by the upper bits of its hash: the table of a share uses the lower.
@@ -34,13 +36,18 @@ impl Shard {
         let is_full = self.blocks.last().is_none_or(|block| block.capacity() - block.len() < stride);
         if is_full {
             let words = if self.blocks.is_empty() { FIRST_BLOCK_WORDS } else { BLOCK_WORDS };
-            self.blocks.push(Vec::with_capacity(words));
+            self.push_block(Vec::with_capacity(words));
         }
         self.blocks.last_mut().expect("one was made if there was none")
     }
 
     pub(super) fn row_bytes(&self) -> usize {
-        self.blocks.iter().map(|block| block.capacity() * size_of::<u64>()).sum()
+        self.block_bytes
+    }
+
+    pub(super) fn push_block(&mut self, block: Vec<u64>) {
+        self.block_bytes += block.capacity() * size_of::<u64>();
+        self.blocks.push(block);
     }
 
     pub(super) fn size(&self) -> usize {
@@ -74,17 +81,9 @@ impl Grouped {
         let mut units = Interner::default();
         let mut known: Vec<Vec<u32>> = Vec::new();
         let mut row_words = 0;
-        for (index, part) in parts.iter().enumerate() {
+        for part in &parts {
             row_words += part.shard.blocks.iter().map(Vec::len).sum::<usize>();
-            // The first part's numbers are kept as they are.
-            if 0 < index {
-                known.push(part.shard.units.iter().map(|(hash, unit)| units.intern(hash, unit)).collect());
-            } else {
-                known.push((0..part.shard.units.len() as u32).collect());
-                for (hash, unit) in part.shard.units.iter() {
-                    units.intern(hash, unit);
-                }
-            }
+            known.push(part.shard.units.iter().map(|(hash, unit)| units.intern(hash, unit)).collect());
         }
         let mut starts = vec![0; units.len() + 1];
         for (part, known) in parts.iter().zip(&known) {

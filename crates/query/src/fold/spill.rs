@@ -13,7 +13,7 @@ use datafusion::common::{Result, exec_datafusion_err};
 use datafusion::execution::SpillFile;
 use datafusion::execution::TaskContext;
 
-use super::interner::{self, Interner};
+use super::interner;
 use super::shard::Shard;
 
 /// What was written at one time.
@@ -81,13 +81,13 @@ impl Spilled {
             Ok(taken)
         };
         let number = |bytes: &[u8]| u64::from_le_bytes(bytes.try_into().expect("eight bytes were taken"));
-        let mut units = Interner::default();
+        let mut shard = Shard::default();
         for _ in 0..number(take(WORD)?) {
             let length = number(take(WORD)?) as usize;
             let unit = take(length)?;
-            units.intern(interner::hash(unit), unit);
+            shard.units.intern(interner::hash(unit), unit);
         }
-        let words = rest.chunks_exact(WORD).map(number).collect();
-        Ok(Some(Shard { units, blocks: vec![words] }))
+        shard.push_block(rest.chunks_exact(WORD).map(number).collect());
+        Ok(Some(shard))
     }
 }

@@ -16,6 +16,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Bytes;
+use axum::extract::rejection::BytesRejection;
 use axum::extract::{DefaultBodyLimit, Path, Query, Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::{Next, from_fn_with_state};
@@ -170,16 +171,23 @@ fn bearer(headers: &HeaderMap) -> Option<&str> {
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }
 
+/// The whole body, or the answer to one that is too long or breaks off.
+fn whole(engine: &Engine, body: Result<Bytes, BytesRejection>) -> Result<Bytes, Box<Response>> {
+    body.map_err(|rejection| match rejection.status() {
+        StatusCode::PAYLOAD_TOO_LARGE => too_long(engine).into(),
+        status => refusal(status, &rejection.body_text(), "send the request again").into(),
+    })
+}
+
 async fn sql(
     State(engine): State<Arc<Engine>>,
     Query(parameters): Query<Parameters>,
     headers: HeaderMap,
-    body: Result<Bytes, axum::extract::rejection::BytesRejection>,
+    body: Result<Bytes, BytesRejection>,
 ) -> Response {
-    let body = match body {
+    let body = match whole(&engine, body) {
         Ok(body) => body,
-        Err(rejection) if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE => return too_long(&engine),
-        Err(rejection) => return refusal(rejection.status(), &rejection.body_text(), "send the request again"),
+        Err(response) => return *response,
     };
     let question = match read(&headers, &parameters, &body) {
         Ok(question) => question,
@@ -200,12 +208,11 @@ async fn function(
     Path(name): Path<String>,
     Query(parameters): Query<Parameters>,
     headers: HeaderMap,
-    body: Result<Bytes, axum::extract::rejection::BytesRejection>,
+    body: Result<Bytes, BytesRejection>,
 ) -> Response {
-    let body = match body {
+    let body = match whole(&engine, body) {
         Ok(body) => body,
-        Err(rejection) if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE => return too_long(&engine),
-        Err(rejection) => return refusal(rejection.status(), &rejection.body_text(), "send the request again"),
+        Err(response) => return *response,
     };
     let read = || -> Result<(String, Format), String> {
         // No arguments are none: all have defaults.

@@ -445,6 +445,13 @@ pub(crate) fn relation_for(expressions: &[&str]) -> &'static str {
 /// 2^48 records are more than a partition of a log will ever hold.
 pub(crate) const SEQUENCE: &str = "(CAST(log_partition AS BIGINT) * 281474976710656 + log_offset)";
 
+/// What the answer calls the column of an expression: its name if it is one, unless the answer has a column called so.
+pub(crate) fn column_for(expression: &str, taken: &[&str], otherwise: &str) -> String {
+    let is_plain_name = expression.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+    let name = expression.to_lowercase();
+    if is_plain_name && !taken.contains(&name.as_str()) { name } else { otherwise.to_owned() }
+}
+
 /// `text` as an SQL literal.
 pub(crate) fn quoted(text: &str) -> String {
     format!("'{}'", text.replace('\'', "''"))

@@ -40,7 +40,9 @@ use learnt::{LEARNT_NAMES, Learnt, LearntKind};
 
 use crate::error::QueryError;
 use crate::fold::Folding;
-use crate::table_function::{Arguments, FoldCall, Parameter, SEQUENCE, Spec, Written, quoted, with_default};
+use crate::table_function::{
+    Arguments, FoldCall, Parameter, SEQUENCE, Spec, Written, column_for, quoted, with_default,
+};
 
 const CONVERSION: Parameter = with_default("conversion", "event_kind = 'conversion'");
 const TOUCH: Parameter = with_default(
@@ -130,8 +132,7 @@ pub(crate) fn write_out_conversion_paths(arguments: &Arguments<'_>) -> Result<Wr
 }
 
 pub(crate) fn write_out_touchpoints(arguments: &Arguments<'_>) -> Result<Written, QueryError> {
-    // Any model that credits each touch shows each.
-    let credits = credits(arguments, Model::Linear, "'campaign_id', campaign_id")?;
+    let credits = credits(arguments)?;
     Ok(Written::Query(format!(
         "SELECT person_id, credit['conversion']['event_id'] AS conversion_id,
             credit['conversion']['time_us'] AS conversion_time_us,
@@ -161,9 +162,7 @@ fn call(
     let path = path_rule(arguments)?;
     let (transforms, remove) = transforms(arguments)?;
     let by = arguments.expression("by")?;
-    let is_plain_name = by.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
-    let name = by.to_lowercase();
-    let column = if is_plain_name && !fold::COLUMNS.contains(&name.as_str()) { name } else { "touched".to_owned() };
+    let column = column_for(&by, &fold::COLUMNS, "touched");
     let filter = arguments.condition("filter")?;
     let no_text = || "CAST(NULL AS VARCHAR)".to_owned();
     let marks = match arguments.maybe_expression("same_touch_by")? {
@@ -269,7 +268,7 @@ fn transforms(arguments: &Arguments<'_>) -> Result<(Vec<Transform>, Vec<fold::Re
 /// One row a person and credit. A person's touches and conversions are gathered first, so that each event is
 /// read once and the definitions see whole journeys; a join of conversions with touches would say the lookback
 /// a second time, in SQL.
-fn credits(arguments: &Arguments<'_>, model: Model, touch_fields: &str) -> Result<String, QueryError> {
+fn credits(arguments: &Arguments<'_>) -> Result<String, QueryError> {
     let conversion = arguments.condition("conversion")?;
     let touch = arguments.condition("touch")?;
     let filter = arguments.condition("filter")?;
@@ -288,7 +287,7 @@ fn credits(arguments: &Arguments<'_>, model: Model, touch_fields: &str) -> Resul
                     ({conversion}) AS is_conversion,
                     named_struct('time_us', event_time_us, 'sequence', {SEQUENCE}, 'channel', channel,
                         'campaign', coalesce(utm_campaign, campaign_id), 'utm_source', utm_source,
-                        {touch_fields}) AS touch,
+                        'campaign_id', campaign_id) AS touch,
                     named_struct('time_us', event_time_us, 'event_id', event_id, 'value', value,
                         'currency', currency) AS conversion
                 FROM person_events
@@ -297,6 +296,7 @@ fn credits(arguments: &Arguments<'_>, model: Model, touch_fields: &str) -> Resul
             GROUP BY person_id
         ) AS journeys
         WHERE conversions IS NOT NULL",
-        model = quoted(model.name()),
+        // Any model that credits each touch shows each.
+        model = quoted(Model::Linear.name()),
     ))
 }

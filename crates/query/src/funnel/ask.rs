@@ -11,7 +11,7 @@ use tributary_analytics::funnel::{
 
 use crate::error::QueryError;
 use crate::fold::Layout;
-use crate::table_function::{Arguments, Parameter, SEQUENCE, needed, quoted, relation_for, with_default};
+use crate::table_function::{Arguments, Parameter, SEQUENCE, column_for, needed, quoted, relation_for, with_default};
 
 /// The arguments all of them take, in this order.
 pub(super) const SHARED: [Parameter; 22] = [
@@ -214,8 +214,5 @@ fn breakdown(
             }
         },
     };
-    let is_plain_name = sql.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
-    let name = sql.to_lowercase();
-    let column = if is_plain_name && !TAKEN.contains(&name.as_str()) { name } else { "breakdown".to_owned() };
-    Ok(Some((column, by, sql)))
+    Ok(Some((column_for(&sql, &TAKEN, "breakdown"), by, sql)))
 }

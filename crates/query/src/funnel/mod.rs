@@ -25,6 +25,8 @@ pub(crate) use interval::functions;
 
 use std::sync::Arc;
 
+use tributary_analytics::calendar::Period;
+use tributary_analytics::error::AnalyticsError;
 use tributary_analytics::funnel::{EntryBuckets, EntryPeriod};
 
 use crate::error::QueryError;
@@ -71,21 +73,18 @@ pub(crate) fn write_out(arguments: &Arguments<'_>) -> Result<Written, QueryError
 }
 
 pub(crate) fn write_out_trend(arguments: &Arguments<'_>) -> Result<Written, QueryError> {
-    const WEEKDAYS: [&str; 7] = ["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"];
+    let wrong = |error: AnalyticsError| arguments.fault(error.to_string());
     let period = match arguments.text("period")?.as_str() {
         "day" => EntryPeriod::Day,
         "month" => EntryPeriod::Month,
         "week" => {
-            let day = arguments.text("week_start")?;
-            let first = WEEKDAYS.iter().position(|name| *name == day.to_lowercase());
-            let first =
-                first.ok_or_else(|| arguments.fault(format!("week_start is {day:?}: {}", WEEKDAYS.join(", "))))?;
-            EntryPeriod::Week { first_weekday: first as u8 }
+            let first = Period::parse_week_start(&arguments.text("week_start")?.to_lowercase()).map_err(wrong)?;
+            EntryPeriod::Week { first_weekday: first.to_monday_zero_offset().unsigned_abs() }
         }
         other => return Err(arguments.fault(format!("period is {other:?}: day, week or month"))),
     };
     let buckets = EntryBuckets::new(period, &arguments.text("timezone")?);
-    told(arguments, Told::Trend(buckets.map_err(|error| arguments.fault(error.to_string()))?))
+    told(arguments, Told::Trend(buckets.map_err(wrong)?))
 }
 
 pub(crate) fn write_out_actors(arguments: &Arguments<'_>) -> Result<Written, QueryError> {

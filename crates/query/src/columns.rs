@@ -22,11 +22,21 @@ pub(crate) fn masks<'a>(conditions: impl Iterator<Item = &'a BooleanArray>, row_
     masks
 }
 
-/// Whether two rows hold the same text; nulls are the same as each other. Texts of a dictionary page that are the same lie
-/// in the same place.
-pub(crate) fn same_text(texts: &StringViewArray, a: usize, b: usize) -> bool {
-    match (texts.is_valid(a), texts.is_valid(b)) {
-        (true, true) => texts.views()[a] == texts.views()[b] || texts.value(a) == texts.value(b),
-        (a, b) => a == b,
+/// Where a row differs from the one before in any of the columns; the first always does. Told by the views alone: two equal
+/// texts of different places may count as different, never the other way round.
+pub(crate) fn changes(columns: &[&StringViewArray], row_count: usize) -> Vec<bool> {
+    let mut changes = vec![false; row_count];
+    let Some((first, others)) = changes.split_first_mut() else { return changes };
+    *first = true;
+    for texts in columns {
+        for (changed, pair) in others.iter_mut().zip(texts.views().windows(2)) {
+            *changed |= pair[0] != pair[1];
+        }
+        if let Some(nulls) = texts.nulls().filter(|nulls| 0 < nulls.null_count()) {
+            for (changed, row) in others.iter_mut().zip(1..) {
+                *changed |= nulls.is_valid(row) != nulls.is_valid(row - 1);
+            }
+        }
     }
+    changes
 }

@@ -38,6 +38,7 @@ mod experiment;
 mod funnel;
 mod path;
 mod retention;
+mod sessionize;
 mod table_function;
 mod window_funnel;
 

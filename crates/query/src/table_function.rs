@@ -29,7 +29,7 @@ use crate::complexity;
 use crate::duration;
 use crate::error::QueryError;
 use crate::fold::Folding;
-use crate::{attribution, experiment, funnel, path, retention};
+use crate::{attribution, experiment, funnel, path, retention, sessionize};
 
 /// What a table function is called and takes.
 pub(crate) struct Spec {
@@ -99,6 +99,7 @@ const ALL: &[(&Spec, WriteOut)] = &[
     (&path::PATHS, path::write_out),
     (&path::LIST, path::write_out_list),
     (&path::NGRAMS, path::write_out_ngrams),
+    (&sessionize::SPEC, sessionize::write_out),
     (&retention::RETENTION, retention::write_out),
     (&retention::OVERALL, retention::write_out_overall),
     (&retention::LIFECYCLE, retention::write_out_lifecycle),

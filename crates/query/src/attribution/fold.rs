@@ -37,15 +37,16 @@ pub(super) mod bit {
     pub(in super::super) const COUNT: usize = 8;
 }
 
-/// Code columns: what credit is for, the currency, the three things that mark a touch told twice.
+/// Code columns: what credit is for, the currency, and up to three things that mark a touch told twice.
 mod text {
     pub(super) const BY: usize = 0;
     pub(super) const CURRENCY: usize = 1;
-    pub(super) const MARKS: std::ops::Range<usize> = 2..5;
-    pub(super) const COUNT: usize = 5;
+    pub(super) const MARKS: usize = 2;
 }
 
-pub(super) const LAYOUT: Layout = Layout { masks: bit::COUNT, codes: text::COUNT, values: 1 };
+pub(super) fn layout(mark_count: usize) -> Layout {
+    Layout { masks: bit::COUNT, codes: text::MARKS + mark_count, values: 1 }
+}
 
 /// Columns of the answer that `by` cannot be called.
 pub(super) const COLUMNS: [&str; 11] = [
@@ -81,6 +82,7 @@ pub(super) struct AttributionFold {
     /// What the column of `by` is called in the answer.
     pub(super) column: String,
     pub(super) told: Told,
+    pub(super) layout: Layout,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -364,7 +366,8 @@ impl Fold for AttributionFold {
                 milestones.opportunity_time_us.get_or_insert(time_us);
             }
             if mask & bit::TOUCH != 0 {
-                let mark = [0, 1, 2].map(|mark| row.code(text::MARKS.start + mark));
+                let mark_at = |mark| if mark < self.layout.codes { row.code(mark) } else { None };
+                let mark = [0, 1, 2].map(|mark| mark_at(text::MARKS + mark));
                 if !is_told_again(&mut room.last_seen, mark, time_us, self.same_touch_us) {
                     let kind = if mask & bit::VIEW != 0 { TouchKind::Impression } else { TouchKind::Click };
                     room.touches.push(MarketingTouch {
@@ -388,6 +391,11 @@ impl Fold for AttributionFold {
             self.learn_of_the_rest(part);
         }
         Ok(())
+    }
+
+    /// Without a conversion a journey teaches the models that learn, and gives the others nothing.
+    fn wanted(&self) -> u32 {
+        if self.is_learning() { 0 } else { bit::CONVERSION | bit::SPEND }
     }
 
     fn merge(&self, part: &mut Part, other: Part) -> Result<()> {

@@ -41,7 +41,7 @@ use learnt::{LEARNT_NAMES, Learnt, LearntKind};
 use crate::error::QueryError;
 use crate::fold::Folding;
 use crate::table_function::{
-    Arguments, FoldCall, Parameter, SEQUENCE, Spec, Written, column_for, quoted, with_default,
+    Arguments, FoldCall, Parameter, SEQUENCE, Spec, Written, column_for, quoted, relation_for, with_default,
 };
 
 const CONVERSION: Parameter = with_default("conversion", "event_kind = 'conversion'");
@@ -52,6 +52,7 @@ const TOUCH: Parameter = with_default(
 const LOOKBACK: Parameter = with_default("lookback", "'30 days'");
 const SAME_TOUCH: Parameter = with_default("same_touch", "'30 minutes'");
 const FILTER: Parameter = with_default("filter", "true");
+const KEY: Parameter = with_default("key", "person_id");
 const VIEW: Parameter = with_default("view", "event_kind IN ('impression', 'open')");
 const VIEW_LOOKBACK: Parameter = with_default("view_lookback", "NULL");
 const VIEWS: Parameter = with_default("views", "'include'");
@@ -88,6 +89,7 @@ pub(crate) const ATTRIBUTION: Spec = Spec {
         TOUCH_USE,
         OWN_TIME,
         TRANSFORMS,
+        KEY,
         with_default("half_life", "'7 days'"),
         with_default("lead", "false"),
         with_default("opportunity", "false"),
@@ -117,6 +119,7 @@ pub(crate) const CONVERSION_PATHS: Spec = Spec {
         TOUCH_USE,
         OWN_TIME,
         TRANSFORMS,
+        KEY,
         with_default("top", "50"),
     ],
     example: "SELECT path, conversions, conversion_rate FROM conversion_paths(by => channel, transforms => 'exposure')",
@@ -126,7 +129,6 @@ pub(crate) fn write_out_conversion_paths(arguments: &Arguments<'_>) -> Result<Wr
     let paths_max = arguments.whole("top", 0..=1_000_000)? as usize;
     let conditions = ["touch", "conversion", "view", "is_direct"].map(|name| arguments.condition(name));
     let [touch, conversion, view, is_direct] = all(conditions)?;
-    let never = || "false".to_owned();
     let conditions = [touch, conversion, view, is_direct, never(), never(), never(), never()];
     call(arguments, Vec::new(), conditions, fold::Told::Paths { paths_max })
 }
@@ -152,37 +154,63 @@ pub(crate) fn write_out_attribution(arguments: &Arguments<'_>) -> Result<Written
     call(arguments, models, conditions, fold::Told::Credit)
 }
 
+fn never() -> String {
+    "false".to_owned()
+}
+
 /// * `conditions`: in the order of `fold::bit`.
 fn call(
     arguments: &Arguments<'_>,
     models: Vec<(String, Sharing)>,
-    conditions: [String; fold::bit::COUNT],
+    mut conditions: [String; fold::bit::COUNT],
     told: fold::Told,
 ) -> Result<Written, QueryError> {
     let path = path_rule(arguments)?;
+    let asks_for = |of: fn(&CreditRule) -> bool| {
+        models.iter().any(|(_, sharing)| matches!(sharing, Sharing::Rule(rule) if of(rule)))
+    };
+    let asks_for_paid = asks_for(|rule| matches!(rule, CreditRule::LastPaid { .. }));
+    let asks_for_direct = asks_for_paid || asks_for(|rule| matches!(rule, CreditRule::LastNonDirect));
+    let Lookbacks { click_us, impression_us, .. } = path.lookbacks;
+    // What nothing depends on is not looked at: each condition is asked of every row.
+    let [_, _, view, is_direct, is_paid, ..] = &mut conditions;
+    if path.views == Views::Include && click_us == impression_us && !asks_for_paid {
+        *view = never();
+    }
+    if path.direct == Direct::Keep && !asks_for_direct {
+        *is_direct = never();
+    }
+    if !asks_for_paid {
+        *is_paid = never();
+    }
     let (transforms, remove) = transforms(arguments)?;
     let by = arguments.expression("by")?;
     let column = column_for(&by, &fold::COLUMNS, "touched");
     let filter = arguments.condition("filter")?;
-    let no_text = || "CAST(NULL AS VARCHAR)".to_owned();
+    let key = arguments.expression("key")?;
     let marks = match arguments.maybe_expression("same_touch_by")? {
-        Some(mark) => [format!("CAST(({mark}) AS VARCHAR)"), no_text(), no_text()],
-        None => ["channel", "coalesce(utm_campaign, campaign_id)", "utm_source"].map(str::to_owned),
+        Some(mark) => vec![format!("CAST(({mark}) AS VARCHAR)")],
+        None => ["channel", "coalesce(utm_campaign, campaign_id)", "utm_source"].map(str::to_owned).to_vec(),
     };
     let [touch, conversion, _, _, _, cost, lead, opportunity] = &conditions;
+    let mut named: Vec<&str> = conditions.iter().map(String::as_str).collect();
+    named.extend([key.as_str(), by.as_str(), filter.as_str()]);
+    named.extend(marks.iter().map(String::as_str));
+    let relation = relation_for(&named);
     let from = format!(
-        "FROM person_events
+        "FROM {relation}
         WHERE ({filter}) AND (({touch}) OR ({conversion}) OR ({cost}) OR ({lead}) OR ({opportunity}))"
     );
-    let mut columns = ["person_id", "event_time_us", SEQUENCE].map(str::to_owned).to_vec();
+    let layout = fold::layout(marks.len());
+    let mut columns = vec![format!("CAST(({key}) AS VARCHAR)"), "event_time_us".to_owned(), SEQUENCE.to_owned()];
     columns.extend(conditions);
     columns.extend([format!("CAST(({by}) AS VARCHAR)"), "currency".to_owned()]);
     columns.extend(marks);
     columns.push("value".to_owned());
     let same_touch_us = arguments.duration_us("same_touch")?;
     let path = PathRule { transforms, ..path };
-    let fold = Arc::new(fold::AttributionFold { models, path, same_touch_us, remove, column, told });
-    Ok(Written::Fold(FoldCall { columns, from, folding: Folding { fold, layout: fold::LAYOUT } }))
+    let fold = Arc::new(fold::AttributionFold { models, path, same_touch_us, remove, column, told, layout });
+    Ok(Written::Fold(FoldCall { columns, from, folding: Folding { fold, layout } }))
 }
 
 /// All of them, or the first fault.

@@ -13,17 +13,18 @@ use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::common::runtime::JoinSet;
 use datafusion::common::tree_node::TreeNodeRecursion;
-use datafusion::common::{Result, exec_datafusion_err, internal_err};
+use datafusion::common::{DataFusionError, Result, exec_datafusion_err, internal_err};
 use datafusion::execution::TaskContext;
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
 use datafusion::physical_expr::EquivalenceProperties;
 use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType, ReplaceChildrenOptions};
 use datafusion::physical_plan::metrics::{Count, ExecutionPlanMetricsSet, MetricBuilder, MetricsSet};
-use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+use datafusion::physical_plan::stream::RecordBatchReceiverStream;
 use datafusion::physical_plan::{
     DisplayAs, DisplayFormatType, ExecutionPlan, Partitioning, PhysicalExpr, PlanProperties, SendableRecordBatchStream,
 };
 use futures::StreamExt;
+use tokio::sync::mpsc::Sender;
 
 use super::gather::{Gatherer, Harvest};
 use super::interner::Interner;
@@ -108,14 +109,24 @@ impl ExecutionPlan for FoldExec {
             spilled: MetricBuilder::new(&self.metrics).counter("spilled_bytes", partition),
         };
         let schema: SchemaRef = self.folding.fold.schema();
-        let answer = futures::stream::once(run.answer());
-        Ok(Box::pin(RecordBatchStreamAdapter::new(schema, answer)))
+        let mut answer = RecordBatchReceiverStream::builder(schema, BATCHES_AHEAD);
+        let out = answer.tx();
+        answer.spawn(async move {
+            let last = run.answer(&out).await?;
+            // Nobody waits for it any more: that is no fault of ours.
+            _ = out.send(Ok(last)).await;
+            Ok(())
+        });
+        Ok(answer.build())
     }
 
     fn metrics(&self) -> Option<MetricsSet> {
         Some(self.metrics.clone_inner())
     }
 }
+
+/// Batches that wait to be read.
+const BATCHES_AHEAD: usize = 2;
 
 struct Run {
     input: Arc<dyn ExecutionPlan>,
@@ -128,21 +139,26 @@ struct Run {
 }
 
 impl Run {
-    async fn answer(self) -> Result<RecordBatch> {
+    async fn answer(self, out: &Sender<Result<RecordBatch>>) -> Result<RecordBatch> {
         let inputs = self.input.properties().output_partitioning().partition_count();
         let mut gathering = JoinSet::new();
         for input in 0..inputs {
             let batches = self.input.execute(input, Arc::clone(&self.context))?;
-            gathering.spawn(gather(batches, self.folding.clone(), Arc::clone(&self.context), self.spilled.clone()));
+            let gathered = gather(batches, self.folding.clone(), Arc::clone(&self.context), self.spilled.clone());
+            gathering.spawn(async move { Ok::<_, DataFusionError>((input, gathered.await?)) });
         }
         let mut harvests = Vec::with_capacity(inputs);
         let mut held = Vec::with_capacity(inputs);
         while let Some(done) = gathering.join_next().await {
-            let (harvest, reservation) = done.map_err(|error| exec_datafusion_err!("gathering broke: {error}"))??;
+            let (input, (harvest, reservation)) =
+                done.map_err(|error| exec_datafusion_err!("gathering broke: {error}"))??;
             self.rows.add(harvest.rows as usize);
-            harvests.push(harvest);
+            harvests.push((input, harvest));
             held.push(reservation);
         }
+        // Days lie in the inputs one after the other, so most units then come in order and need no sort.
+        harvests.sort_unstable_by_key(|(input, _)| *input);
+        let harvests = harvests.into_iter().map(|(_, harvest)| harvest).collect();
         let shares = Arc::new(Shares::of(harvests, held, self.folding.layout.codes));
         let mut folding = JoinSet::new();
         for _ in 0..self.context.session_config().target_partitions().max(1) {
@@ -152,6 +168,7 @@ impl Run {
                 self.stop.clone(),
                 Arc::clone(&self.context),
                 self.units.clone(),
+                out.clone(),
             ));
         }
         let fold = &self.folding.fold;
@@ -234,11 +251,11 @@ impl Shares {
         About { texts: &self.texts, times_us: self.times_us }
     }
 
-    /// The next share, with what was put on disk of it.
-    fn take(&self, layout: super::Layout, reservation: &MemoryReservation) -> Result<Option<Grouped>> {
+    /// Fills `grouped` with the next share and what was put on disk of it; false if there is none.
+    fn take(&self, grouped: &mut Grouped, reservation: &MemoryReservation) -> Result<bool> {
         let share = self.next.fetch_add(1, Ordering::Relaxed);
         if SHARDS <= share {
-            return Ok(None);
+            return Ok(false);
         }
         let on_disk: usize = self.on_disk.iter().flatten().map(|spilled| spilled.bytes(share)).sum();
         // Twice: as it was read, and in order. What is in memory has its room already.
@@ -252,7 +269,8 @@ impl Shares {
             }
             parts.push(Gathered { shard, codes });
         }
-        Ok(Some(Grouped::of(parts, layout)))
+        grouped.fill(parts);
+        Ok(true)
     }
 }
 
@@ -262,15 +280,22 @@ async fn fold(
     stop: StopFlag,
     context: Arc<TaskContext>,
     units: Count,
+    out: Sender<Result<RecordBatch>>,
 ) -> Result<(AnyPart, MemoryReservation)> {
     let pool = context.memory_pool();
     let loading = MemoryConsumer::new("Fold share").register(pool);
     let reservation = MemoryConsumer::new("Fold answer").register(pool);
     let fold = &folding.fold;
     let mut part = fold.start(&shares.about())?;
-    while let Some(grouped) = shares.take(folding.layout, &loading)? {
+    let mut grouped = Grouped::new(folding.layout, fold.wanted());
+    while shares.take(&mut grouped, &loading)? {
         units.add(grouped.unit_count());
         grouped.each(|unit, rows| fold.unit(&mut part, unit, rows, &stop))?;
+        if let Some(batch) = fold.drain(&mut part)?
+            && out.send(Ok(batch)).await.is_err()
+        {
+            break;
+        }
         reservation.try_resize(fold.bytes(&part))?;
         // A share is some milliseconds of work without a pause: here the question may be ended.
         tokio::task::yield_now().await;

@@ -4,7 +4,9 @@
 //! Out:      shares; the texts of the code columns.
 //! Promise:  a unit is looked up once for each run of rows of it. A row without a unit or a time is left out.
 
-use datafusion::arrow::array::{Array, AsArray, Decimal128Array, RecordBatch, StringViewArray};
+use std::ops::Range;
+
+use datafusion::arrow::array::{Array, AsArray, Decimal128Array, Int64Array, RecordBatch, StringViewArray};
 use datafusion::arrow::datatypes::{Decimal128Type, Int64Type};
 use datafusion::common::Result;
 use datafusion::execution::TaskContext;
@@ -18,12 +20,23 @@ use crate::columns;
 
 pub(super) struct Gatherer {
     layout: Layout,
+    /// Of the batch at hand; kept for its memory.
+    runs: Vec<Run>,
     stride: usize,
     shards: Vec<Shard>,
     codes: Vec<Interner>,
     spilled: Vec<Spilled>,
     rows: u64,
     times_us: Option<(i64, i64)>,
+}
+
+/// Rows of one unit, one after the other.
+struct Run {
+    rows: Range<usize>,
+    hash: u64,
+    shard: usize,
+    guess: Option<u32>,
+    unit: u32,
 }
 
 /// What one input came to.
@@ -39,6 +52,7 @@ impl Gatherer {
     pub(super) fn new(layout: Layout) -> Self {
         Self {
             layout,
+            runs: Vec::new(),
             stride: stride(layout),
             shards: std::iter::repeat_with(Shard::default).take(SHARDS).collect(),
             codes: std::iter::repeat_with(Interner::default).take(layout.codes).collect(),
@@ -63,41 +77,54 @@ impl Gatherer {
         let rest = rest + codes;
         let row_values: Vec<&Decimal128Array> =
             (0..values).map(|index| column(rest + index).as_primitive::<Decimal128Type>()).collect();
+        let batch = Columns { times, sequences, masks: &row_masks, codes: &row_codes, values: &row_values };
+        self.find_runs(units, times);
+        let runs = std::mem::take(&mut self.runs);
+        for run in &runs {
+            let (first_us, last_us) = self.times_us.unwrap_or((i64::MAX, i64::MIN));
+            let of_run = &times.values()[run.rows.clone()];
+            let first_us = of_run.iter().fold(first_us, |least, time_us| *time_us.min(&least));
+            let last_us = of_run.iter().fold(last_us, |most, time_us| *time_us.max(&most));
+            self.times_us = Some((first_us, last_us));
+            self.rows += run.rows.len() as u64;
+            self.shards[run.shard].put(run.rows.clone(), self.stride, |words, rows| match self.stride {
+                3 => batch.write::<3>(words, rows, run.unit),
+                4 => batch.write::<4>(words, rows, run.unit),
+                5 => batch.write::<5>(words, rows, run.unit),
+                6 => batch.write::<6>(words, rows, run.unit),
+                7 => batch.write::<7>(words, rows, run.unit),
+                stride => batch.write_each(words.chunks_exact_mut(stride), rows, run.unit),
+            });
+        }
+        self.runs = runs;
+    }
 
-        let mut run: Option<(usize, usize, u32)> = None;
-        for index in 0..batch.num_rows() {
-            if units.is_null(index) || times.is_null(index) {
+    /// Runs of rows of one unit, each with the unit's number. All are looked for before any is found: see `Interner::guess`.
+    fn find_runs(&mut self, units: &StringViewArray, times: &Int64Array) {
+        let changes = columns::changes(&[units], units.len());
+        self.runs.clear();
+        let mut is_open = false;
+        for (row, is_changed) in changes.into_iter().enumerate() {
+            if units.is_null(row) || times.is_null(row) {
+                is_open = false;
                 continue;
             }
-            let (shard, unit) = match run {
-                Some((of, shard, unit)) if columns::same_text(units, of, index) => (shard, unit),
-                _ => {
-                    let name = units.value(index).as_bytes();
-                    let hash = interner::hash(name);
-                    let shard = shard_of(hash);
-                    (shard, self.shards[shard].units.intern(hash, name))
-                }
-            };
-            run = Some((index, shard, unit));
-            let words = self.shards[shard].room(self.stride);
-            let sequence = if sequences.is_null(index) { 0 } else { sequences.value(index) };
-            let time_us = times.value(index);
-            let (first_us, last_us) = self.times_us.unwrap_or((time_us, time_us));
-            self.times_us = Some((first_us.min(time_us), last_us.max(time_us)));
-            words.push(sortable(time_us));
-            words.push(sortable(sequence));
-            words.push(unit_and_mask(unit, row_masks[index]));
-            for pair in row_codes.chunks(2) {
-                let [first, second] =
-                    [pair.first(), pair.get(1)].map(|codes| codes.map_or(NO_CODE, |codes| codes[index]));
-                words.push(u64::from(first) | u64::from(second) << 32);
+            match self.runs.last_mut() {
+                Some(run) if is_open && !is_changed => run.rows.end = row + 1,
+                _ => self.runs.push(Run { rows: row..row + 1, hash: 0, shard: 0, guess: None, unit: 0 }),
             }
-            for values in &row_values {
-                // 18 digits fit: the plan casts to that.
-                let value = if values.is_null(index) { NO_VALUE } else { values.value(index) as i64 };
-                words.push(value as u64);
-            }
-            self.rows += 1;
+            is_open = true;
+        }
+        for run in &mut self.runs {
+            run.hash = interner::hash(units.value(run.rows.start).as_bytes());
+            run.shard = shard_of(run.hash);
+        }
+        for run in &mut self.runs {
+            run.guess = self.shards[run.shard].units.guess(run.hash);
+        }
+        for run in &mut self.runs {
+            let name = units.value(run.rows.start).as_bytes();
+            run.unit = self.shards[run.shard].units.confirm(run.guess, run.hash, name);
         }
     }
 
@@ -122,23 +149,60 @@ impl Gatherer {
     }
 }
 
-fn intern_each(interner: &mut Interner, texts: &StringViewArray) -> Vec<u32> {
-    let mut codes = Vec::with_capacity(texts.len());
-    let mut run: Option<(usize, u32)> = None;
-    for index in 0..texts.len() {
-        if texts.is_null(index) {
-            codes.push(NO_CODE);
-            continue;
-        }
-        let code = match run {
-            Some((of, code)) if columns::same_text(texts, of, index) => code,
-            _ => {
-                let text = texts.value(index).as_bytes();
-                interner.intern(interner::hash(text), text)
-            }
-        };
-        run = Some((index, code));
-        codes.push(code);
+/// The columns of a batch, as rows are written from them.
+struct Columns<'a> {
+    times: &'a Int64Array,
+    sequences: &'a Int64Array,
+    masks: &'a [u32],
+    codes: &'a [Vec<u32>],
+    values: &'a [&'a Decimal128Array],
+}
+
+impl Columns<'_> {
+    /// With the width of a row known, it is written without a loop.
+    fn write<const STRIDE: usize>(&self, words: &mut [u64], rows: Range<usize>, unit: u32) {
+        self.write_each(words.as_chunks_mut::<STRIDE>().0.iter_mut().map(<[u64; STRIDE]>::as_mut_slice), rows, unit);
     }
-    codes
+
+    fn write_each<'w>(&self, words: impl Iterator<Item = &'w mut [u64]>, rows: Range<usize>, unit: u32) {
+        for (row, words) in rows.zip(words) {
+            let sequence = if self.sequences.is_null(row) { 0 } else { self.sequences.value(row) };
+            words[0] = sortable(self.times.value(row));
+            words[1] = sortable(sequence);
+            words[2] = unit_and_mask(unit, self.masks[row]);
+            let rest = &mut words[3..];
+            let (of_codes, of_values) = rest.split_at_mut(self.codes.len().div_ceil(2));
+            for (word, pair) in of_codes.iter_mut().zip(self.codes.chunks(2)) {
+                let [first, second] =
+                    [pair.first(), pair.get(1)].map(|codes| codes.map_or(NO_CODE, |codes| codes[row]));
+                *word = u64::from(first) | u64::from(second) << 32;
+            }
+            for (word, values) in of_values.iter_mut().zip(self.values) {
+                // 18 digits fit: the plan casts to that.
+                let value = if values.is_null(row) { NO_VALUE } else { values.value(row) as i64 };
+                *word = value as u64;
+            }
+        }
+    }
+}
+
+/// The code of each text. Most columns of codes hold few texts, and the batch has each of them at one place or a few: a
+/// small table of views is asked before the texts are.
+fn intern_each(interner: &mut Interner, texts: &StringViewArray) -> Vec<u32> {
+    const PLACES_BITS: u32 = 8;
+    let mut seen = vec![(0_u128, NO_CODE); 1 << PLACES_BITS];
+    let nulls = texts.nulls().filter(|nulls| 0 < nulls.null_count());
+    let code = |(row, view): (usize, &u128)| {
+        if nulls.is_some_and(|nulls| nulls.is_null(row)) {
+            return NO_CODE;
+        }
+        let mixed = ((*view as u64) ^ (*view >> 64) as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let place = &mut seen[(mixed >> (u64::BITS - PLACES_BITS)) as usize];
+        if place.0 != *view || place.1 == NO_CODE {
+            let text = texts.value(row).as_bytes();
+            *place = (*view, interner.intern(interner::hash(text), text));
+        }
+        place.1
+    };
+    texts.views().iter().enumerate().map(code).collect()
 }

@@ -14,19 +14,47 @@ pub(super) fn hash(bytes: &[u8]) -> u64 {
 
 #[derive(Debug, Default)]
 pub(super) struct Interner {
-    table: HashTable<u32>,
+    table: HashTable<Slot>,
     hashes: Vec<u64>,
     /// Where each text ends in `bytes`.
     ends: Vec<usize>,
     bytes: Vec<u8>,
 }
 
+/// A number, with so much of the hash of its text that another text is hardly ever looked at.
+#[derive(Debug, Clone, Copy)]
+struct Slot {
+    tag: u32,
+    index: u32,
+}
+
+/// Bits that the table does not place by, while it has fewer than 2^24 texts.
+fn tag(hash: u64) -> u32 {
+    (hash >> 24) as u32
+}
+
 impl Interner {
+    /// What a text of this hash is called, if it is known: most likely, but not yet compared.
+    ///
+    /// Apart from `confirm`, so that who asks for many can ask for all of them first: each waits for memory, and so all
+    /// wait together.
+    pub(super) fn guess(&self, hash: u64) -> Option<u32> {
+        self.table.find(hash, |slot| slot.tag == tag(hash)).map(|slot| slot.index)
+    }
+
+    /// The number of a text, after a guess.
+    pub(super) fn confirm(&mut self, guess: Option<u32>, hash: u64, text: &[u8]) -> u32 {
+        match guess {
+            Some(index) if self.text(index as usize) == text => index,
+            _ => self.intern(hash, text),
+        }
+    }
+
     pub(super) fn intern(&mut self, hash: u64, text: &[u8]) -> u32 {
-        let (ends, bytes, hashes) = (&self.ends, &self.bytes, &self.hashes);
-        let is_it = |index: &u32| hashes[*index as usize] == hash && slice(ends, bytes, *index as usize) == text;
+        let (ends, bytes) = (&self.ends, &self.bytes);
+        let is_it = |slot: &Slot| slot.tag == tag(hash) && slice(ends, bytes, slot.index as usize) == text;
         if let Some(known) = self.table.find(hash, is_it) {
-            return *known;
+            return known.index;
         }
         // A table of more than 2^32 texts would be past any bound on memory.
         let index = self.ends.len() as u32;
@@ -34,8 +62,25 @@ impl Interner {
         self.bytes.extend_from_slice(text);
         self.ends.push(self.bytes.len());
         let hashes = &self.hashes;
-        self.table.insert_unique(hash, index, |index| hashes[*index as usize]);
+        self.table.insert_unique(hash, Slot { tag: tag(hash), index }, |slot| hashes[slot.index as usize]);
         index
+    }
+
+    /// The numbers here of all texts of another.
+    pub(super) fn intern_all(&mut self, other: &Self) -> Vec<u32> {
+        const AT_ONCE: usize = 64;
+        let mut numbers = Vec::with_capacity(other.len());
+        let mut guesses = [None; AT_ONCE];
+        for first in (0..other.len()).step_by(AT_ONCE) {
+            let some = first..(first + AT_ONCE).min(other.len());
+            for (guess, hash) in guesses.iter_mut().zip(&other.hashes[some.clone()]) {
+                *guess = self.guess(*hash);
+            }
+            for (index, guess) in some.zip(guesses) {
+                numbers.push(self.confirm(guess, other.hashes[index], other.text(index)));
+            }
+        }
+        numbers
     }
 
     pub(super) fn len(&self) -> usize {
@@ -52,7 +97,7 @@ impl Interner {
     }
 
     pub(super) fn size(&self) -> usize {
-        self.table.capacity() * (size_of::<u32>() + 1)
+        self.table.capacity() * (size_of::<Slot>() + 1)
             + (self.hashes.capacity() + self.ends.capacity()) * size_of::<u64>()
             + self.bytes.capacity()
     }

@@ -1,7 +1,7 @@
 //! Folding: all rows of one unit (a person, a session, an account), in order of time, through one function.
 //!
 //! In:       a plan whose columns are those of a `Layout`; a `Fold`, which says what becomes of a unit's rows.
-//! Out:      the rows of the fold's schema, once all units are folded.
+//! Out:      the rows of the fold's schema, once all units are folded; of a fold that drains, as they come.
 //! Promise:  each unit's rows come together, each row once, ordered by time and then by `sequence`, however the rows lay
 //!           in files, batches and partitions; memory comes out of the pool, and what does not fit goes to disk; the
 //!           answer is the same for every number of threads. Work ends soon after nobody waits.
@@ -80,6 +80,11 @@ pub(crate) trait Fold: Debug + Send + Sync + 'static {
 
     fn schema(&self) -> SchemaRef;
 
+    /// Conditions, by bit, one of which a unit must meet on any row to be folded at all; 0: every unit is.
+    fn wanted(&self) -> u32 {
+        0
+    }
+
     fn start(&self, about: &About<'_>) -> Result<Self::Part>;
 
     /// * `rows`: at least one, in order of time and sequence.
@@ -90,6 +95,11 @@ pub(crate) trait Fold: Debug + Send + Sync + 'static {
 
     /// Memory the part holds, for the pool. Asked now and then.
     fn bytes(&self, part: &Self::Part) -> usize;
+
+    /// Rows that go out before all units are folded, once there are enough; in no certain order.
+    fn drain(&self, _: &mut Self::Part) -> Result<Option<RecordBatch>> {
+        Ok(None)
+    }
 
     fn finish(&self, part: Self::Part, about: &About<'_>) -> Result<RecordBatch>;
 }
@@ -107,10 +117,12 @@ pub(crate) struct About<'a> {
 pub(crate) trait AnyFold: Debug + Send + Sync {
     fn explain(&self) -> String;
     fn schema(&self) -> SchemaRef;
+    fn wanted(&self) -> u32;
     fn start(&self, about: &About<'_>) -> Result<AnyPart>;
     fn unit(&self, part: &mut AnyPart, unit: &str, rows: Rows<'_>, stop: &StopFlag) -> Result<()>;
     fn merge(&self, part: &mut AnyPart, other: AnyPart) -> Result<()>;
     fn bytes(&self, part: &AnyPart) -> usize;
+    fn drain(&self, part: &mut AnyPart) -> Result<Option<RecordBatch>>;
     fn finish(&self, part: AnyPart, about: &About<'_>) -> Result<RecordBatch>;
 }
 
@@ -125,6 +137,10 @@ impl<F: Fold> AnyFold for F {
 
     fn schema(&self) -> SchemaRef {
         Fold::schema(self)
+    }
+
+    fn wanted(&self) -> u32 {
+        Fold::wanted(self)
     }
 
     fn start(&self, about: &About<'_>) -> Result<AnyPart> {
@@ -142,6 +158,10 @@ impl<F: Fold> AnyFold for F {
 
     fn bytes(&self, part: &AnyPart) -> usize {
         Fold::bytes(self, part.downcast_ref().expect(OF_ANOTHER_FOLD))
+    }
+
+    fn drain(&self, part: &mut AnyPart) -> Result<Option<RecordBatch>> {
+        Fold::drain(self, part.downcast_mut().expect(OF_ANOTHER_FOLD))
     }
 
     fn finish(&self, part: AnyPart, about: &About<'_>) -> Result<RecordBatch> {

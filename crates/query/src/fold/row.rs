@@ -32,6 +32,10 @@ pub(super) fn unit_of(words: &[u64]) -> u32 {
     words[UNIT_AND_MASK] as u32
 }
 
+pub(super) fn mask_of(words: &[u64]) -> u32 {
+    (words[UNIT_AND_MASK] >> 32) as u32
+}
+
 pub(super) fn unit_and_mask(unit: u32, mask: u32) -> u64 {
     u64::from(unit) | u64::from(mask) << 32
 }

@@ -4,6 +4,8 @@
 //! Out:      each unit's rows, in order.
 //! Promise:  a unit is in one share only, whoever gathered it. Rows lie in blocks, so that growing copies none.
 
+use std::ops::Range;
+
 use datafusion::common::Result;
 
 use super::interner::Interner;
@@ -31,14 +33,29 @@ pub(super) fn shard_of(hash: u64) -> usize {
 }
 
 impl Shard {
-    /// A block with room for one more row.
-    pub(super) fn room(&mut self, stride: usize) -> &mut Vec<u64> {
-        let is_full = self.blocks.last().is_none_or(|block| block.capacity() - block.len() < stride);
-        if is_full {
-            let words = if self.blocks.is_empty() { FIRST_BLOCK_WORDS } else { BLOCK_WORDS };
-            self.push_block(Vec::with_capacity(words));
+    /// Makes room for rows and lets them be written: in one piece, or in two where a block is full.
+    ///
+    /// * `write`: writes the words of some of the rows.
+    pub(super) fn put(
+        &mut self,
+        mut rows: Range<usize>,
+        stride: usize,
+        mut write: impl FnMut(&mut [u64], Range<usize>),
+    ) {
+        while !rows.is_empty() {
+            let room = self.blocks.last().map_or(0, |block| (block.capacity() - block.len()) / stride);
+            if room == 0 {
+                let words = if self.blocks.is_empty() { FIRST_BLOCK_WORDS } else { BLOCK_WORDS };
+                self.push_block(Vec::with_capacity(words));
+                continue;
+            }
+            let some = rows.start..rows.end.min(rows.start + room);
+            rows.start = some.end;
+            let block = self.blocks.last_mut().expect("there is one with room");
+            let begin = block.len();
+            block.resize(begin + some.len() * stride, 0);
+            write(&mut block[begin..], some);
         }
-        self.blocks.last_mut().expect("one was made if there was none")
     }
 
     pub(super) fn row_bytes(&self) -> usize {
@@ -65,42 +82,74 @@ pub(super) struct Gathered<'a> {
     pub(super) codes: &'a [Vec<u32>],
 }
 
-/// Rows by unit, in order.
+/// Rows by unit, in order; filled with one share after the other, in the same memory.
 pub(super) struct Grouped {
     units: Interner,
     words: Vec<u64>,
     /// Where each unit's rows begin, in words; one more than units.
     starts: Vec<usize>,
+    next: Vec<usize>,
     layout: Layout,
+    /// Units without one of these conditions are left out; 0: none is.
+    wanted: u32,
+    masks: Vec<u32>,
 }
 
 impl Grouped {
-    /// Puts what several threads gathered together. Their rows are given up block by block.
-    pub(super) fn of(parts: Vec<Gathered<'_>>, layout: Layout) -> Self {
-        let stride = row::stride(layout);
-        let mut units = Interner::default();
-        let mut known: Vec<Vec<u32>> = Vec::new();
-        let mut row_words = 0;
-        for part in &parts {
-            row_words += part.shard.blocks.iter().map(Vec::len).sum::<usize>();
-            known.push(part.shard.units.iter().map(|(hash, unit)| units.intern(hash, unit)).collect());
+    pub(super) fn new(layout: Layout, wanted: u32) -> Self {
+        Self {
+            units: Interner::default(),
+            words: Vec::new(),
+            starts: Vec::new(),
+            next: Vec::new(),
+            layout,
+            wanted,
+            masks: Vec::new(),
         }
-        let mut starts = vec![0; units.len() + 1];
-        for (part, known) in parts.iter().zip(&known) {
-            for words in part.shard.blocks.iter().flat_map(|block| block.chunks_exact(stride)) {
-                starts[known[row::unit_of(words) as usize] as usize + 1] += stride;
+    }
+
+    /// Puts what several threads gathered together. Their rows are given up block by block.
+    pub(super) fn fill(&mut self, mut parts: Vec<Gathered<'_>>) {
+        let stride = row::stride(self.layout);
+        let mut known: Vec<Vec<u32>> = Vec::with_capacity(parts.len());
+        self.units = Interner::default();
+        for (place, part) in parts.iter_mut().enumerate() {
+            let units = std::mem::take(&mut part.shard.units);
+            if place == 0 {
+                known.push((0..units.len() as u32).collect());
+                self.units = units;
+            } else {
+                known.push(self.units.intern_all(&units));
             }
         }
-        for unit in 0..units.len() {
-            starts[unit + 1] += starts[unit];
+        let Self { starts, next, words: ordered, units, masks, wanted, .. } = self;
+        starts.clear();
+        starts.resize(units.len() + 1, 0);
+        masks.clear();
+        masks.resize(units.len(), 0);
+        for (part, known) in parts.iter().zip(&known) {
+            for words in part.shard.blocks.iter().flat_map(|block| block.chunks_exact(stride)) {
+                let unit = known[row::unit_of(words) as usize] as usize;
+                starts[unit + 1] += stride;
+                masks[unit] |= row::mask_of(words);
+            }
         }
-        let mut next = starts.clone();
-        let mut ordered = vec![0; row_words];
+        let is_left_out = |mask: u32| *wanted != 0 && mask & *wanted == 0;
+        for (unit, mask) in masks.iter().enumerate() {
+            starts[unit + 1] = starts[unit] + if is_left_out(*mask) { 0 } else { starts[unit + 1] };
+        }
+        next.clone_from(starts);
+        let row_words = starts.last().copied().unwrap_or_default();
+        // Each word is written below: what stands there of the share before need not be wiped.
+        ordered.resize(row_words, 0);
         for (part, known) in parts.into_iter().zip(&known) {
             for block in part.shard.blocks {
                 for words in block.chunks_exact(stride) {
-                    let unit = known[row::unit_of(words) as usize];
-                    let at = &mut next[unit as usize];
+                    let unit = known[row::unit_of(words) as usize] as usize;
+                    if is_left_out(masks[unit]) {
+                        continue;
+                    }
+                    let at = &mut next[unit];
                     let to = &mut ordered[*at..*at + stride];
                     to.copy_from_slice(words);
                     for (index, common) in part.codes.iter().enumerate() {
@@ -113,9 +162,7 @@ impl Grouped {
                 }
             }
         }
-        let mut grouped = Self { units, words: ordered, starts, layout };
-        grouped.sort();
-        grouped
+        self.sort();
     }
 
     fn sort(&mut self) {
@@ -173,8 +220,7 @@ fn sort_long_rows(words: &mut [u64], stride: usize) {
 /// The texts of all threads as one, in order of text, and what each thread's codes are among them.
 pub(super) fn common_texts(parts: &[&Interner]) -> (Texts, Vec<Vec<u32>>) {
     let mut all = Interner::default();
-    let in_all: Vec<Vec<u32>> =
-        parts.iter().map(|part| part.iter().map(|(hash, text)| all.intern(hash, text)).collect()).collect();
+    let in_all: Vec<Vec<u32>> = parts.iter().map(|part| all.intern_all(part)).collect();
     let mut order: Vec<u32> = (0..all.len() as u32).collect();
     order.sort_unstable_by_key(|index| all.text(*index as usize));
     let mut rank = vec![0; all.len()];

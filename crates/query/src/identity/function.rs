@@ -105,13 +105,10 @@ impl ScalarUDFImpl for PersonOf {
         let mut runs = Vec::with_capacity(rows);
         let mut key = String::new();
         let mut before: Option<Before> = None;
-        for row in 0..rows {
-            if let Some(run) = before.filter(|before| {
-                let is_same = |texts: &StringViewArray| columns::same_text(texts, before.row, row);
-                before.holds_at_all_times && is_same(users) && is_same(keys) && is_same(anonymous) && is_same(sources)
-            }) {
-                runs.push(Some(run.run));
-                before = Some(Before { row, ..run });
+        let changes = columns::changes(&[users, keys, anonymous, sources], rows);
+        for (row, is_changed) in changes.into_iter().enumerate() {
+            if let Some(before) = before.filter(|before| !is_changed && before.holds_at_all_times) {
+                runs.push(Some(before.run));
                 continue;
             }
             let text = |texts: &'_ StringViewArray| texts.is_valid(row);
@@ -124,7 +121,9 @@ impl ScalarUDFImpl for PersonOf {
                 Some(person) => names.append_value(person),
                 // Written into the builder: no text is made and thrown away for each anonymous event.
                 None if text(keys) => {
-                    write!(names, "{source}:{}", keys.value(row)).expect("writing into memory does not fail");
+                    for part in [source, ":", keys.value(row)] {
+                        names.write_str(part).expect("writing into memory does not fail");
+                    }
                     names.append_value("");
                 }
                 None => {
@@ -136,7 +135,7 @@ impl ScalarUDFImpl for PersonOf {
             let run = i32::try_from(names.len() - 1).expect("a batch has some thousands of rows");
             runs.push(Some(run));
             // Whose a device is may change from one time to another; whom an event names may not.
-            before = Some(Before { row, run, holds_at_all_times: user.is_some() || known.is_none() });
+            before = Some(Before { run, holds_at_all_times: user.is_some() || known.is_none() });
         }
         let persons = DictionaryArray::try_new(Int32Array::from(runs), Arc::new(names.finish()))?;
         Ok(ColumnarValue::Array(cast(&persons, &DataType::Utf8View)?))
@@ -146,7 +145,6 @@ impl ScalarUDFImpl for PersonOf {
 /// The row before, if it had a person.
 #[derive(Clone, Copy)]
 struct Before {
-    row: usize,
     run: i32,
     holds_at_all_times: bool,
 }

@@ -1,0 +1,54 @@
+//! The table function `sessionize`: sessions of any gap and any key, cut from the events when they are asked for.
+//!
+//! In:       `sessionize(gap => '30 minutes', key => person_id, touch => channel, value => NULL, goal => ..., ...)`.
+//! Out:      a row a session: `unit`, `session_number` (from 1), `start_time_us`, `end_time_us`, `events`, `goals`, `value`,
+//!           `first_touch`, `last_touch`.
+//! Promise:  a session ends where the next event of the unit comes more than `gap` later; events of one microsecond are
+//!           together. Each event is in one session. Rows go out while others are still cut.
+//! Not here: the sessions that the stream job keeps, with all their columns: the tables `sessions` and `person_sessions`.
+//!
+//! * `touch`: an expression; `first_touch` and `last_touch` are its first and last values that are not NULL in the session.
+//! * `value`: a number to be summed, such as `value`. Amounts of several currencies are not to be added: say which.
+//! * `key`: whose sessions: `person_id` (across devices), `session_key` (a device), or any expression.
+
+mod fold;
+
+use std::sync::Arc;
+
+use crate::error::QueryError;
+use crate::fold::{Folding, Layout};
+use crate::table_function::{Arguments, FoldCall, SEQUENCE, Spec, Written, quoted, relation_for, with_default};
+
+pub(crate) const SPEC: Spec = Spec {
+    name: "sessionize",
+    parameters: &[
+        with_default("gap", "'30 minutes'"),
+        with_default("touch", "channel"),
+        with_default("value", "NULL"),
+        with_default("goal", "event_kind = 'conversion'"),
+        with_default("key", "person_id"),
+        with_default("source", "NULL"),
+        with_default("filter", "engagement_class IN ('human', 'unknown')"),
+    ],
+    example: "SELECT count(*), avg(events) FROM sessionize(gap => '1 hour', key => account_id)",
+};
+
+pub(crate) fn write_out(arguments: &Arguments<'_>) -> Result<Written, QueryError> {
+    let gap_us = arguments.duration_us("gap")?;
+    let touch = arguments.maybe_expression("touch")?;
+    let value = arguments.maybe_expression("value")?;
+    let goal = arguments.condition("goal")?;
+    let key = arguments.expression("key")?;
+    let filter = arguments.condition("filter")?;
+    let mut named = vec![goal.as_str(), key.as_str(), filter.as_str()];
+    named.extend(touch.as_deref().into_iter().chain(value.as_deref()));
+    let relation = relation_for(&named);
+    let source = arguments.maybe_text("source")?.map(|source| format!(" AND source = {}", quoted(&source)));
+    let from = format!("FROM {relation} WHERE ({filter}){}", source.unwrap_or_default());
+    let mut columns = vec![format!("CAST(({key}) AS VARCHAR)"), "event_time_us".to_owned(), SEQUENCE.to_owned(), goal];
+    let layout = Layout { masks: 1, codes: usize::from(touch.is_some()), values: usize::from(value.is_some()) };
+    columns.extend(touch.map(|touch| format!("CAST(({touch}) AS VARCHAR)")));
+    columns.extend(value);
+    let fold = Arc::new(fold::SessionsOf { gap_us, layout });
+    Ok(Written::Fold(FoldCall { columns, from, folding: Folding { fold, layout } }))
+}

@@ -31,6 +31,7 @@ use crate::ask;
 use crate::engine::Engine;
 use crate::error::{Advice, QueryError};
 use crate::live::{self, LiveAsked, LiveFault};
+use crate::page;
 use crate::receipt;
 use crate::render;
 
@@ -48,6 +49,8 @@ pub fn router(engine: Arc<Engine>) -> Router {
         // Around this route only: a layer around the router would answer for paths that are not there, too.
         .route_layer(from_fn_with_state(Arc::clone(&engine), authorize))
         .with_state(engine)
+        // It says nothing that is anybody's, so it wants no token.
+        .merge(page::router())
 }
 
 /// The route by which other processes ask for the tail, for the binary to mount where there is a stream job.

@@ -41,6 +41,7 @@ mod table_function;
 mod window_funnel;
 
 mod http;
+mod page;
 mod receipt;
 pub mod render;
 

@@ -27,6 +27,7 @@ mod flight;
 mod graceful;
 mod live;
 mod openapi;
+mod page;
 mod other_engine;
 mod persons;
 mod postgres;

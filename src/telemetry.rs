@@ -7,7 +7,7 @@
 use std::io::IsTerminal;
 
 use anyhow::Context;
-use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use opentelemetry::KeyValue;
 use opentelemetry::trace::TracerProvider as _;
 use opentelemetry_otlp::WithExportConfig as _;
@@ -102,14 +102,20 @@ pub(crate) fn start_quiet() {
 /// Seconds at which latencies are counted: a disk's sync to a request's time-out.
 const LATENCY_BUCKETS_S: [f64; 12] = [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 5.0, 10.0];
 
+/// Those of questions: from a count to what `query.time_ms_max` may be set to.
+const QUESTION_BUCKETS_S: [f64; 13] = [0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 15.0, 60.0, 300.0];
+
 /// Makes the recorder every role counts with.
 pub(crate) fn start_metrics() -> anyhow::Result<PrometheusHandle> {
     let handle = PrometheusBuilder::new()
         .set_buckets(&LATENCY_BUCKETS_S)
         .context("the buckets of the metrics are wrong")?
+        .set_buckets_for_metric(Matcher::Full("tributary_query_seconds".to_owned()), &QUESTION_BUCKETS_S)
+        .context("the buckets of questions are wrong")?
         .install_recorder()
         .context("the metrics cannot be set up a second time in one process")?;
     tributary_ingest::describe_metrics();
     tributary_pipeline::describe_metrics();
+    tributary_query::describe_metrics();
     Ok(handle)
 }

@@ -62,7 +62,7 @@ pub(crate) async fn command(args: DemoArgs) -> anyhow::Result<()> {
         _ = tokio::signal::ctrl_c() => Err(anyhow::anyhow!("interrupted")),
     };
     if args.keep_serving && report.is_ok() {
-        println!("\nStill serving on http://{}. Ctrl-C stops it.", watch.addr());
+        println!("\nStill serving on http://{}/: open it in a browser. Ctrl-C stops it.", watch.addr());
         let mut signals = Signals::listen()?;
         tokio::select! {
             _ = signals.next() => {}

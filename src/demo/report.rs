@@ -61,6 +61,7 @@ impl Report {
     }
 
     pub(crate) fn next_commands(&mut self, data: &Path) {
+        let data_keys = data.join("keys.toml");
         let (program, data) = (quoted(&program().display().to_string()), quoted(&data.display().to_string()));
         self.heading("Try next", "");
         let question = quoted("SELECT * FROM attribution(by => utm_campaign)");
@@ -78,6 +79,8 @@ impl Report {
                 println!("    {line}");
             }
         }
+        let page = "Then open http://127.0.0.1:8080/ in a browser: overview, funnel, attribution, the experiment, live";
+        self.text(&format!("{page} events. The token it asks for is in {}.", data_keys.display()));
     }
 }
 

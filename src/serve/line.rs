@@ -104,13 +104,7 @@ impl Line {
 
         let ledger: Arc<tributary_ingest::Ledger> = Arc::default();
         let (unready, late_appends) = (CancellationToken::new(), TaskTracker::new());
-        let mut router = Router::new().route(
-            "/metrics",
-            get({
-                let metrics = metrics.clone();
-                async move || metrics.render()
-            }),
-        );
+        let mut router = Router::new();
         let mut short = None;
         router = match &log {
             Some(log) if has(Role::Ingest) => {
@@ -146,6 +140,18 @@ impl Line {
             Some(lake) => Some(Arc::new(Engine::with_live(settings.query.clone(), lake.clone(), live)?)),
             None => None,
         };
+        router = router.route(
+            "/metrics",
+            get({
+                let (metrics, engine) = (metrics.clone(), engine.clone());
+                async move || {
+                    if let Some(engine) = &engine {
+                        engine.tell();
+                    }
+                    metrics.render()
+                }
+            }),
+        );
         if let Some(engine) = engine.as_ref().filter(|_| has(Role::Pipeline)) {
             router = router.merge(tributary_query::live_router(engine.clone()));
         }

@@ -47,6 +47,11 @@ pub(crate) async fn command(mut settings: Settings) -> anyhow::Result<()> {
     for (scheme, address) in faces_at {
         writeln!(out, "listening on {scheme}://{address}")?;
     }
+    if settings.serve.roles.contains(&settings::Role::Query) {
+        let keys = settings.serve.data_dir.join("keys.toml");
+        let told = "in a browser; its token is one of query.tokens, the server's own are in";
+        writeln!(out, "open {scheme}://{}/ {told} {}", line.watch().addr(), keys.display())?;
+    }
     if let Some(keys) = made {
         writeln!(out, "made {}: {}", keys.made.join(", "), keys.file.display())?;
     }

@@ -15,7 +15,7 @@ fn home() -> Home {
 }
 
 /// Where PostgreSQL's protocol is spoken: the server says so when it starts.
-fn port(home: &Home) -> u16 {
+pub(crate) fn port(home: &Home) -> u16 {
     let told = home.told();
     let line = told.lines().rev().find_map(|line| line.strip_prefix("listening on postgresql://"));
     line.and_then(|address| address.rsplit_once(':')).and_then(|(_, port)| port.parse().ok()).expect("it says where")

@@ -49,6 +49,11 @@ pub(crate) fn node_modules(cache_dir: &Path) -> Result<PathBuf> {
     Ok(home.join("node_modules"))
 }
 
+/// Where the Chromium of npm finds the font it brings. Its own file names folders of the cloud it was made for, and without a font
+/// it dies of the first field that is drawn.
+const FONTS: &str = "<?xml version=\"1.0\"?>\n<!DOCTYPE fontconfig SYSTEM \"fonts.dtd\">\n<fontconfig>\n\
+                     <dir prefix=\"relative\">fonts</dir>\n<cachedir prefix=\"relative\">cache</cachedir>\n</fontconfig>\n";
+
 /// A Chromium: the one of this machine, or else the one that npm has.
 pub(crate) fn browser(cache_dir: &Path, node_modules: &Path) -> Result<PathBuf> {
     let named = std::env::var_os("CHROMIUM").map(PathBuf::from);
@@ -57,7 +62,7 @@ pub(crate) fn browser(cache_dir: &Path, node_modules: &Path) -> Result<PathBuf> 
         return Ok(found);
     }
     let lock = read(&root().join("tests/sdk/node/package-lock.json"))?;
-    let home = cache_dir.join(format!("chromium-{}", fingerprint(&[&lock])));
+    let home = cache_dir.join(format!("chromium-{}", fingerprint(&[&lock, FONTS])));
     made_once(&home, |aside| {
         fs::create_dir_all(aside)?;
         let unpack = "import('@sparticuz/chromium').then((m) => m.default.executablePath())";
@@ -70,6 +75,7 @@ pub(crate) fn browser(cache_dir: &Path, node_modules: &Path) -> Result<PathBuf> 
             .context("unpacking the Chromium that npm has")?;
         let start = "#!/bin/sh\nhere=$(dirname \"$0\")\nLD_LIBRARY_PATH=\"$here/al2023/lib:$here\" \
                      FONTCONFIG_PATH=\"$here/fonts\" exec \"$here/chromium\" \"$@\"\n";
+        fs::write(aside.join("fonts/fonts.conf"), FONTS).context("telling the browser where its fonts are")?;
         fs::write(aside.join("start"), start)?;
         fs::set_permissions(aside.join("start"), fs::Permissions::from_mode(0o755))?;
         Ok(())

@@ -21,8 +21,10 @@ use tokio_util::task::AbortOnDropHandle;
 use tributary_schemas::Table;
 
 use crate::error::QueryError;
+use crate::question::Face;
 use crate::settings::QuerySettings;
 use crate::stop::Stop;
+use crate::telling;
 use crate::workers::Workers;
 
 /// A whole answer.
@@ -195,19 +197,21 @@ pub(crate) struct Tally {
     pub(crate) started: Instant,
     /// Until it ends otherwise, nobody waited for the end.
     pub(crate) outcome: &'static str,
+    face: Face,
     rows: u64,
 }
 
 impl Tally {
-    pub(crate) fn start() -> Self {
-        Self { started: Instant::now(), outcome: "abandoned", rows: 0 }
+    pub(crate) fn start(face: Face) -> Self {
+        Self { started: Instant::now(), outcome: "abandoned", face, rows: 0 }
     }
 }
 
 impl Drop for Tally {
     fn drop(&mut self) {
-        metrics::counter!("tributary_query_total", "outcome" => self.outcome).increment(1);
-        metrics::histogram!("tributary_query_seconds").record(self.started.elapsed().as_secs_f64());
-        metrics::counter!("tributary_query_rows_total").increment(self.rows);
+        let face = self.face.word();
+        metrics::counter!(telling::TOTAL, "outcome" => self.outcome, "face" => face).increment(1);
+        metrics::histogram!(telling::SECONDS, "face" => face).record(self.started.elapsed().as_secs_f64());
+        metrics::counter!(telling::ROWS, "face" => face).increment(self.rows);
     }
 }

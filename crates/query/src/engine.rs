@@ -42,7 +42,7 @@ use crate::statement::FoldOf;
 use crate::stop::{self, Stop};
 use crate::table_function::{self, Checker};
 use crate::workers::Workers;
-use crate::{attribution, bounded, catalog, experiment, funnel, statement, told, window_funnel};
+use crate::{attribution, bounded, catalog, experiment, funnel, statement, telling, told, window_funnel};
 
 /// Answers questions about one lake.
 pub struct Engine {
@@ -96,6 +96,18 @@ impl Engine {
         self.workers.task_count()
     }
 
+    /// Tells the gauges of what is going on now. Asked for by whoever scrapes: between two scrapes nobody looks.
+    pub fn tell(&self) {
+        let runtime = self.planner.base.runtime_env();
+        let running = self.settings().queries_max.saturating_sub(self.turns.available_permits());
+        metrics::gauge!(telling::RUNNING).set(running as f64);
+        metrics::gauge!(telling::RUNNING_MAX).set(self.settings().queries_max as f64);
+        metrics::gauge!(telling::MEMORY).set(runtime.memory_pool.reserved() as f64);
+        metrics::gauge!(telling::MEMORY_MAX).set(self.settings().memory_bytes_max as f64);
+        metrics::gauge!(telling::SPILLED).set(runtime.disk_manager.used_disk_space() as f64);
+        metrics::gauge!(telling::SPILLED_MAX).set(self.settings().spill_bytes_max as f64);
+    }
+
     /// Does what takes long without a pause where it holds nobody up; `None` if it panicked.
     pub(crate) async fn compute<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
         self.workers.spawn_blocking(work).await.ok()
@@ -125,7 +137,7 @@ impl Engine {
 
     /// The same for a question of another face.
     pub async fn ask(&self, question: Question) -> Result<AnswerStream, QueryError> {
-        let mut tally = Tally::start();
+        let mut tally = Tally::start(question.face);
         let deadline = tally.started + Duration::from_millis(self.settings().time_ms_max);
         match self.start(question, deadline).await {
             Ok(started) => {
@@ -185,7 +197,7 @@ impl Engine {
         W: Future<Output = Result<T, QueryError>> + Send + 'static,
     {
         let QuerySettings { sql_bytes_max, queries_max, time_ms_max, .. } = *self.settings();
-        let Question { sql, dialect, rewrite, beside } = question;
+        let Question { sql, dialect, rewrite, beside, face: _ } = question;
         // What is refused anyway need not wait for its turn.
         let mut parsed = statement::parse(&sql, dialect, sql_bytes_max)?;
         if let Some(rewrite) = rewrite {

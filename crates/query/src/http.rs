@@ -32,6 +32,8 @@ use crate::ask;
 use crate::engine::Engine;
 use crate::error::{Advice, QueryError};
 use crate::live::{self, LiveAsked, LiveFault};
+use crate::page;
+use crate::question::{Face, Question};
 use crate::receipt;
 use crate::render;
 
@@ -49,6 +51,8 @@ pub fn router(engine: Arc<Engine>) -> Router {
         // Around this route only: a layer around the router would answer for paths that are not there, too.
         .route_layer(from_fn_with_state(Arc::clone(&engine), authorize))
         .with_state(engine)
+        // It says nothing that is anybody's, so it wants no token.
+        .merge(page::router())
 }
 
 /// The route by which other processes ask for the tail, for the binary to mount where there is a stream job.
@@ -138,7 +142,7 @@ impl Format {
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Question {
+struct Asked {
     sql: String,
     format: Option<Format>,
 }
@@ -235,7 +239,8 @@ async fn answer(engine: &Arc<Engine>, sql: &str, format: Format) -> Response {
         return too_long(engine);
     }
     // If the asker hangs up, axum drops this future and with it the work.
-    match engine.query(sql).await {
+    let asked = async { engine.ask(Question::plain(sql).by(Face::Http)).await?.collect().await };
+    match asked.await {
         Ok(answer) => {
             // Megabytes of text are not written on the threads that take events in.
             let written = engine.compute(move || respond(&answer, format)).await;
@@ -245,17 +250,17 @@ async fn answer(engine: &Arc<Engine>, sql: &str, format: Format) -> Response {
     }
 }
 
-fn read(headers: &HeaderMap, parameters: &Parameters, body: &[u8]) -> Result<Question, String> {
+fn read(headers: &HeaderMap, parameters: &Parameters, body: &[u8]) -> Result<Asked, String> {
     let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let format = Format::asked(parameters, headers)?;
     if content_type.starts_with("application/json") {
-        let mut question: Question =
+        let mut question: Asked =
             serde_json::from_slice(body).map_err(|error| format!("the body cannot be read as JSON: {error}"))?;
         question.format = question.format.or(format);
         return Ok(question);
     }
     let sql = std::str::from_utf8(body).map_err(|error| format!("the body is not UTF-8: {error}"))?;
-    Ok(Question { sql: sql.to_owned(), format })
+    Ok(Asked { sql: sql.to_owned(), format })
 }
 
 fn respond(answer: &Answer, format: Format) -> Response {

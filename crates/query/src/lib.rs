@@ -43,12 +43,15 @@ mod table_function;
 mod window_funnel;
 
 mod http;
+mod page;
 mod receipt;
 pub mod render;
+mod telling;
 
 pub use answer::{Answer, AnswerStream};
 pub use engine::Engine;
 pub use error::{Advice, QueryError};
 pub use http::{live_router, router};
-pub use question::{Beside, Described, Dialect, Question, Relation, Rewrite};
+pub use question::{Beside, Described, Dialect, Face, Question, Relation, Rewrite};
 pub use settings::QuerySettings;
+pub use telling::describe_metrics;

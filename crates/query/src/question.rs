@@ -27,12 +27,39 @@ pub struct Question {
     pub dialect: Dialect,
     pub rewrite: Option<Rewrite>,
     pub beside: Option<Arc<Beside>>,
+    pub face: Face,
 }
 
 impl Question {
-    /// As it is asked over HTTP.
+    /// SQL alone, asked by this process itself.
     pub fn plain(sql: impl Into<String>) -> Self {
-        Self { sql: sql.into(), dialect: Dialect::Generic, rewrite: None, beside: None }
+        Self { sql: sql.into(), dialect: Dialect::Generic, rewrite: None, beside: None, face: Face::Own }
+    }
+
+    #[must_use]
+    pub fn by(self, face: Face) -> Self {
+        Self { face, ..self }
+    }
+}
+
+/// Who brings a question here, for metrics.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Face {
+    /// This process: its shell, its demo, what it looks up for an answer.
+    Own,
+    Http,
+    Postgres,
+    Flight,
+}
+
+impl Face {
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::Own => "own",
+            Self::Http => "http",
+            Self::Postgres => "postgres",
+            Self::Flight => "flight",
+        }
     }
 }
 

@@ -24,7 +24,7 @@ use hyper::{Request, Response};
 use prost::Message;
 use subtle::{Choice, ConstantTimeEq as _};
 use tokio::sync::OnceCell;
-use tributary_query::{AnswerStream, Described, Dialect, Engine, QueryError, Question, Relation};
+use tributary_query::{AnswerStream, Described, Dialect, Engine, Face, QueryError, Question, Relation};
 
 use super::FlightSettings;
 use super::catalog;
@@ -189,7 +189,7 @@ impl Service {
                 let asked: TicketStatementQuery = read(ticket.value.clone())?;
                 let sql =
                     String::from_utf8(asked.handle.into()).map_err(|_| Status::invalid("the ticket is not ours"))?;
-                Question::plain(sql)
+                Question::plain(sql).by(Face::Flight)
             }
             Some("CommandPreparedStatementQuery") => {
                 let asked: CommandPreparedStatementQuery = read(ticket.value.clone())?;
@@ -309,7 +309,7 @@ fn with_values(prepared: Prepared) -> Question {
     let Prepared { sql, values } = prepared;
     let mut marks = Marks { seen: 0, values: Some(values) };
     let rewrite = move |statement: &mut Statement| marks.put(statement);
-    Question { sql, dialect: Dialect::Generic, rewrite: Some(Box::new(rewrite)), beside: None }
+    Question { sql, dialect: Dialect::Generic, rewrite: Some(Box::new(rewrite)), beside: None, face: Face::Flight }
 }
 
 /// Each `?` becomes the next of `$1`, `$2` ..., and these their values, where there are some.

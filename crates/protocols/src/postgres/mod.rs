@@ -141,6 +141,8 @@ pub async fn serve(
     let places = Arc::new(Semaphore::new(settings.connections_max));
     let shared = Arc::new(Shared { engine, settings, catalog: OnceCell::new() });
     let cancels = Arc::new(Cancels::default());
+    // Told from the start: none is a number, too.
+    metrics::gauge!("tributary_postgres_connections").increment(0);
     let mut connections = JoinSet::new();
     loop {
         while connections.try_join_next().is_some() {}

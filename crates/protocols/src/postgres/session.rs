@@ -14,7 +14,7 @@ use std::time::Duration;
 use futures::StreamExt as _;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
-use tributary_query::{AnswerStream, Dialect, QueryError, Question};
+use tributary_query::{AnswerStream, Dialect, Face, QueryError, Question};
 
 use super::Shared;
 use super::backend::{self, Bare, Transaction};
@@ -511,6 +511,7 @@ impl Session {
             dialect: Dialect::Postgres,
             rewrite: Some(Box::new(move |statement| rewrite::rewrite(statement, &context))),
             beside,
+            face: Face::Postgres,
         })
     }
 

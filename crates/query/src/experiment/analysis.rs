@@ -5,7 +5,9 @@
 //! Promise:  what has no meaning together is refused with the reason, not left out.
 //! Not here: the statistics themselves: `analytics::experiment`.
 
-use tributary_analytics::experiment::{CapRule, Correction, Goal, LiftMethod, NormalPrior, Scale, Spending};
+use tributary_analytics::experiment::{
+    Alternative, CapRule, Correction, Goal, LiftMethod, LookBound, NormalPrior, Scale, Spending, look_bounds,
+};
 use tributary_analytics::stats::Alpha;
 
 use super::design::Design;
@@ -63,6 +65,22 @@ impl Statistics {
         }
     }
 }
+
+impl Analysis {
+    /// The bound of the look at so many units of all arms; `None` where looks have none.
+    pub(super) fn look(&self, all_unit_count: u64) -> Option<LookBound> {
+        let Statistics::GroupSequential { planned_units, looks, spending } = &self.statistics else { return None };
+        let planned = *planned_units as f64;
+        let now = all_unit_count as f64 / planned;
+        // A look at more units than there are now is none that came before.
+        let before = looks.iter().map(|units| units / planned).filter(|ratio| *ratio < now);
+        let ratios: Vec<f64> = before.chain([now]).filter(|ratio| 0.0 < *ratio).collect();
+        look_bounds(&ratios, self.alpha, Alternative::TwoSided, *spending).last().copied()
+    }
+}
+
+/// Each takes a second's hundredth, and a handful is what such tests are for.
+const LOOKS_MAX: usize = 50;
 
 pub(super) fn read(arguments: &Arguments<'_>, design: &Design) -> Result<Analysis, QueryError> {
     let fault = |reason: &str| arguments.fault(reason.to_owned());
@@ -185,6 +203,9 @@ fn statistics(arguments: &Arguments<'_>, planned_units: Option<u64>) -> Result<S
                 arguments
                     .fault("group_sequential needs planned_units: how many units of all arms there will be".to_owned())
             })?;
+            if LOOKS_MAX < looks.len() {
+                return Err(arguments.fault(format!("looks: {} are too many, at most {LOOKS_MAX}", looks.len())));
+            }
             if !looks.is_sorted() {
                 return Err(
                     arguments.fault("looks: give the units of all arms at the looks before, ascending".to_owned())

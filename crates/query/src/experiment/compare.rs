@@ -9,8 +9,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use tributary_analytics::experiment::{
-    CapRule, Comparison, DecisionRule, Estimate, Evidence, Finding, Guardrail, LiftInterval, Look, Rule, SplitCheck,
-    SplitUnknown, Tested, Untestable, adjust, adjusted_interval, cap, check_split, decide, judge_by, recorded_weights,
+    CapRule, Comparison, DecisionRule, Estimate, Evidence, Finding, Guardrail, LiftInterval, Look, LookBound, Rule,
+    SplitCheck, SplitUnknown, Tested, Untestable, adjust, adjusted_interval, cap, check_split, decide, judge_by,
+    recorded_weights,
 };
 use tributary_analytics::stats::{Interval, PValue};
 
@@ -67,6 +68,7 @@ pub(super) fn lines(
     let splits = slices.iter().map(|slice| split(analysis, slice, &variants)).collect::<Result<Vec<_>, _>>()?;
     let persons = |slice: &Slice| slice.arms.values().map(|arm| arm.sum(|cell| cell.persons)).sum::<u64>();
     let all_unit_count = slices.iter().map(persons).sum();
+    let whole = Whole { all_unit_count, look: analysis.look(all_unit_count), span_us };
     let mut lines = Vec::new();
     for (metric, asked) in design.metrics.iter().enumerate() {
         let cap = cap_of(analysis, asked.measure.is_capped(), metric, slices);
@@ -76,38 +78,21 @@ pub(super) fn lines(
             let of_control = Reading::of(asked.measure, metric, arm(control), cap);
             for variant in &ordered {
                 let this = arm(variant);
-                let is_control = *variant == control;
-                let treatment = (!is_control).then(|| Reading::of(asked.measure, metric, this, cap));
+                let treatment = (*variant != control).then(|| Reading::of(asked.measure, metric, this, cap));
                 let reading = treatment.as_ref().unwrap_or(&of_control);
-                let compared = (!is_control).then(|| {
-                    let pair = Pair::of(asked.measure, [&of_control, reading]);
-                    let counted = pair.unit_counts.iter().sum::<u64>() as f64;
-                    let beside = Circumstances {
-                        has_covariate: design.before_us.is_some(),
-                        all_unit_count,
-                        units_a_day: span_us
-                            .filter(|span| DAY_US <= *span)
-                            .map(|span| counted / span as f64 * DAY_US as f64),
-                        goal: analysis.goals[metric],
-                    };
-                    Compared {
-                        inferred: pair.infer(analysis, beside),
-                        unit_counts: pair.unit_counts,
-                        crossovers: [arm(control), this].iter().map(|arm| arm.sum(|cell| cell.crossovers)).sum(),
-                        all_unit_count,
-                        adjusted: None,
-                        verdict: String::new(),
-                        reasons: String::new(),
-                        advice: None,
-                    }
+                let crossovers = this.sum(|cell| cell.crossovers);
+                let compared = treatment.as_ref().map(|treatment| {
+                    let pair = Pair::of(asked.measure, [&of_control, treatment]);
+                    let crossovers = crossovers + arm(control).sum(|cell| cell.crossovers);
+                    compare(design, analysis, metric, &pair, crossovers, whole)
                 });
                 lines.push(Line {
                     metric,
                     slice: slice.name.clone(),
                     variant: (*variant).to_owned(),
-                    is_control,
+                    is_control: treatment.is_none(),
                     persons: reading.unit_count(),
-                    crossovers: this.sum(|cell| cell.crossovers),
+                    crossovers,
                     in_progress: reading.in_progress,
                     with_any: reading.share.success_count(),
                     alone: reading.alone(asked.measure, analysis.alpha),
@@ -127,6 +112,43 @@ pub(super) fn lines(
         judge(line, analysis, beside);
     }
     Ok(lines)
+}
+
+/// What is the same for all rows.
+#[derive(Clone, Copy)]
+struct Whole {
+    all_unit_count: u64,
+    look: Option<LookBound>,
+    span_us: Option<i64>,
+}
+
+fn compare(
+    design: &Design,
+    analysis: &Analysis,
+    metric: usize,
+    pair: &Pair,
+    crossovers: u64,
+    whole: Whole,
+) -> Compared {
+    let counted = pair.unit_counts.iter().sum::<u64>() as f64;
+    // Units that came within a day, such as by one mailing, have no pace.
+    let days = whole.span_us.filter(|span| DAY_US <= *span).map(|span| span as f64 / DAY_US as f64);
+    let beside = Circumstances {
+        has_covariate: design.before_us.is_some(),
+        look: whole.look,
+        units_a_day: days.map(|days| counted / days),
+        goal: analysis.goals[metric],
+    };
+    Compared {
+        inferred: pair.infer(analysis, beside),
+        unit_counts: pair.unit_counts,
+        crossovers,
+        all_unit_count: whole.all_unit_count,
+        adjusted: None,
+        verdict: String::new(),
+        reasons: String::new(),
+        advice: None,
+    }
 }
 
 /// By slice and variant.

@@ -9,8 +9,8 @@ use std::collections::BTreeSet;
 
 use tributary_analytics::experiment::{
     Alternative, BetaPrior, ConfidenceSequence, Effect, Estimate, FixedTest, Goal, Horizon, LiftInterval, LiftMethod,
-    Plan, Proportion, QuantilePoints, Reference, Remaining, Scale, Stratum, Tested, Untestable, compare_beta,
-    compare_proportions, lift_interval, look_bounds, posterior, quantile_effect, stratified_cuped_means,
+    LookBound, Plan, Proportion, QuantilePoints, Reference, Remaining, Scale, Stratum, Tested, Untestable,
+    compare_beta, compare_proportions, lift_interval, posterior, quantile_effect, stratified_cuped_means,
     stratified_cuped_ratios, stratified_means, stratified_ratios,
 };
 use tributary_analytics::stats::{JointMoments, PValue};
@@ -33,8 +33,9 @@ pub(super) struct Pair {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Circumstances {
     pub(super) has_covariate: bool,
-    /// Units of all arms that are counted, and how many are exposed in a day of both arms compared.
-    pub(super) all_unit_count: u64,
+    /// Of a group sequential test.
+    pub(super) look: Option<LookBound>,
+    /// How many units are exposed in a day, of both arms compared.
     pub(super) units_a_day: Option<f64>,
     pub(super) goal: Goal,
 }
@@ -144,18 +145,12 @@ impl Pair {
                 let sequence = ConfidenceSequence { alpha, alternative, tuning_unit_count };
                 by_test(&self.effect(beside.has_covariate)?, |estimate| sequence.run(estimate))
             }
-            Statistics::GroupSequential { planned_units, looks, spending } => {
-                let planned = *planned_units as f64;
-                let now = beside.all_unit_count as f64 / planned;
-                // A look at more units than there are now is none that came before.
-                let before = looks.iter().map(|units| units / planned).filter(|ratio| *ratio < now);
-                let ratios: Vec<f64> = before.chain([now]).collect();
-                let bounds = look_bounds(&ratios, analysis.alpha, Alternative::TwoSided, *spending);
-                let bound = bounds.last().ok_or_else(|| self.too_few())?;
+            Statistics::GroupSequential { .. } => {
+                let bound = beside.look.ok_or_else(|| self.too_few())?;
                 let effect = self.effect(beside.has_covariate)?;
                 let (is_passed, _) = bound.run(&effect.absolute(), Alternative::TwoSided);
                 let mut inferred = by_test(&effect, |estimate| bound.run(estimate, Alternative::TwoSided).1);
-                inferred.bound = Some(Bound { z: bound.z, is_passed, is_last: 1.0 <= now });
+                inferred.bound = Some(Bound { z: bound.z, is_passed, is_last: 1.0 <= bound.information_ratio });
                 inferred
             }
             Statistics::Bayes { .. } => self.believed(analysis, beside)?,

@@ -31,6 +31,8 @@ use crate::error::QueryError;
 use crate::fold::Folding;
 use crate::{attribution, experiment, funnel, path, retention, sessionize};
 
+mod numbers;
+
 /// What a table function is called and takes.
 pub(crate) struct Spec {
     pub(crate) name: &'static str,
@@ -96,6 +98,9 @@ const ALL: &[(&Spec, WriteOut)] = &[
     (&attribution::ATTRIBUTION, attribution::write_out_attribution),
     (&attribution::CONVERSION_PATHS, attribution::write_out_conversion_paths),
     (&experiment::SPEC, experiment::write_out),
+    (&experiment::DAYS, experiment::write_out_days),
+    (&experiment::ACTORS, experiment::write_out_actors),
+    (&experiment::PLAN, experiment::write_out_plan),
     (&path::PATHS, path::write_out),
     (&path::LIST, path::write_out_list),
     (&path::NGRAMS, path::write_out_ngrams),
@@ -439,6 +444,22 @@ pub(crate) fn relation_for(expressions: &[&str]) -> &'static str {
         found.is_ok_and(|found| found.is_break())
     };
     if expressions.iter().any(names_a_person) { "person_events" } else { "events" }
+}
+
+/// Whether an expression names a column.
+pub(crate) fn mentions(sql: &str, column: &str) -> bool {
+    parse_expression(sql).is_ok_and(|expression| {
+        let found = ast::visit_expressions(&expression, |part| match part {
+            Expr::Identifier(name) if name.value.eq_ignore_ascii_case(column) => ControlFlow::Break(()),
+            Expr::CompoundIdentifier(names)
+                if names.last().is_some_and(|name| name.value.eq_ignore_ascii_case(column)) =>
+            {
+                ControlFlow::Break(())
+            }
+            _ => ControlFlow::Continue(()),
+        });
+        found.is_break()
+    })
 }
 
 /// The order of events of equal time, as one number: by partition of the log, then by offset. A person's devices may

@@ -47,6 +47,28 @@ pub struct Estimate {
 }
 
 impl Estimate {
+    /// One arm's mean alone. `None` below two units.
+    pub fn of_mean(moments: &Moments) -> Option<Self> {
+        Self::of_arm(moments.unit_count(), moments.mean()?, moments.variance()?)
+    }
+
+    /// One arm's ratio of two sums alone, by the delta method. `None` below two units, or for a denominator of 0.
+    ///
+    /// * Columns: numerator, denominator.
+    pub fn of_ratio(moments: &JointMoments<2>) -> Option<Self> {
+        let (means, covariances) = (moments.means()?, moments.covariances()?);
+        let gradient = ratio_gradient(means[0], means[1]);
+        let variance = quadratic(&gradient, &covariances, &gradient);
+        if means[1] == 0.0 { None } else { Self::of_arm(moments.unit_count(), means[0] / means[1], variance) }
+    }
+
+    fn of_arm(unit_count: u64, value: f64, variance: f64) -> Option<Self> {
+        let count = unit_count as f64;
+        let degrees_of_freedom = unit_count.checked_sub(1)? as f64;
+        // Rounding may bring a sum of like numbers below 0.
+        Some(Self { value, standard_error: (variance.max(0.0) / count).sqrt(), degrees_of_freedom, unit_count: count })
+    }
+
     /// The same in another unit, such as what the difference would bring a day were all given the treatment.
     ///
     /// * `factor`: above 0.

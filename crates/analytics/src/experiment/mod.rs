@@ -54,7 +54,7 @@ pub use quantile::{ClusteredSample, QuantilePoints, Spacing, quantile_effect};
 pub use sequential::{ConfidenceSequence, MixtureTest};
 pub use split::{RecordedArm, SplitCheck, SplitUnknown, check_split, recorded_weights};
 pub use strata::{Stratum, stratified_cuped_means, stratified_cuped_ratios, stratified_means, stratified_ratios};
-pub use verdict::{Goal, Judgement, Reason, Rule, Verdict, judge};
+pub use verdict::{Finding, Goal, Judgement, Reason, Rule, Verdict, judge, judge_by};
 pub use window::{InProgress, MetricWindow, is_retained, is_through_funnel};
 pub use winsor::{CapRule, cap};
 

@@ -38,6 +38,14 @@ pub struct DayByDay {
 }
 
 impl DayByDay {
+    /// From what was gathered elsewhere, such as by whole numbers.
+    ///
+    /// * `days`: by day since exposure, of the units seen for that day in full.
+    /// * `late_less_early`: of units seen for all days of the rule: a late day's mean less an early day's.
+    pub fn from_moments(days: BTreeMap<u32, Moments>, late_less_early: Moments) -> Self {
+        Self { days, late_less_early }
+    }
+
     /// Takes in one unit.
     ///
     /// * `values`: per day since exposure, 0 where nothing happened; as many as the unit was seen for in full.

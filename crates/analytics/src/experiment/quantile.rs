@@ -11,7 +11,7 @@
 use std::collections::BTreeMap;
 
 use super::comparison::Untestable;
-use super::effect::{ArmValue, Effect, quadratic, ratio_gradient};
+use super::effect::{ArmValue, Effect, Estimate, quadratic, ratio_gradient};
 use crate::stats::{JointMoments, quantile_of_sorted, tail};
 
 /// At how many values the ends of the interval are read off whose width becomes the error.
@@ -44,6 +44,10 @@ impl ClusteredSample {
         }
         self.rows.append(&mut other.rows);
         self
+    }
+
+    pub fn value_count(&self) -> u64 {
+        self.rows.len() as u64
     }
 
     /// Reads the quantile off, values of a unit taken as one cluster.
@@ -103,6 +107,17 @@ impl QuantilePoints {
             lower: at((level - reach).max(LEVEL_MIN))?,
             upper: at((level + reach).min(1.0 - LEVEL_MIN))?,
             clusters: None,
+        })
+    }
+
+    /// The quantile alone with its error. `None` below two values.
+    pub fn estimate(&self) -> Option<Estimate> {
+        let arm = self.arm()?;
+        Some(Estimate {
+            value: arm.value,
+            standard_error: arm.squared_error.sqrt(),
+            degrees_of_freedom: arm.unit_count.saturating_sub(1) as f64,
+            unit_count: arm.unit_count as f64,
         })
     }
 

@@ -164,3 +164,38 @@ fn where_chances_do_not_tell_the_plan_the_split_is_not_checked_and_that_is_said(
     assert_eq!(judgement.verdict, Verdict::TreatmentWins);
     assert!(judgement.reasons[1].to_string().starts_with("the split is not checked"), "{:?}", judgement.reasons);
 }
+
+#[test]
+fn a_bound_or_a_chance_may_name_the_winner_in_place_of_p() {
+    let more = proportions((100, 1_000), (160, 1_000));
+    let judged = |finding, rule: &Rule| judge_by(&as_planned(), &more, rule, finding);
+    let bound = |is_passed| Finding::Bound { statistic: 4.0, z: 4.3, is_passed };
+    assert_eq!(judged(bound(true), &Rule::CONVENTIONAL).verdict, Verdict::TreatmentWins);
+    let not_passed = judged(bound(false), &Rule::CONVENTIONAL);
+    assert_eq!(not_passed.verdict, Verdict::NoClearDifference);
+    assert_eq!(not_passed.reasons[0].to_string(), "the statistic 4.000 does not pass the bound of this look, 4.300");
+    // What was counted says more; what is believed, with a prior, says worse.
+    let chance = |to_win: f64| Finding::Chance { to_win, to_lose: 1.0 - to_win };
+    assert_eq!(judged(chance(0.01), &Rule::CONVENTIONAL).verdict, Verdict::ControlWins);
+    assert_eq!(judged(chance(0.97), &Rule::CONVENTIONAL).verdict, Verdict::NoClearDifference);
+    assert_eq!(judged(chance(0.98), &Rule::CONVENTIONAL).verdict, Verdict::TreatmentWins);
+    // A broken split goes before any of them.
+    let split = Ok(check_split(&[10_000, 9_000], &[0.5, 0.5]).unwrap());
+    assert_eq!(judge_by(&split, &more, &Rule::CONVENTIONAL, chance(1.0)).verdict, Verdict::SplitBroken);
+}
+
+#[test]
+fn an_arm_alone_is_the_mean_or_ratio_with_its_error() {
+    let moments: Moments = [1.0, 2.0, 3.0, 6.0].into_iter().collect();
+    let mean = Estimate::of_mean(&moments).unwrap();
+    // By hand: the squared distances to 3 sum to 14.
+    assert_eq!((mean.value, mean.degrees_of_freedom), (3.0, 3.0));
+    assert!((mean.standard_error - (14.0_f64 / 3.0 / 4.0).sqrt()).abs() < 1e-12);
+    // With a denominator of 2 for all a ratio is half the mean.
+    let pairs: crate::stats::JointMoments<2> = [1.0, 2.0, 3.0, 6.0].into_iter().map(|value| [value, 2.0]).collect();
+    let ratio = Estimate::of_ratio(&pairs).unwrap();
+    assert!((ratio.value - 1.5).abs() < 1e-12 && (ratio.standard_error - mean.standard_error / 2.0).abs() < 1e-12);
+    let nothing: crate::stats::JointMoments<2> = [[1.0, 0.0], [2.0, 0.0]].into_iter().collect();
+    assert_eq!(Estimate::of_ratio(&nothing), None);
+    assert_eq!(Estimate::of_mean(&[1.0].into_iter().collect()), None);
+}

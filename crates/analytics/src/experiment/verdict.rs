@@ -85,6 +85,20 @@ pub enum Reason {
     NoDenominator,
     Significant { log10_p: f64, alpha: f64 },
     NotSignificant { p_value: f64, alpha: f64 },
+    Bound { statistic: f64, z: f64, is_passed: bool },
+    Chance { to_win: f64, to_lose: f64, needed: f64 },
+}
+
+/// What names a winner.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Finding {
+    /// p of the comparison below alpha: of a fixed or a sequential test, adjusted or not.
+    P,
+    /// The bound of a look of a group sequential test, passed or not.
+    Bound { statistic: f64, z: f64, is_passed: bool },
+    /// The chance that treatment is better, or worse, is at least `1 - alpha / 2`: with a flat prior the same as p below
+    /// alpha in a z test.
+    Chance { to_win: f64, to_lose: f64 },
 }
 
 impl Reason {
@@ -132,6 +146,14 @@ impl fmt::Display for Reason {
             Self::NotSignificant { p_value, alpha } => {
                 write!(formatter, "chance alone would show this much with p = {p_value:.3}, not below {alpha}")
             }
+            Self::Bound { statistic, z, is_passed } => {
+                let passed = if *is_passed { "passes" } else { "does not pass" };
+                write!(formatter, "the statistic {statistic:.3} {passed} the bound of this look, {z:.3}")
+            }
+            Self::Chance { to_win, to_lose, needed } => write!(
+                formatter,
+                "treatment is better with a chance of {to_win:.4} and worse with {to_lose:.4}, {needed} is asked for"
+            ),
         }
     }
 }
@@ -154,7 +176,17 @@ pub fn judge(
     comparison: &Result<Comparison, Untestable>,
     rule: &Rule,
 ) -> Judgement {
-    let (verdict, mut reasons) = decide(split, comparison, rule);
+    judge_by(split, comparison, rule, Finding::P)
+}
+
+/// The same where something else than p may name the winner.
+pub fn judge_by(
+    split: &Result<SplitCheck, SplitUnknown>,
+    comparison: &Result<Comparison, Untestable>,
+    rule: &Rule,
+    finding: Finding,
+) -> Judgement {
+    let (verdict, mut reasons) = decide(split, comparison, rule, finding);
     match split {
         // A few strays do not void the arms that were planned, but someone should look.
         Ok(split) if 0 < split.unplanned_unit_count => {
@@ -170,6 +202,7 @@ fn decide(
     split: &Result<SplitCheck, SplitUnknown>,
     comparison: &Result<Comparison, Untestable>,
     rule: &Rule,
+    finding: Finding,
 ) -> (Verdict, Vec<Reason>) {
     let limit_p = rule.split_alpha.ratio();
     if let Ok(split) = split
@@ -185,17 +218,32 @@ fn decide(
     if !shortages.is_empty() {
         return (Verdict::TooFewUnits, shortages);
     }
-    let alpha = rule.alpha.ratio();
-    if alpha <= comparison.p.p_value {
-        let reason = Reason::NotSignificant { p_value: comparison.p.p_value, alpha };
+    let (is_found, reason) = found(comparison, rule.alpha.ratio(), finding);
+    if !is_found {
         return (Verdict::NoClearDifference, vec![reason]);
     }
-    let treatment_is_better = match rule.goal {
-        Goal::HigherIsBetter => 0.0 < comparison.difference,
-        Goal::LowerIsBetter => comparison.difference < 0.0,
+    let treatment_is_better = match (finding, rule.goal) {
+        // A strong prior may turn the sign of what was counted.
+        (Finding::Chance { to_win, to_lose }, _) => to_lose < to_win,
+        (_, Goal::HigherIsBetter) => 0.0 < comparison.difference,
+        (_, Goal::LowerIsBetter) => comparison.difference < 0.0,
     };
     let verdict = if treatment_is_better { Verdict::TreatmentWins } else { Verdict::ControlWins };
-    (verdict, vec![Reason::Significant { log10_p: comparison.p.log10_p, alpha }])
+    (verdict, vec![reason])
+}
+
+fn found(comparison: &Comparison, alpha: f64, finding: Finding) -> (bool, Reason) {
+    match finding {
+        Finding::P if comparison.p.p_value < alpha => {
+            (true, Reason::Significant { log10_p: comparison.p.log10_p, alpha })
+        }
+        Finding::P => (false, Reason::NotSignificant { p_value: comparison.p.p_value, alpha }),
+        Finding::Bound { statistic, z, is_passed } => (is_passed, Reason::Bound { statistic, z, is_passed }),
+        Finding::Chance { to_win, to_lose } => {
+            let needed = 1.0 - alpha / 2.0;
+            (needed <= to_win.max(to_lose), Reason::Chance { to_win, to_lose, needed })
+        }
+    }
 }
 
 fn untestable_reason(untestable: Untestable, rule: &Rule) -> Reason {

@@ -1,135 +1,211 @@
-//! The table function `experiment`: did a variant move the number, and may we believe it?
+//! The table functions `experiment`, `experiment_days`, `experiment_actors` and `experiment_plan`: did a variant move the
+//! number, may we believe it, does it last, whom does it concern, and how many does it take?
 //!
 //! In:       `experiment(name => 'subject_line', metric => 'conversion', control => NULL, conversion => ...,
-//!           window => NULL, goal => 'higher', split => NULL, filter => true)`.
-//! Out:      one row a variant, control first: `variant`, `is_control`, `persons`, `crossover_persons`,
-//!           `conversions` (persons with one), `metric_value` with `metric_low` and `metric_high`; against control:
-//!           `difference`, `relative_lift`, each with low and high, `p_value`; `srm_p_value`, `verdict`, `reasons`.
-//! Promise:  a person counts once, for the variant first shown, from that moment on. Who was shown two variants is
-//!           left out and counted in `crossover_persons` of the first. Intervals are 95 %.
+//!           window => NULL, ...)`, and what of it means something for the others.
+//! Out:      `experiment`: a row for each metric, slice and variant, control first. `experiment_days`: a row for each metric,
+//!           treatment and day since exposure. `experiment_actors`: a row for each unit and metric. `experiment_plan`: a
+//!           row for each lift, from no events at all.
+//! Promise:  one pass over the events. A unit counts once, for the variant first shown, from that moment on. Who was shown two
+//!           variants is left out and counted in `crossover_persons` of the first. All numbers are the same for any number
+//!           of threads, to the bit.
 //! Not here: the statistics: `analytics::experiment`.
 //!
-//! * `metric`: `conversion` (share of persons with one) or `value` (mean value a person, 0 for none).
+//! * `metric`: one or several of `conversion` (share of units with one), `value` (their mean value a unit, 0 for none),
+//!   `count` (conversions a unit), `ratio` (of two sums), `quantile` (of the values of conversions, clustered by unit),
+//!   `retention` (share that came back), `funnel` (share that went through steps).
 //! * `control`: the variant to compare with; default: the one called `control`, else the first by name.
-//! * `conversion`: default `event_kind = 'conversion'`. The metric `value` wants them in one currency.
-//! * `window`: how long after the first exposure conversions count; NULL for ever.
-//! * `split`: the planned split, such as 'control=90, blue=10'. Without it, what the recorded probabilities of the persons
-//!   counted say; where they do not tell, `srm_p_value` is NULL and `reasons` says so. Without probabilities equal
-//!   parts.
+//! * `window`: how long after the exposure (and `delay`) events count; NULL for ever.
+//! * `split`: the planned split, such as 'control=90, blue=10'. Without it, what the recorded probabilities of the units
+//!   counted say; where they do not tell, `srm_p_value` is NULL and `reasons` says so. Without probabilities equal parts.
+//! * What else there is: `docs/sql.md`.
 
-mod report;
+mod actors;
+mod analysis;
+mod compare;
+mod days;
+mod design;
+mod exposure_to;
+mod fold;
+mod infer;
+mod measure;
+mod plan;
+mod reading;
 mod split;
+mod sums;
+mod table;
+mod tally;
 
-pub(crate) use report::functions;
+pub(crate) use exposure_to::functions;
+
+use std::sync::Arc;
+
+use tributary_analytics::experiment::NoveltyRule;
 
 use crate::error::QueryError;
-use crate::table_function::{Arguments, SEQUENCE, Spec, Written, needed, quoted, with_default};
+use crate::fold::Folding;
+use crate::table_function::{Arguments, FoldCall, Parameter, Spec, Written, needed, with_default};
+use days::DaysAsked;
+use fold::{ExperimentFold, Told};
+
+const NAME: Parameter = needed("name");
+const METRIC: Parameter = with_default("metric", "'conversion'");
+const CONTROL: Parameter = with_default("control", "NULL");
+const CONVERSION: Parameter = with_default("conversion", "event_kind = 'conversion'");
+const WINDOW: Parameter = with_default("window", "NULL");
+const GOAL: Parameter = with_default("goal", "'higher'");
+const FILTER: Parameter = with_default("filter", "true");
+const VALUE: Parameter = with_default("value", "value");
+const NUMERATOR: Parameter = with_default("numerator", "NULL");
+const DENOMINATOR: Parameter = with_default("denominator", "NULL");
+const RETURNS: Parameter = with_default("returns", "true");
+const RETURN_DAYS: Parameter = with_default("return_days", "[1, 8]");
+const STEPS: Parameter = with_default("steps", "NULL");
+const DELAY: Parameter = with_default("delay", "'0'");
+const IN_PROGRESS: Parameter = with_default("in_progress", "'count'");
+const ACTIVATION: Parameter = with_default("activation", "NULL");
+const KEY: Parameter = with_default("key", "person_id");
+const CUPED: Parameter = with_default("cuped", "NULL");
+const STATISTICS: Parameter = with_default("statistics", "'fixed'");
+const ALPHA: Parameter = with_default("alpha", "0.05");
+const POWER: Parameter = with_default("power", "0.8");
+const TUNING: Parameter = with_default("tuning", "5000");
 
 pub(crate) const SPEC: Spec = Spec {
     name: "experiment",
     parameters: &[
-        needed("name"),
-        with_default("metric", "'conversion'"),
-        with_default("control", "NULL"),
-        with_default("conversion", "event_kind = 'conversion'"),
-        with_default("window", "NULL"),
-        with_default("goal", "'higher'"),
+        NAME,
+        METRIC,
+        CONTROL,
+        CONVERSION,
+        WINDOW,
+        GOAL,
         with_default("split", "NULL"),
-        with_default("filter", "true"),
+        FILTER,
+        STATISTICS,
+        ALPHA,
+        VALUE,
+        NUMERATOR,
+        DENOMINATOR,
+        with_default("level", "0.5"),
+        RETURNS,
+        RETURN_DAYS,
+        STEPS,
+        DELAY,
+        IN_PROGRESS,
+        ACTIVATION,
+        KEY,
+        with_default("by", "NULL"),
+        with_default("slices_max", "20"),
+        CUPED,
+        with_default("strata", "NULL"),
+        with_default("winsorize", "NULL"),
+        with_default("winsorize_of", "'all'"),
+        with_default("lift", "'delta'"),
+        with_default("correction", "NULL"),
+        with_default("guardrails", "NULL"),
+        TUNING,
+        with_default("planned_units", "NULL"),
+        with_default("looks", "NULL"),
+        with_default("spending", "'obrien_fleming'"),
+        with_default("prior", "NULL"),
+        with_default("prior_scale", "'relative'"),
+        POWER,
+        with_default("effect", "NULL"),
+        with_default("units_min", "100"),
     ],
     example: "SELECT * FROM experiment(name => 'subject_line', metric => 'conversion', control => 'a')",
 };
 
+pub(crate) const DAYS: Spec = Spec {
+    name: "experiment_days",
+    parameters: &[
+        NAME,
+        METRIC,
+        CONTROL,
+        CONVERSION,
+        GOAL,
+        FILTER,
+        VALUE,
+        ACTIVATION,
+        KEY,
+        ALPHA,
+        with_default("early_days", "7"),
+        with_default("days", "14"),
+    ],
+    example: "SELECT * FROM experiment_days(name => 'subject_line', metric => 'count', conversion => event_kind = 'click')",
+};
+
+pub(crate) const ACTORS: Spec = Spec {
+    name: "experiment_actors",
+    parameters: &[
+        NAME,
+        METRIC,
+        CONVERSION,
+        WINDOW,
+        FILTER,
+        VALUE,
+        NUMERATOR,
+        DENOMINATOR,
+        RETURNS,
+        RETURN_DAYS,
+        STEPS,
+        DELAY,
+        IN_PROGRESS,
+        ACTIVATION,
+        KEY,
+        CUPED,
+    ],
+    example: "SELECT unit, variant FROM experiment_actors(name => 'subject_line') WHERE is_crossover",
+};
+
+pub(crate) const PLAN: Spec = Spec {
+    name: "experiment_plan",
+    parameters: &[
+        with_default("base_rate", "NULL"),
+        needed("lift"),
+        POWER,
+        ALPHA,
+        with_default("daily_units", "NULL"),
+        with_default("mean", "NULL"),
+        with_default("deviation", "NULL"),
+        with_default("treatment_ratio", "1"),
+        with_default("treatments", "1"),
+        STATISTICS,
+        TUNING,
+    ],
+    example: "SELECT * FROM experiment_plan(base_rate => 0.03, lift => [0.05, 0.1], daily_units => 2000)",
+};
+
 pub(crate) fn write_out(arguments: &Arguments<'_>) -> Result<Written, QueryError> {
-    let name = arguments.text("name")?;
-    let metric = arguments.text("metric")?;
-    report::Metric::parse(&metric).map_err(|reason| arguments.fault(reason))?;
-    let goal = arguments.text("goal")?;
-    report::parse_goal(&goal).map_err(|reason| arguments.fault(reason))?;
-    let split = arguments.maybe_text("split")?;
-    if let Some(split) = &split {
-        split::Split::parse(split).map_err(|reason| arguments.fault(reason))?;
-    }
-    let or_null = |text: Option<String>| text.map_or_else(|| "NULL".to_owned(), |text| quoted(&text));
-    let control = or_null(arguments.maybe_text("control")?);
-    let conversion = arguments.condition("conversion")?;
-    let filter = arguments.condition("filter")?;
-    let window = arguments.maybe_duration_us("window")?;
-    let in_window =
-        window.map(|us| format!(" AND event.event_time_us - person.exposed_us <= {us}")).unwrap_or_default();
-    Ok(Written::Query(format!(
-        "WITH exposure AS (
-            SELECT person_id, event_time_us, sequence, shown['variant'] AS variant,
-                CASE WHEN 0 < shown['probability'] AND shown['probability'] <= 1 THEN shown['probability'] END
-                    AS probability
-            FROM (
-                SELECT person_id, event_time_us, {SEQUENCE} AS sequence, unnest(exposures) AS shown
-                FROM person_events
-                WHERE exposures IS NOT NULL AND ({filter})
-            ) AS seen
-            WHERE shown['experiment'] = {name} AND shown['variant'] IS NOT NULL
-        ), person AS (
-            SELECT person_id,
-                first_value(variant ORDER BY event_time_us, sequence) AS variant,
-                first_value(probability ORDER BY event_time_us, sequence) AS probability,
-                min(event_time_us) AS exposed_us,
-                min(variant) <> max(variant) AS is_crossover
-            FROM exposure
-            GROUP BY person_id
-        ), unit AS (
-            SELECT person.person_id,
-                min(person.variant) AS variant, min(person.probability) AS probability,
-                bool_or(person.is_crossover) AS is_crossover,
-                0 < count(event.event_time_us) AS is_converted,
-                coalesce(CAST(sum(event.value) AS DOUBLE), 0.0) AS value,
-                min(event.currency) AS currency_low, max(event.currency) AS currency_high
-            FROM person
-            LEFT JOIN (
-                SELECT person_id, event_time_us, value,
-                    CASE WHEN value IS NOT NULL THEN coalesce(currency, 'XXX') END AS currency
-                FROM person_events WHERE ({filter}) AND ({conversion})
-            ) AS event
-                ON event.person_id = person.person_id
-                AND person.exposed_us <= event.event_time_us{in_window}
-            GROUP BY person.person_id
-        ), arm AS (
-            SELECT variant,
-                count(*) FILTER (WHERE NOT is_crossover) AS persons,
-                count(*) FILTER (WHERE is_crossover) AS crossover_persons,
-                count(*) FILTER (WHERE NOT is_crossover AND is_converted) AS conversions,
-                avg(value) FILTER (WHERE NOT is_crossover) AS mean,
-                var_samp(value) FILTER (WHERE NOT is_crossover) AS variance,
-                min(currency_low) FILTER (WHERE NOT is_crossover) AS currency_low,
-                max(currency_high) FILTER (WHERE NOT is_crossover) AS currency_high,
-                count(probability) FILTER (WHERE NOT is_crossover) AS chances,
-                sum(probability) FILTER (WHERE NOT is_crossover) AS chance_sum,
-                min(probability) FILTER (WHERE NOT is_crossover) AS chance_min,
-                max(probability) FILTER (WHERE NOT is_crossover) AS chance_max
-            FROM unit
-            GROUP BY variant
-        )
-        SELECT line['variant'] AS variant, line['is_control'] AS is_control, line['persons'] AS persons,
-            line['crossover_persons'] AS crossover_persons, line['conversions'] AS conversions,
-            line['metric_value'] AS metric_value, line['metric_low'] AS metric_low, line['metric_high'] AS metric_high,
-            line['difference'] AS difference, line['difference_low'] AS difference_low,
-            line['difference_high'] AS difference_high,
-            line['relative_lift'] AS relative_lift, line['relative_lift_low'] AS relative_lift_low,
-            line['relative_lift_high'] AS relative_lift_high,
-            line['p_value'] AS p_value, line['srm_p_value'] AS srm_p_value,
-            line['verdict'] AS verdict, line['reasons'] AS reasons
-        FROM (
-            SELECT unnest(experiment_report({metric}, {goal}, {control}, {split}, array_agg(named_struct(
-                'variant', variant, 'persons', persons, 'crossover_persons', crossover_persons,
-                'conversions', conversions, 'mean', mean, 'variance', variance,
-                'currency_low', currency_low, 'currency_high', currency_high,
-                'chances', chances, 'chance_sum', chance_sum, 'chance_min', chance_min, 'chance_max', chance_max
-            )))) AS line
-            FROM arm
-        ) AS report
-        ORDER BY is_control DESC, variant",
-        name = quoted(&name),
-        metric = quoted(&metric),
-        goal = quoted(&goal),
-        split = or_null(split),
-    )))
+    let asked = design::read(arguments)?;
+    let analysis = analysis::read(arguments, &asked.design)?;
+    Ok(call(asked, Told::Variants(Box::new(analysis))))
+}
+
+pub(crate) fn write_out_days(arguments: &Arguments<'_>) -> Result<Written, QueryError> {
+    let asked = design::read(arguments)?;
+    let days = arguments.whole("days", 2..=3_660)?;
+    let early_days = arguments.whole("early_days", 1..=days - 1)?;
+    let told = DaysAsked {
+        rule: NoveltyRule { early_days: early_days as u32, days: days as u32 },
+        alpha: analysis::alpha(arguments)?,
+        goals: analysis::goals(arguments, &asked.design)?,
+        control: arguments.maybe_text("control")?,
+    };
+    Ok(call(asked, Told::Days(told)))
+}
+
+pub(crate) fn write_out_actors(arguments: &Arguments<'_>) -> Result<Written, QueryError> {
+    Ok(call(design::read(arguments)?, Told::Actors))
+}
+
+pub(crate) fn write_out_plan(arguments: &Arguments<'_>) -> Result<Written, QueryError> {
+    plan::write_out(arguments)
+}
+
+fn call(asked: design::Asked, told: Told) -> Written {
+    let design::Asked { design, columns, from, layout } = asked;
+    let fold = Arc::new(ExperimentFold { design, told });
+    Written::Fold(FoldCall { columns, from, folding: Folding { fold, layout } })
 }

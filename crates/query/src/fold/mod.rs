@@ -28,7 +28,7 @@ use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::common::Result;
 
 pub(crate) use node::{FoldNode, FoldPlanner};
-pub(crate) use row::Rows;
+pub(crate) use row::{Row, Rows};
 
 use crate::stop::StopFlag;
 

@@ -155,3 +155,49 @@ async fn values_of_several_currencies_are_refused_and_one_is_chosen_by_the_conve
     let (_world, engine) = planted(&groups, vec![before, bought("nobody", "10000", Some("JPY"))]).await;
     engine.query(&format!("SELECT * FROM {value})")).await.unwrap();
 }
+
+/// Two hundred units an arm over a fortnight; each does something on one day in five, and those of b once more a day while it
+/// is new to them.
+#[tokio::test]
+async fn an_effect_that_wears_off_is_found_and_one_that_stays_is_none_of_novelty() {
+    let day_us = 24 * HOUR_US;
+    let world = World::empty().await;
+    let mut events = Vec::new();
+    let click = |person: &str, day: i64, hour: i64| {
+        let id = format!("c-{person}-{day}-{hour}");
+        world::event(&id, person, EventKind::Click, MARCH_US + day * day_us + hour * HOUR_US)
+    };
+    for number in 0..400_i64 {
+        let person = format!("p{number}");
+        let is_treated = number % 2 == 1;
+        events.push(exposed(&person, if is_treated { "b" } else { "a" }, None, MARCH_US));
+        for day in 0..14 {
+            if (number / 2 + day) % 5 == 0 {
+                events.push(click(&person, day, 1));
+            }
+            if is_treated && (day < 7 || (number / 2 + day) % 3 == 0) {
+                events.push(click(&person, day, 2));
+            }
+        }
+    }
+    events.push(world::event("end", "nobody", EventKind::Click, MARCH_US + 14 * day_us));
+    world.plant(0, &events).await;
+    let engine = world.engine(QuerySettings::default());
+    let ask = |filter: &str| {
+        format!(
+            "SELECT day, persons, difference, change, change_p_value, novelty FROM experiment_days(name => '{EXPERIMENT}',
+                metric => 'count', conversion => event_kind = 'click', filter => {filter})"
+        )
+    };
+    let found = crate::experiment_oracle::rows(&engine, &ask("true")).await;
+    assert_eq!(found.len(), 14);
+    let number = |cell: &str| cell.parse::<f64>().unwrap();
+    assert!(found.iter().all(|row| row[1] == "200"));
+    assert!((number(&found[0][2]) - 1.0).abs() < 1e-12, "one more a day: {:?}", found[0]);
+    assert!((number(&found[13][3]) + 2.0 / 3.0).abs() < 0.02 && number(&found[13][4]) < 1e-9, "{:?}", found[13]);
+    assert_eq!(found[13][5], "the effect of late days is worse: what was new wears off");
+    // Without what wore off nothing changes.
+    let stays = "exposures IS NOT NULL OR event_time_us % 86400000000 < 7200000000";
+    let found = crate::experiment_oracle::rows(&engine, &ask(stays)).await;
+    assert_eq!(found[0][5], "no change found");
+}

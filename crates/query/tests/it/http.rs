@@ -166,6 +166,24 @@ fn call(function: &str, arguments: &str) -> Request<Body> {
 }
 
 #[tokio::test]
+async fn an_experiment_is_called_with_numbers_lists_and_flags_as_json() {
+    let (door, _world) = door(QuerySettings::default()).await;
+    let arguments = r#"{"name": "subject_line", "metric": ["conversion", "value"], "statistics": "bayes",
+        "prior": [-0.1, 0.3], "alpha": 0.1, "cuped": "14 days", "split": null, "filter": true}"#;
+    let (status, by_name) = answer(&door, call("experiment", arguments)).await;
+    assert_eq!(status, StatusCode::OK, "{by_name}");
+    let sql = "SELECT * FROM experiment(name => 'subject_line', metric => ['conversion', 'value'], \
+               statistics => 'bayes', prior => [-0.1, 0.3], alpha => 0.1, cuped => '14 days')";
+    let (_, by_sql) = answer(&door, ask(serde_json::json!({"sql": sql}).to_string())).await;
+    let rows = |body: &str| serde_json::from_str::<serde_json::Value>(body).unwrap()["rows"].clone();
+    assert_eq!(rows(&by_name), rows(&by_sql));
+    assert_eq!(rows(&by_name).as_array().unwrap().len(), 4);
+    assert!(rows(&by_name)[1]["chance_to_win"].as_f64().unwrap() > 0.9);
+    let (status, plan) = answer(&door, call("experiment_plan", r#"{"base_rate": 0.1, "lift": 0.1}"#)).await;
+    assert_eq!((status, rows(&plan)[0]["control_units"].as_i64()), (StatusCode::OK, Some(14_745)), "{plan}");
+}
+
+#[tokio::test]
 async fn a_function_is_called_with_its_arguments_as_json() {
     let (door, _world) = door(QuerySettings::default()).await;
     let arguments =

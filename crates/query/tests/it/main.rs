@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod docs;
+mod experiment_oracle;
+mod experiment_reference;
 mod experiments;
 mod http;
 mod limits;

@@ -70,6 +70,26 @@ async fn a_funnel_by_session_does_not_look_for_persons() {
     assert!(!by_person.contains("identities/"), "no join with the table of links:\n{by_person}");
 }
 
+#[tokio::test]
+async fn an_experiment_is_one_pass_that_says_what_it_asks() {
+    let world = world::planted().await;
+    let engine = world.engine(one_thread());
+    let asked =
+        "metric => ['conversion', 'value', 'ratio'], numerator => value, denominator => event_kind = 'conversion'";
+    let told =
+        plan(&engine, &format!("SELECT * FROM experiment(name => 'subject_line', {asked}, cuped => '14 days')")).await;
+    assert!(
+        told.contains("FoldExec: experiment 'subject_line' by conversion, value, ratio, fixed, alpha 0.05"),
+        "{told}"
+    );
+    assert_eq!(told.matches("person_of(").count(), 1, "each event is looked up once:\n{told}");
+    assert_eq!(told.matches("DataSourceExec").count(), 1, "one pass over the events:\n{told}");
+    let by_device = plan(&engine, "SELECT * FROM experiment(name => 'subject_line', key => session_key)").await;
+    assert!(!by_device.contains("person_of("), "{by_device}");
+    let beforehand = plan(&engine, "SELECT * FROM experiment_plan(base_rate => 0.1, lift => 0.1)").await;
+    assert!(!beforehand.contains("DataSourceExec: file_groups"), "no events are read:\n{beforehand}");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn compacted_files_need_no_sort_and_answer_as_before() {
     let world = world::planted().await;

@@ -29,7 +29,7 @@ pub(crate) const CATALOG: &str = "tributary";
 pub(crate) const SCHEMA: &str = "public";
 
 /// What a table of the lake is called in SQL. `sessions` is a view, over all versions of all sessions.
-fn sql_name(table: Table) -> &'static str {
+pub(crate) fn sql_name(table: Table) -> &'static str {
     match table {
         Table::Sessions => "session_history",
         other => other.name(),

@@ -32,6 +32,7 @@ use tributary_schemas::Table;
 
 use crate::answer::{Answer, AnswerStream, Started, Tally};
 use crate::error::{self, QueryError};
+use crate::facts::{self, Freshness, Understood, Working};
 use crate::fold::{FoldNode, FoldPlanner};
 use crate::identity::{Identities, PersonOf, asks_for_persons};
 use crate::lake_table::LAKE_URL;
@@ -59,6 +60,7 @@ struct Planner {
     base: SessionState,
     identities: Arc<Identities>,
     live: LiveSources,
+    freshness: Freshness,
 }
 
 /// Named in an error when memory runs out.
@@ -78,7 +80,8 @@ impl Engine {
         let turns = Arc::new(Semaphore::new(settings.queries_max));
         let workers = Workers::start().map_err(|error| QueryError::Engine(Box::new(error.into())))?;
         let identities = Arc::new(Identities::new(&settings));
-        let planner = Planner { settings: Arc::new(settings), lake, base, identities, live };
+        let freshness = Freshness::default();
+        let planner = Planner { settings: Arc::new(settings), lake, base, identities, live, freshness };
         Ok(Self { planner: Arc::new(planner), turns, workers: Arc::new(workers) })
     }
 
@@ -163,12 +166,12 @@ impl Engine {
     async fn start(&self, question: Question, deadline: Instant) -> Result<Started, QueryError> {
         self.in_turn(question, deadline, |planner, parsed, beside, turn| async move {
             let stop = Stop::default();
-            let (batches, versions, live) = planner.plan(parsed, beside.as_deref(), &stop).await?;
+            let (batches, versions, live, facts) = planner.plan(parsed, beside.as_deref(), &stop).await?;
             let live_positions = match live {
                 Live::Rows(rows) => Some(rows.positions.clone()),
                 Live::NotAsked | Live::Away(_) => None,
             };
-            Ok(Started { batches, versions, live_positions, stop, turn })
+            Ok(Started { batches, versions, live_positions, facts, stop, turn })
         })
         .await
     }
@@ -209,21 +212,24 @@ impl Planner {
         parsed: Parsed,
         beside: Option<&Beside>,
         stop: &Stop,
-    ) -> Result<(SendableRecordBatchStream, Vec<(Table, u64)>, Live), QueryError> {
+    ) -> Result<(SendableRecordBatchStream, Vec<(Table, u64)>, Live, Working), QueryError> {
         let wrong = |error| self.wrong(error);
-        let (plan, Pinned { context, person_of, snapshots, live }) = self.logical(parsed, beside, stop).await?;
+        let (plan, Pinned { context, person_of, snapshots, live, understood }) =
+            self.logical(parsed, beside, stop).await?;
         let state = context.state();
         let versions = snapshots.iter().map(|snapshot| (snapshot.table(), snapshot.version())).collect();
         let links = snapshots.iter().find(|snapshot| snapshot.table() == Table::Identities);
         let plan = state.optimize(&plan).and_then(|plan| stop.ask_in_joins(plan)).map_err(wrong)?;
         // Only now it is known whether a person is asked for: the optimiser drops columns nobody wants.
-        if let Some(links) = links.filter(|_| asks_for_persons(&plan).unwrap_or(true)) {
+        let links = links.filter(|_| asks_for_persons(&plan).unwrap_or(true));
+        if let Some(links) = links {
             person_of.give(self.identities.at(links).await.map_err(wrong)?);
         }
+        let reads = facts::reads(&plan, links, &self.freshness).map_err(wrong)?;
         let plan = state.query_planner().create_physical_plan(&plan, &state).await.map_err(wrong)?;
         let plan = stop::pause_in_joins(plan).map_err(wrong)?;
-        let plan = execute_stream(plan, context.task_ctx()).map_err(wrong)?;
-        Ok((told::stream(plan), versions, live))
+        let batches = execute_stream(Arc::clone(&plan), context.task_ctx()).map_err(wrong)?;
+        Ok((told::stream(batches), versions, live, Working::new(understood, reads, plan)))
     }
 
     /// What a statement means, with the tables it means pinned.
@@ -234,6 +240,7 @@ impl Planner {
         stop: &Stop,
     ) -> Result<(LogicalPlan, Pinned), QueryError> {
         let wrong = |error| self.wrong(error);
+        let understood = facts::understood(&parsed);
         let (snapshots, live) = live::pin(&self.lake, &self.live, Wants::of(&parsed.to_string())).await?;
         let person_of = PersonOf::new();
         let mut base = self.base.clone();
@@ -242,7 +249,8 @@ impl Planner {
             base.register_udf(Arc::clone(function)).map_err(wrong)?;
         }
         let beside = beside.map(|beside| &beside.schemas);
-        let context = catalog::session(&base, snapshots.clone(), &self.identities, &live, beside).map_err(wrong)?;
+        let context = catalog::session(&base, snapshots.clone(), &self.identities, &live, beside);
+        let context = context.map_err(wrong)?;
         let pool = Arc::clone(&context.runtime_env().memory_pool);
         context.register_udf(attribution::credit_function(stop.flag(), pool));
         let state = context.state();
@@ -258,7 +266,7 @@ impl Planner {
         let read_only = SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
         read_only.verify_plan(&plan).map_err(wrong)?;
         each_column_has_its_own_name(&plan)?;
-        Ok((plan, Pinned { context, person_of, snapshots, live }))
+        Ok((plan, Pinned { context, person_of, snapshots, live, understood }))
     }
 
     async fn relations(&self) -> Result<Vec<Relation>, QueryError> {
@@ -266,7 +274,8 @@ impl Planner {
         let snapshots = catalog::pin(&self.lake).await?;
         let mut base = self.base.clone();
         base.register_udf(Arc::new(ScalarUDF::from(PersonOf::new()))).map_err(wrong)?;
-        let context = catalog::session(&base, snapshots, &self.identities, &Live::NotAsked, None).map_err(wrong)?;
+        let context = catalog::session(&base, snapshots, &self.identities, &Live::NotAsked, None);
+        let context = context.map_err(wrong)?;
         let schema = context.catalog(catalog::CATALOG).and_then(|catalog| catalog.schema(catalog::SCHEMA));
         let schema = schema.expect("`session` makes it");
         let mut relations = Vec::new();
@@ -290,6 +299,7 @@ struct Pinned {
     person_of: PersonOf,
     snapshots: Vec<Snapshot>,
     live: Live,
+    understood: Understood,
 }
 
 /// Each fold as a table that stands for its plan.

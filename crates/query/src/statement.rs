@@ -196,7 +196,7 @@ fn check_tree(statement: &mut Statement) -> Result<(), QueryError> {
     checked.map_err(|reason| QueryError::Statement { reason })
 }
 
-fn sql_of(statement: &mut Statement) -> Option<&mut ast::Statement> {
+pub(crate) fn sql_of(statement: &mut Statement) -> Option<&mut ast::Statement> {
     match statement {
         Statement::Statement(statement) => Some(statement),
         Statement::Explain(explain) => sql_of(&mut explain.statement),
@@ -205,7 +205,7 @@ fn sql_of(statement: &mut Statement) -> Option<&mut ast::Statement> {
 }
 
 /// The name and alias of a table function that is called without a schema before its name.
-fn called(factor: &TableFactor) -> Option<(String, Option<TableAlias>)> {
+pub(crate) fn called(factor: &TableFactor) -> Option<(String, Option<TableAlias>)> {
     let TableFactor::Table { name: ObjectName(parts), alias, args: Some(_), .. } = factor else { return None };
     let [part] = parts.as_slice() else { return None };
     Some((part.as_ident()?.value.to_lowercase(), alias.clone()))

@@ -54,6 +54,10 @@ impl LakeTable {
         Self { schema, snapshot }
     }
 
+    pub(crate) fn snapshot(&self) -> &Snapshot {
+        &self.snapshot
+    }
+
     /// Each file where DataFusion expects it, cut into at most `group_count` groups of about equal bytes.
     fn groups<'f>(&self, files: impl Iterator<Item = &'f DataFile>, group_count: usize) -> Result<Vec<FileGroup>> {
         let mut files: Vec<&DataFile> = files.collect();

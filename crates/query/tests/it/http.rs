@@ -40,6 +40,12 @@ async fn an_answer_has_columns_rows_and_versions() {
     let mut body: serde_json::Value = serde_json::from_str(&body).unwrap();
     assert!(body["elapsed_ms"].is_u64());
     body["elapsed_ms"] = 0.into();
+    // How much is read depends on which file was first: what cannot be among the least two is left out. (`facts.rs` counts.)
+    for told in ["rows_read", "bytes_read"] {
+        assert!(body["facts"][told].as_u64().unwrap() > 0, "{told}");
+        body["facts"][told] = 0.into();
+    }
+    body["facts"]["tables"][0]["written_time_us"] = 0.into();
     insta::assert_snapshot!(serde_json::to_string_pretty(&body).unwrap(), @r#"
     {
       "columns": [
@@ -61,6 +67,23 @@ async fn an_answer_has_columns_rows_and_versions() {
         }
       ],
       "elapsed_ms": 0,
+      "facts": {
+        "bytes_read": 0,
+        "definition": "SELECT event_id, value, event_time_us, campaign_id FROM events WHERE event_kind = 'conversion' AND source = 'shop' ORDER BY value LIMIT 2",
+        "rows_read": 0,
+        "tables": [
+          {
+            "event_time_us": 1772791200000000,
+            "ingest_time_us": 1772791200000000,
+            "live": false,
+            "table": "events",
+            "version": 3,
+            "written_time_us": 0
+          }
+        ],
+        "timezone": "UTC",
+        "window": null
+      },
       "row_count": 2,
       "rows": [
         {
@@ -199,6 +222,18 @@ async fn a_function_is_called_with_its_arguments_as_json() {
     assert!(list.contains("funnel_actors") && list.contains("30 minutes"), "{list}");
     let unknown = Request::post("/v1/query/funnel").body(Body::empty()).unwrap();
     assert_eq!(answer(&door, unknown).await.0, StatusCode::UNAUTHORIZED);
+}
+
+#[tokio::test]
+async fn facts_stand_in_a_header_where_the_body_is_the_answer_alone() {
+    let (door, _world) = door(QuerySettings::default()).await;
+    let question = r#"{"sql": "SELECT step FROM funnel(steps => [event_kind = 'page'], names => ['gesehen: \u00e9'])", "format": "csv"}"#;
+    let response = door.clone().oneshot(ask(question)).await.unwrap();
+    assert_eq!(response.status(), StatusCode::OK);
+    let facts = tributary_query::Facts::from_header(response.headers()["x-tributary-facts"].to_str().unwrap()).unwrap();
+    assert!(facts.definition.contains("window => '30 days'") && facts.definition.contains('\u{e9}'), "{facts:?}");
+    // All but one file, whose four rows have no page among them.
+    assert_eq!((facts.rows_read, facts.timezone.as_str()), (490, "UTC"));
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@
 
 mod docs;
 mod experiments;
+mod facts;
 mod http;
 mod limits;
 mod live;

@@ -19,6 +19,7 @@ use tributary_query::{Answer, Engine, FACTS_HEADER, Facts, QueryError, render};
 
 use super::Format;
 use crate::cli::UserError;
+use crate::definitions;
 use crate::http;
 use crate::ops;
 use crate::settings::Settings;
@@ -72,7 +73,7 @@ impl Asker {
             .into());
         }
         let lake = Lake::open(settings.lake.clone()).await?;
-        let engine = Engine::new(settings.query.clone(), lake)?;
+        let engine = Engine::new(settings.query.clone(), lake).map_err(definitions::told)?;
         let token = token.or_else(|| settings.query.tokens.first().cloned());
         Ok(Self::Folder(Box::new(Folder { engine, settings, token })))
     }

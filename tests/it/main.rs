@@ -21,6 +21,7 @@ mod bad_input;
 mod browser;
 mod bucket;
 mod dead_letters;
+mod definitions;
 mod dialects;
 mod door;
 mod flight;

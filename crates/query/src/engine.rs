@@ -10,10 +10,10 @@
 
 use std::collections::HashSet;
 use std::num::NonZeroUsize;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use datafusion::catalog::{MemorySchemaProvider, SchemaProvider};
+use datafusion::catalog::{MemorySchemaProvider, SchemaProvider, TableProvider};
 use datafusion::common::ToDFSchema;
 use datafusion::datasource::ViewTable;
 use datafusion::error::DataFusionError;
@@ -31,7 +31,8 @@ use tributary_lake::{Lake, Snapshot};
 use tributary_schemas::Table;
 
 use crate::answer::{Answer, AnswerStream, Started, Tally};
-use crate::error::{self, QueryError};
+use crate::definitions::{self, Definitions};
+use crate::error::{self, Advice, QueryError};
 use crate::facts::{self, Freshness, Understood, Working};
 use crate::fold::{FoldNode, FoldPlanner};
 use crate::identity::{Identities, PersonOf, asks_for_persons};
@@ -43,7 +44,7 @@ use crate::statement::FoldOf;
 use crate::stop::{self, Stop};
 use crate::table_function::{self, Checker};
 use crate::workers::Workers;
-use crate::{attribution, bounded, catalog, experiment, funnel, statement, told, window_funnel};
+use crate::{attribution, bounded, catalog, experiment, funnel, metric, statement, told, window_funnel};
 
 /// Answers questions about one lake.
 pub struct Engine {
@@ -60,7 +61,22 @@ struct Planner {
     base: SessionState,
     identities: Arc<Identities>,
     live: LiveSources,
+    /// A question keeps to those it began with.
+    defined: RwLock<Arc<Defined>>,
     freshness: Freshness,
+}
+
+/// Definitions, and the table that tells them.
+struct Defined {
+    definitions: Arc<Definitions>,
+    table: Arc<dyn TableProvider>,
+}
+
+impl Defined {
+    fn new(definitions: Definitions) -> datafusion::error::Result<Arc<Self>> {
+        let table = Arc::new(definitions::table(&definitions)?);
+        Ok(Arc::new(Self { definitions: Arc::new(definitions), table }))
+    }
 }
 
 /// Named in an error when memory runs out.
@@ -74,14 +90,19 @@ impl Engine {
     /// One that can be asked for live tables.
     pub fn with_live(settings: QuerySettings, lake: Lake, live: LiveSources) -> Result<Self, QueryError> {
         settings.check()?;
+        let definitions = match &settings.metrics_dir {
+            Some(folder) => Definitions::read(folder).map_err(|faults| QueryError::Definitions { faults })?,
+            None => Definitions::default(),
+        };
         let broke = |error| QueryError::from_datafusion(error, settings.memory_bytes_max);
         let runtime = runtime(&settings, &lake).map_err(broke)?;
         let base = base_session(&settings, runtime).map_err(broke)?;
         let turns = Arc::new(Semaphore::new(settings.queries_max));
         let workers = Workers::start().map_err(|error| QueryError::Engine(Box::new(error.into())))?;
         let identities = Arc::new(Identities::new(&settings));
+        let defined = RwLock::new(Defined::new(definitions).map_err(broke)?);
         let freshness = Freshness::default();
-        let planner = Planner { settings: Arc::new(settings), lake, base, identities, live, freshness };
+        let planner = Planner { settings: Arc::new(settings), lake, base, identities, live, defined, freshness };
         Ok(Self { planner: Arc::new(planner), turns, workers: Arc::new(workers) })
     }
 
@@ -92,6 +113,41 @@ impl Engine {
     /// The sources it asks for the tail of the log.
     pub fn live(&self) -> &LiveSources {
         &self.planner.live
+    }
+
+    /// The definitions that are in force.
+    pub fn definitions(&self) -> Arc<Definitions> {
+        Arc::clone(&self.planner.defined().definitions)
+    }
+
+    /// Plans each definition in force against the tables; the error tells all that do not fit.
+    pub async fn check_definitions(&self) -> Result<(), QueryError> {
+        self.check(&self.planner.defined()).await
+    }
+
+    /// Puts others in force, if they fit the tables.
+    pub async fn replace_definitions(&self, definitions: Definitions) -> Result<(), QueryError> {
+        let defined = Defined::new(definitions).map_err(|error| self.planner.wrong(error))?;
+        self.check(&defined).await?;
+        *self.planner.defined.write().unwrap_or_else(PoisonError::into_inner) = defined;
+        Ok(())
+    }
+
+    async fn check(&self, defined: &Arc<Defined>) -> Result<(), QueryError> {
+        let mut faults = Vec::new();
+        for (place, question) in defined.definitions.questions() {
+            match self.describe_by(Question::plain(question), Arc::clone(defined)).await {
+                Ok(_) => {}
+                Err(error) if error.advice() == Advice::FixInput => {
+                    let reason = error.reason();
+                    // All columns there are, after each fault, would hide the faults.
+                    let reason = reason.split("\nValid fields are").next().unwrap_or_default();
+                    faults.push(format!("{place}: {reason}"));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        if faults.is_empty() { Ok(()) } else { Err(QueryError::Definitions { faults }) }
     }
 
     /// Tasks at work on questions; 0 once all are answered or stopped.
@@ -145,10 +201,14 @@ impl Engine {
 
     /// What the answer will look like and what its parameters are, without working on it. It takes a turn, too.
     pub async fn describe(&self, question: Question) -> Result<Described, QueryError> {
+        self.describe_by(question, self.planner.defined()).await
+    }
+
+    async fn describe_by(&self, question: Question, defined: Arc<Defined>) -> Result<Described, QueryError> {
         let deadline = Instant::now() + Duration::from_millis(self.settings().time_ms_max);
         self.in_turn(question, deadline, |planner, parsed, beside, turn| async move {
             let _turn = turn;
-            let (plan, _) = planner.logical(parsed, beside.as_deref(), &Stop::default()).await?;
+            let (plan, _) = planner.logical(parsed, beside.as_deref(), &Stop::default(), &defined).await?;
             let parameters = plan.get_parameter_types().map_err(|error| planner.wrong(error))?;
             let schema = told::schema(&Arc::new(plan.schema().as_arrow().clone()));
             Ok(Described { schema, parameters: parameters.into_iter().collect() })
@@ -215,7 +275,7 @@ impl Planner {
     ) -> Result<(SendableRecordBatchStream, Vec<(Table, u64)>, Live, Working), QueryError> {
         let wrong = |error| self.wrong(error);
         let (plan, Pinned { context, person_of, snapshots, live, understood }) =
-            self.logical(parsed, beside, stop).await?;
+            self.logical(parsed, beside, stop, &self.defined()).await?;
         let state = context.state();
         let versions = snapshots.iter().map(|snapshot| (snapshot.table(), snapshot.version())).collect();
         let links = snapshots.iter().find(|snapshot| snapshot.table() == Table::Identities);
@@ -238,8 +298,11 @@ impl Planner {
         mut parsed: Parsed,
         beside: Option<&Beside>,
         stop: &Stop,
+        defined: &Defined,
     ) -> Result<(LogicalPlan, Pinned), QueryError> {
         let wrong = |error| self.wrong(error);
+        definitions::expand(&defined.definitions, &mut parsed)?;
+        statement::check_tree(&mut parsed)?;
         let understood = facts::understood(&parsed);
         let (snapshots, live) = live::pin(&self.lake, &self.live, Wants::of(&parsed.to_string())).await?;
         let person_of = PersonOf::new();
@@ -249,7 +312,7 @@ impl Planner {
             base.register_udf(Arc::clone(function)).map_err(wrong)?;
         }
         let beside = beside.map(|beside| &beside.schemas);
-        let context = catalog::session(&base, snapshots.clone(), &self.identities, &live, beside);
+        let context = catalog::session(&base, snapshots.clone(), &self.identities, &live, &defined.table, beside);
         let context = context.map_err(wrong)?;
         let pool = Arc::clone(&context.runtime_env().memory_pool);
         context.register_udf(attribution::credit_function(stop.flag(), pool));
@@ -274,7 +337,8 @@ impl Planner {
         let snapshots = catalog::pin(&self.lake).await?;
         let mut base = self.base.clone();
         base.register_udf(Arc::new(ScalarUDF::from(PersonOf::new()))).map_err(wrong)?;
-        let context = catalog::session(&base, snapshots, &self.identities, &Live::NotAsked, None);
+        let table = &self.defined().table;
+        let context = catalog::session(&base, snapshots, &self.identities, &Live::NotAsked, table, None);
         let context = context.map_err(wrong)?;
         let schema = context.catalog(catalog::CATALOG).and_then(|catalog| catalog.schema(catalog::SCHEMA));
         let schema = schema.expect("`session` makes it");
@@ -286,6 +350,10 @@ impl Planner {
             }
         }
         Ok(relations)
+    }
+
+    fn defined(&self) -> Arc<Defined> {
+        Arc::clone(&self.defined.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     fn wrong(&self, error: DataFusionError) -> QueryError {
@@ -408,7 +476,7 @@ fn base_session(settings: &QuerySettings, runtime: Arc<RuntimeEnv>) -> datafusio
     for function in window_funnel::functions() {
         state.register_udaf(Arc::new(function))?;
     }
-    let scalar = [funnel::functions(), experiment::functions()];
+    let scalar = [funnel::functions(), experiment::functions(), metric::functions()];
     for function in scalar.into_iter().flatten() {
         state.register_udf(Arc::new(function))?;
     }

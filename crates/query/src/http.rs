@@ -44,6 +44,7 @@ pub fn router(engine: Arc<Engine>) -> Router {
     Router::new()
         .route("/v1/sql", post(sql))
         .route("/v1/query", get(functions))
+        .route("/v1/metrics", get(definitions))
         .route("/v1/query/{function}", post(function))
         .route("/v1/receipts/{event_id}", get(receipt::receipt))
         .layer(DefaultBodyLimit::max(body_bytes_max))
@@ -202,6 +203,10 @@ async fn sql(
 
 async fn functions() -> Response {
     ([(header::CONTENT_TYPE, "application/json")], ask::functions().to_string()).into_response()
+}
+
+async fn definitions(State(engine): State<Arc<Engine>>) -> Response {
+    ([(header::CONTENT_TYPE, "application/json")], ask::definitions(&engine.definitions()).to_string()).into_response()
 }
 
 async fn function(

@@ -15,6 +15,8 @@ pub mod error;
 
 pub mod live;
 
+pub mod definitions;
+
 mod answer;
 mod ask;
 mod bounded;
@@ -37,6 +39,7 @@ mod attribution;
 mod duration;
 mod experiment;
 mod funnel;
+mod metric;
 mod path;
 mod retention;
 mod table_function;
@@ -47,6 +50,7 @@ mod receipt;
 pub mod render;
 
 pub use answer::{Answer, AnswerStream};
+pub use definitions::Definitions;
 pub use engine::Engine;
 pub use error::{Advice, QueryError};
 pub use facts::{FACTS_HEADER, Facts, TableFacts};

@@ -191,7 +191,7 @@ pub(crate) struct FoldOf {
     pub(crate) folding: Folding,
 }
 
-fn check_tree(statement: &mut Statement) -> Result<(), QueryError> {
+pub(crate) fn check_tree(statement: &mut Statement) -> Result<(), QueryError> {
     let checked = sql_of(statement).map_or(Ok(()), |statement| complexity::check_tree(statement));
     checked.map_err(|reason| QueryError::Statement { reason })
 }

@@ -28,10 +28,11 @@ use datafusion::sql::sqlparser::parser::Parser;
 use datafusion::sql::sqlparser::tokenizer::Token;
 
 use crate::complexity;
+use crate::definitions::Kind;
 use crate::duration;
 use crate::error::QueryError;
 use crate::fold::Folding;
-use crate::{attribution, experiment, funnel, path, retention};
+use crate::{attribution, experiment, funnel, metric, path, retention};
 
 /// What a table function is called and takes.
 pub(crate) struct Spec {
@@ -107,6 +108,7 @@ const ALL: &[(&Spec, WriteOut)] = &[
     (&retention::STICKINESS, retention::write_out_stickiness),
     (&retention::ACTIVE, retention::write_out_active),
     (&retention::RFM, retention::write_out_rfm),
+    (&metric::SPEC, metric::write_out),
 ];
 
 pub(crate) fn names() -> Vec<&'static str> {
@@ -215,7 +217,8 @@ impl<'c> Arguments<'c> {
             None => format!("{} => (needed)", parameter.name),
             Some(default) => format!("{} => {default}", parameter.name),
         };
-        let parameters: Vec<String> = self.spec.parameters.iter().map(told).collect();
+        let definition = Kind::of_function(self.spec.name).map(|_| "definition => NULL".to_owned());
+        let parameters: Vec<String> = self.spec.parameters.iter().map(told).chain(definition).collect();
         QueryError::Function {
             function: self.spec.name,
             reason,

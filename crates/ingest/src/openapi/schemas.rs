@@ -207,6 +207,9 @@ pub(super) fn all(limits: &Limits) -> Value {
         "Receipt": object(&["event_id", "found", "events", "dead_letters", "sessions", "days", "looked_up_to"], json!({
             "event_id": text, "found": {"type": "boolean"}, "events": {"type": "array", "items": {}}, "dead_letters": {"type": "array", "items": {}},
             "sessions": {"type": "array", "items": {}}, "days": count, "looked_up_to": {"type": ["array", "null"], "items": {}}, "advice": text})),
+        "Definition": object(&["kind", "name", "definition", "file"], json!({
+            "kind": text, "name": text, "definition": {"type": "string", "description": "As SQL."},
+            "description": maybe_text, "unit": maybe_text, "file": text})),
         "Facts": object(&["window", "timezone", "rows_read", "bytes_read", "tables"], json!({
             "definition": {"type": "string", "description": "The question with every argument written out."},
             "functions": {"type": "array", "items": text}, "window": maybe_text, "timezone": text, "rows_read": count,

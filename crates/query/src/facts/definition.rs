@@ -1,6 +1,6 @@
 //! A question as it is understood.
 //!
-//! In:      a statement as it was parsed.
+//! In:      a statement in which no name of a definition stands any more.
 //! Out:     its text, in which each call of ours has all its arguments by name, defaults too; its window and time zone.
 
 use std::collections::BTreeSet;

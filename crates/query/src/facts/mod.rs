@@ -2,7 +2,8 @@
 //!
 //! In:       the statement as it is understood, the plan that runs, the versions of tables it reads.
 //! Out:      `Facts`: definition, window, time zone, rows and bytes read, how fresh each table is.
-//! Promise:  the definition, asked again of the same tables, gives the same answer: every argument of a call stands in it. Numbers are those of the work that was done.
+//! Promise:  the definition, asked again of the same tables, gives the same answer: every argument of a call stands in it, and
+//!           no name of a definition that could change. Numbers are those of the work that was done.
 //! Not here: how they are told (`http.rs`, `render/`); `line` is for people.
 
 mod definition;

@@ -1,7 +1,6 @@
 //! Each question in `docs/sql.md`, asked.
 
-use tributary_query::QuerySettings;
-
+use crate::definitions::with_examples;
 use crate::world;
 
 /// Statements of a block, without comments: a semicolon ends one, unless it stands in quotes.
@@ -41,7 +40,7 @@ pub(crate) fn questions() -> Vec<String> {
 #[tokio::test]
 async fn each_question_in_the_documentation_is_answered() {
     let world = world::planted().await;
-    let engine = world.engine(QuerySettings::default());
+    let engine = world.engine(with_examples());
     let questions = questions();
     for question in &questions {
         if let Err(error) = engine.query(question).await {

@@ -4,6 +4,7 @@ use datafusion::arrow::util::display::{ArrayFormatter, FormatOptions};
 use tributary_query::{Answer, Engine, Facts, QuerySettings};
 use tributary_schemas::Table;
 
+use crate::definitions::with_examples;
 use crate::docs;
 use crate::world::{self, DAY_US, MARCH_US};
 
@@ -31,16 +32,21 @@ async fn facts(engine: &Engine, sql: &str) -> Facts {
     engine.query(sql).await.unwrap_or_else(|error| panic!("{error}\n{sql}")).facts
 }
 
-/// Of each question of the documentation, and so of each function: the definition told, asked again, gives the same rows; told again it is the same.
+/// Of each question of the documentation, and so of each function: the definition told, asked of an engine that has no
+/// definitions of its own, gives the same rows; told again it is the same.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_definition_that_is_told_gives_the_same_answer_when_it_is_asked() {
     let world = world::planted().await;
     // Sums of floats in one order.
-    let engine = world.engine(QuerySettings { threads: 1, ..QuerySettings::default() });
+    let engine = world.engine(QuerySettings { threads: 1, ..with_examples() });
     let without = world.engine(QuerySettings { threads: 1, ..QuerySettings::default() });
     let (mut calls, mut functions) = (0, std::collections::BTreeSet::new());
     for question in docs::questions() {
         let asked = engine.query(&question).await.unwrap_or_else(|error| panic!("{error}\n{question}"));
+        // That table tells what is defined here; nothing is there.
+        if question.contains("metric_definitions") {
+            continue;
+        }
         let definition = &asked.facts.definition;
         let again = without.query(definition).await.unwrap_or_else(|error| panic!("{error}\n{question}\n{definition}"));
         assert_eq!(rows_of(&asked), rows_of(&again), "{question}\n{definition}");

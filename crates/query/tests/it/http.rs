@@ -8,6 +8,7 @@ use axum::http::{Request, StatusCode};
 use tower::ServiceExt;
 use tributary_query::{QuerySettings, router};
 
+use crate::definitions::with_examples;
 use crate::world::{self, World};
 
 const TOKEN: &str = "a-token-of-good-length";
@@ -234,6 +235,49 @@ async fn facts_stand_in_a_header_where_the_body_is_the_answer_alone() {
     assert!(facts.definition.contains("window => '30 days'") && facts.definition.contains('\u{e9}'), "{facts:?}");
     // All but one file, whose four rows have no page among them.
     assert_eq!((facts.rows_read, facts.timezone.as_str()), (490, "UTC"));
+}
+
+#[tokio::test]
+async fn definitions_are_told_and_called_by_name() {
+    let (door, _world) = door(with_examples()).await;
+    let list = Request::get("/v1/metrics").header("authorization", format!("Bearer {TOKEN}"));
+    let (status, list) = answer(&door, list.body(Body::empty()).unwrap()).await;
+    assert_eq!(status, StatusCode::OK);
+    let list: serde_json::Value = serde_json::from_str(&list).unwrap();
+    let revenue = list["definitions"].as_array().unwrap().iter().find(|it| it["name"] == "revenue").unwrap();
+    assert_eq!(
+        (&revenue["kind"], &revenue["unit"], &revenue["file"]),
+        (&"metric".into(), &"EUR".into(), &"shop.toml".into())
+    );
+    let unknown = Request::get("/v1/metrics").body(Body::empty()).unwrap();
+    assert_eq!(answer(&door, unknown).await.0, StatusCode::UNAUTHORIZED);
+    for (function, arguments, spelled_out) in [
+        (
+            "funnel",
+            r#"{"definition": "checkout", "source": "shop"}"#,
+            "SELECT * FROM funnel(definition => 'checkout', source => 'shop')",
+        ),
+        (
+            "funnel",
+            r#"{"steps": ["event('viewed')", "event('bought')"], "window": "7 days"}"#,
+            "SELECT * FROM funnel(definition => 'checkout')",
+        ),
+        (
+            "metric",
+            r#"{"definition": "revenue", "by": "channel_of()", "period": "day"}"#,
+            "SELECT * FROM metric('revenue', by => channel_of(), period => 'day')",
+        ),
+    ] {
+        let (status, by_http) = answer(&door, call(function, arguments)).await;
+        assert_eq!(status, StatusCode::OK, "{by_http}");
+        let (_, by_sql) = answer(&door, ask(serde_json::json!({"sql": spelled_out}).to_string())).await;
+        let rows = |body: &str| serde_json::from_str::<serde_json::Value>(body).unwrap()["rows"].clone();
+        assert_eq!(rows(&by_http), rows(&by_sql));
+        assert!(!rows(&by_http).as_array().unwrap().is_empty());
+    }
+    let (status, body) = answer(&door, call("metric", r#"{"definition": "revenu"}"#)).await;
+    assert_eq!(status, StatusCode::BAD_REQUEST);
+    assert!(body.contains("did you mean revenue?"), "{body}");
 }
 
 #[tokio::test]

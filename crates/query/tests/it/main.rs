@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+mod definitions;
 mod docs;
 mod experiments;
 mod facts;

@@ -11,7 +11,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::settings::{Layers, LogKind, Role, Settings, SettingsError, process_environment};
-use crate::{bench, dead_letters, demo, import, lake, link, ops, schema, serve, sql, tail, telemetry};
+use crate::{bench, dead_letters, definitions, demo, import, lake, link, ops, schema, serve, sql, tail, telemetry};
 
 #[derive(Parser)]
 #[command(
@@ -50,6 +50,8 @@ enum Command {
     Tail(tail::TailArgs),
     /// Check the schemas of events
     Schema(schema::SchemaArgs),
+    /// Check the definitions of metrics, events, channels and funnels
+    Metrics(definitions::MetricsArgs),
     /// See what could not become an event, and send it through the door again
     DeadLetters(dead_letters::DeadLettersArgs),
     /// Make a signed link, pixel and way out for a message
@@ -148,6 +150,10 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
             tail::command(args, |data| Settings::load(layers(data_flag(data)))).await
         }
         Command::Schema(args) => schema::command(args, || Settings::load(layers(Vec::new()))),
+        Command::Metrics(args) => {
+            telemetry::start_quiet();
+            definitions::command(args, || Settings::load(layers(Vec::new()))).await
+        }
         Command::DeadLetters(args) => {
             telemetry::start_quiet();
             dead_letters::command(args, |data| Settings::load(layers(data_flag(data)))).await

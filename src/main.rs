@@ -9,6 +9,7 @@ mod cli;
 mod settings;
 mod telemetry;
 
+mod definitions;
 mod exposition;
 mod http;
 mod ops;

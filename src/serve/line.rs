@@ -31,6 +31,7 @@ use tributary_query::Engine;
 use tributary_query::live::{LiveSource, LiveSources};
 use tributary_schemas::{Clock, SystemClock};
 
+use super::definitions::follow;
 use super::faces::Faces;
 use super::http;
 use super::live::{OtherProcess, OwnJob};
@@ -38,6 +39,7 @@ use super::parts::{LogParts, lake_folder, log_is_there, open_lake, open_log};
 use super::traces::traced;
 use super::{rates, tls, upkeep};
 use crate::cli::{UserError, spelling};
+use crate::definitions;
 use crate::ops::{self, Observer, ObserverParts};
 use crate::settings::{Role, Settings};
 
@@ -137,7 +139,14 @@ impl Line {
             OtherProcess::all(&settings.query)?.into_iter().map(|other| Arc::new(other) as Arc<dyn LiveSource>);
         let live = LiveSources { own, others: others.collect() };
         let engine = match &lake {
-            Some(lake) => Some(Arc::new(Engine::with_live(settings.query.clone(), lake.clone(), live)?)),
+            Some(lake) => {
+                let mut query = settings.query.clone();
+                // Who answers nobody needs no names.
+                query.metrics_dir = query.metrics_dir.filter(|_| has(Role::Query));
+                let engine = Engine::with_live(query, lake.clone(), live).map_err(definitions::told)?;
+                engine.check_definitions().await.map_err(definitions::told)?;
+                Some(Arc::new(engine))
+            }
             None => None,
         };
         router = router.route(
@@ -242,6 +251,11 @@ impl Line {
             }
             false => None,
         };
+        if let (Some(engine), Some(folder)) =
+            (engine.as_ref().filter(|_| has(Role::Query)), &settings.query.metrics_dir)
+        {
+            late_appends.spawn(follow(folder.clone(), Arc::clone(engine), unready.clone()));
+        }
         let faces = engine
             .as_ref()
             .filter(|_| has(Role::Query))

@@ -6,6 +6,7 @@
 //!           this process runs the pipeline.
 //! Not here: what the roles do (`ingest`, `pipeline`, `query`).
 
+mod definitions;
 mod faces;
 pub(crate) mod http;
 mod lane;

@@ -175,6 +175,7 @@ impl Settings {
         }
         let mut merged = layers::merge(&layers);
         let mut settings = Self::from_merged(&mut merged, &layers.environment);
+        settings.query.metrics_dir = metrics_dir(settings.query.metrics_dir.take(), &layers);
         let mut faults = merged.into_faults();
         if let Some(file) = &layers.keys_file
             && let Err(error) = keys::add_written_keys(&mut settings, file)
@@ -310,6 +311,17 @@ impl Settings {
         }
         faults
     }
+}
+
+/// The folder of definitions: as set, else `metrics` beside the settings, where it is there.
+fn metrics_dir(set: Option<PathBuf>, layers: &Layers) -> Option<PathBuf> {
+    let set = set.filter(|dir| !dir.as_os_str().is_empty());
+    let beside = || match &layers.file {
+        Some(file) => file.parent().map(|folder| folder.join("metrics")),
+        None if layers.without_default_file => None,
+        None => Some(PathBuf::from("metrics")),
+    };
+    set.or_else(|| beside().filter(|folder| folder.is_dir()))
 }
 
 /// The text of a file a setting names; that it cannot be read is told with the other faults.

@@ -13,9 +13,9 @@ fn environment(pairs: &[(&str, &str)]) -> Vec<(OsString, OsString)> {
     pairs.iter().map(|(name, value)| (OsString::from(name), OsString::from(value))).collect()
 }
 
-/// A keys file that is not there, so that the tests do not look at the working directory's data.
+/// A keys file that is not there, and nothing of the folder the tests run in.
 fn layers() -> Layers {
-    Layers { keys_file: Some(PathBuf::from("no/such/keys.toml")), ..Layers::default() }
+    Layers { keys_file: Some(PathBuf::from("no/such/keys.toml")), without_default_file: true, ..Layers::default() }
 }
 
 #[test]

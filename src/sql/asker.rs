@@ -15,10 +15,11 @@ use futures::TryStreamExt;
 use serde_json::Value;
 use serde_json::value::RawValue;
 use tributary_lake::Lake;
-use tributary_query::{Answer, Engine, QueryError, render};
+use tributary_query::{Answer, Engine, FACTS_HEADER, Facts, QueryError, render};
 
 use super::Format;
 use crate::cli::UserError;
+use crate::definitions;
 use crate::http;
 use crate::ops;
 use crate::settings::Settings;
@@ -72,7 +73,7 @@ impl Asker {
             .into());
         }
         let lake = Lake::open(settings.lake.clone()).await?;
-        let engine = Engine::new(settings.query.clone(), lake)?;
+        let engine = Engine::new(settings.query.clone(), lake).map_err(definitions::told)?;
         let token = token.or_else(|| settings.query.tokens.first().cloned());
         Ok(Self::Folder(Box::new(Folder { engine, settings, token })))
     }
@@ -151,6 +152,8 @@ impl Server {
         let header = |name: &str| response.headers().get(name)?.to_str().ok().map(str::to_owned);
         let truncated = header("x-tributary-truncated").map(|value| value == "true");
         let row_count = header("x-tributary-row-count").and_then(|value| value.parse().ok());
+        // A server of an older version says none.
+        let facts = header(FACTS_HEADER).and_then(|value| Facts::from_header(&value).ok()).unwrap_or_default();
         let body = response.bytes().await.context("the answer broke off; ask again")?;
         if !status.is_success() {
             bail!("{}", refusal(status.as_u16(), &body));
@@ -163,7 +166,7 @@ impl Server {
         }
         let (Some(row_count), Some(truncated)) = (row_count, truncated) else { bail!(NOT_OURS) };
         let text = match format {
-            Format::Table => render::table(&answer_of_csv(&body, truncated, elapsed)?)?.into_bytes(),
+            Format::Table => render::table(&answer_of_csv(&body, facts, truncated, elapsed)?)?.into_bytes(),
             _ => body.to_vec(),
         };
         Ok(Printed { text, row_count, truncated, elapsed })
@@ -215,7 +218,7 @@ fn refusal(status: u16, body: &[u8]) -> String {
 }
 
 /// The same answer with every cell as the text it has in CSV, which is the text it has in a table.
-fn answer_of_csv(body: &[u8], truncated: bool, elapsed: Duration) -> anyhow::Result<Answer> {
+fn answer_of_csv(body: &[u8], facts: Facts, truncated: bool, elapsed: Duration) -> anyhow::Result<Answer> {
     let mut records = csv::ReaderBuilder::new().has_headers(false).from_reader(body).into_records();
     let names = records.next().context(NOT_OURS)?.context(NOT_OURS)?;
     let mut columns = vec![Vec::new(); names.len()];
@@ -229,7 +232,7 @@ fn answer_of_csv(body: &[u8], truncated: bool, elapsed: Duration) -> anyhow::Res
     let schema = Arc::new(Schema::new(fields));
     let columns = columns.into_iter().map(|column| Arc::new(StringArray::from(column)) as ArrayRef).collect();
     let batches = vec![RecordBatch::try_new(schema.clone(), columns)?];
-    Ok(Answer { schema, batches, elapsed, versions: Vec::new(), live_positions: None, truncated })
+    Ok(Answer { schema, batches, elapsed, versions: Vec::new(), live_positions: None, facts, truncated })
 }
 
 #[cfg(test)]
@@ -274,6 +277,7 @@ mod tests {
             elapsed: Duration::from_millis(12),
             versions: Vec::new(),
             live_positions: None,
+            facts: Facts::default(),
             truncated: false,
         }
     }
@@ -285,7 +289,7 @@ mod tests {
         for answer in [answer(), one_column, no_rows] {
             let mut wire = Vec::new();
             render::csv(&answer, &mut wire).unwrap();
-            let laid_out = answer_of_csv(&wire, answer.truncated, answer.elapsed).unwrap();
+            let laid_out = answer_of_csv(&wire, Facts::default(), answer.truncated, answer.elapsed).unwrap();
             assert_eq!(render::table(&laid_out).unwrap(), render::table(&answer).unwrap());
         }
     }
@@ -293,7 +297,7 @@ mod tests {
     #[test]
     fn what_is_not_our_csv_is_told() {
         for body in ["", "a,b\n1\n"] {
-            assert!(answer_of_csv(body.as_bytes(), false, Duration::ZERO).is_err(), "{body:?}");
+            assert!(answer_of_csv(body.as_bytes(), Facts::default(), false, Duration::ZERO).is_err(), "{body:?}");
         }
     }
 }

@@ -22,6 +22,7 @@ mod browser;
 mod bucket;
 mod dashboards;
 mod dead_letters;
+mod definitions;
 mod dialects;
 mod door;
 mod flight;

@@ -291,6 +291,7 @@ pub(crate) fn described(events_max: usize) -> serde_json::Value {
         sql: &["/v1/sql"],
         functions: &["/v1/query"],
         function: &["/v1/query/{function}"],
+        definitions: &["/v1/metrics"],
         receipts: &["/v1/receipts/{event_id}"],
     };
     let limits = Limits { events_max, exposures_max: dialect::EXPOSURES_MAX, letters_max: replay::LETTERS_MAX };

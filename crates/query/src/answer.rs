@@ -21,6 +21,7 @@ use tokio_util::task::AbortOnDropHandle;
 use tributary_schemas::Table;
 
 use crate::error::QueryError;
+use crate::facts::{Facts, Working};
 use crate::question::Face;
 use crate::settings::QuerySettings;
 use crate::stop::Stop;
@@ -37,6 +38,8 @@ pub struct Answer {
     pub versions: Vec<(Table, u64)>,
     /// If it was asked of a live table: (partition, next offset); all of the log before these was looked at.
     pub live_positions: Option<Vec<(u32, u64)>>,
+    /// What it says of itself.
+    pub facts: Facts,
     /// There were more rows than `rows_max`, or more bytes than `answer_bytes_max`: these are the first.
     pub truncated: bool,
 }
@@ -55,6 +58,7 @@ pub struct AnswerStream {
     schema: SchemaRef,
     versions: Vec<(Table, u64)>,
     live_positions: Option<Vec<(u32, u64)>>,
+    facts: Working,
     /// `None` is the end. A channel that closes without it belonged to a task that broke.
     batches: mpsc::Receiver<Result<Option<RecordBatch>, DataFusionError>>,
     deadline: Pin<Box<Sleep>>,
@@ -73,6 +77,7 @@ pub(crate) struct Started {
     pub(crate) batches: SendableRecordBatchStream,
     pub(crate) versions: Vec<(Table, u64)>,
     pub(crate) live_positions: Option<Vec<(u32, u64)>>,
+    pub(crate) facts: Working,
     pub(crate) stop: Stop,
     pub(crate) turn: OwnedSemaphorePermit,
 }
@@ -88,7 +93,7 @@ impl AnswerStream {
         tally: Tally,
         workers: Arc<Workers>,
     ) -> Self {
-        let Started { batches: mut plan, versions, live_positions, stop, turn } = started;
+        let Started { batches: mut plan, versions, live_positions, facts, stop, turn } = started;
         let schema = plan.schema();
         let (sender, batches) = mpsc::channel(BATCHES_AHEAD);
         let work = workers.spawn(async move {
@@ -107,6 +112,7 @@ impl AnswerStream {
             schema,
             versions,
             live_positions,
+            facts,
             batches,
             deadline: Box::pin(tokio::time::sleep_until(deadline)),
             settings,
@@ -124,6 +130,11 @@ impl AnswerStream {
 
     pub fn versions(&self) -> &[(Table, u64)] {
         &self.versions
+    }
+
+    /// What it says of itself; the numbers are final once the stream has ended.
+    pub fn facts(&self) -> Facts {
+        self.facts.now()
     }
 
     /// The first rows, as many as the settings allow.
@@ -149,7 +160,8 @@ impl AnswerStream {
         self.tally.outcome = "answered";
         let elapsed = self.tally.started.elapsed();
         let (versions, live_positions) = (self.versions.clone(), self.live_positions.clone());
-        Ok(Answer { schema: self.schema(), batches, elapsed, versions, live_positions, truncated })
+        let facts = self.facts();
+        Ok(Answer { schema: self.schema(), batches, elapsed, versions, live_positions, facts, truncated })
     }
 
     fn end_with(&mut self, error: QueryError) -> Poll<Option<Result<RecordBatch, QueryError>>> {

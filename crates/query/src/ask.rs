@@ -2,12 +2,13 @@
 //!
 //! In:       the function's name in the path; its arguments as a JSON object: `{"steps": ["event_kind = 'page'"], "window": "7 days"}`.
 //! Out:      the answer, as `POST /v1/sql` gives it, in the format asked for. `GET /v1/query`: all functions, their
-//!           arguments with defaults, an example each.
+//!           arguments with defaults, an example each. `GET /v1/metrics`: all definitions.
 //! Promise:  the call is the one SQL would make, so the answers are the same; texts cannot break out of their quotes.
 //! Not here: what the functions mean (their folders), formats (`http.rs`).
 
 use serde_json::{Map, Value, json};
 
+use crate::definitions::{Definitions, Kind};
 use crate::table_function::{self, quoted};
 
 /// The SQL a call stands for, or why there is none.
@@ -48,9 +49,23 @@ pub(crate) fn functions() -> Value {
         let parameters = spec.parameters.iter().map(|parameter| {
             json!({"name": parameter.name, "default": parameter.default, "needed": parameter.default.is_none()})
         });
+        let definition = Kind::of_function(spec.name)
+            .map(|kind| json!({"name": "definition", "default": "NULL", "needed": false, "kind": kind.word()}));
+        let parameters = parameters.chain(definition);
         json!({"name": spec.name, "arguments": parameters.collect::<Vec<_>>(), "example": spec.example})
     });
     json!({"functions": functions.collect::<Vec<_>>()})
+}
+
+/// All that is defined, for whoever looks for a name.
+pub(crate) fn definitions(definitions: &Definitions) -> Value {
+    let all = definitions.all().iter().map(|it| {
+        json!({
+            "kind": it.kind.word(), "name": it.name, "definition": it.sql, "description": it.description,
+            "unit": it.unit, "file": it.file,
+        })
+    });
+    json!({"definitions": all.collect::<Vec<_>>()})
 }
 
 #[cfg(test)]

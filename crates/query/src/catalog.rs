@@ -20,6 +20,7 @@ use futures::future::try_join_all;
 use tributary_lake::{Lake, LakeError, Snapshot};
 use tributary_schemas::Table;
 
+use crate::definitions;
 use crate::identity::{Identities, IdentityMapTable};
 use crate::lake_table::LakeTable;
 use crate::live::{Live, LiveTable};
@@ -29,7 +30,7 @@ pub(crate) const CATALOG: &str = "tributary";
 pub(crate) const SCHEMA: &str = "public";
 
 /// What a table of the lake is called in SQL. `sessions` is a view, over all versions of all sessions.
-fn sql_name(table: Table) -> &'static str {
+pub(crate) fn sql_name(table: Table) -> &'static str {
     match table {
         Table::Sessions => "session_history",
         other => other.name(),
@@ -45,6 +46,14 @@ fn live_name(table: Table) -> Option<&'static str> {
     }
 }
 
+/// Whether a table that is no view is called so.
+pub(crate) fn is_table(name: &str) -> bool {
+    let of_lake = |table: &Table| sql_name(*table) == name || live_name(*table) == Some(name);
+    name == definitions::TABLE || name == IDENTITY_MAP || Table::ALL.iter().any(of_lake)
+}
+
+const IDENTITY_MAP: &str = "identity_map";
+
 pub(crate) async fn pin(lake: &Lake) -> Result<Vec<Snapshot>, LakeError> {
     try_join_all(Table::ALL.iter().map(|table| lake.snapshot(*table))).await
 }
@@ -52,19 +61,20 @@ pub(crate) async fn pin(lake: &Lake) -> Result<Vec<Snapshot>, LakeError> {
 /// Tables by the name a question calls them.
 type Tables = HashMap<&'static str, Arc<dyn TableProvider>>;
 
-/// `base`, seeing `snapshots`, and the schemas a face puts `beside` theirs.
+/// `base`, seeing `snapshots`, the table of `definitions`, and the schemas a face puts `beside` theirs.
 pub(crate) fn session(
     base: &SessionState,
     snapshots: Vec<Snapshot>,
     identities: &Arc<Identities>,
     live: &Live,
+    definitions: &Arc<dyn TableProvider>,
     beside: Option<&BTreeMap<String, Arc<dyn SchemaProvider>>>,
 ) -> Result<SessionContext> {
-    let mut tables = Tables::new();
+    let mut tables = Tables::from([(definitions::TABLE, Arc::clone(definitions))]);
     for snapshot in snapshots {
         if snapshot.table() == Table::Identities {
             let map = IdentityMapTable::new(snapshot.clone(), Arc::clone(identities));
-            tables.insert("identity_map", Arc::new(map));
+            tables.insert(IDENTITY_MAP, Arc::new(map));
         }
         let table = snapshot.table();
         let committed = Arc::new(LakeTable::new(snapshot));

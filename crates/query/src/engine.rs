@@ -10,10 +10,10 @@
 
 use std::collections::HashSet;
 use std::num::NonZeroUsize;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use datafusion::catalog::{MemorySchemaProvider, SchemaProvider};
+use datafusion::catalog::{MemorySchemaProvider, SchemaProvider, TableProvider};
 use datafusion::common::ToDFSchema;
 use datafusion::datasource::ViewTable;
 use datafusion::error::DataFusionError;
@@ -31,7 +31,9 @@ use tributary_lake::{Lake, Snapshot};
 use tributary_schemas::Table;
 
 use crate::answer::{Answer, AnswerStream, Started, Tally};
-use crate::error::{self, QueryError};
+use crate::definitions::{self, Definitions};
+use crate::error::{self, Advice, QueryError};
+use crate::facts::{self, Freshness, Understood, Working};
 use crate::fold::{FoldNode, FoldPlanner};
 use crate::identity::{Identities, PersonOf, asks_for_persons};
 use crate::lake_table::LAKE_URL;
@@ -42,7 +44,7 @@ use crate::statement::FoldOf;
 use crate::stop::{self, Stop};
 use crate::table_function::{self, Checker};
 use crate::workers::Workers;
-use crate::{attribution, bounded, catalog, experiment, funnel, statement, telling, told, window_funnel};
+use crate::{attribution, bounded, catalog, experiment, funnel, metric, statement, telling, told, window_funnel};
 
 /// Answers questions about one lake.
 pub struct Engine {
@@ -59,6 +61,22 @@ struct Planner {
     base: SessionState,
     identities: Arc<Identities>,
     live: LiveSources,
+    /// A question keeps to those it began with.
+    defined: RwLock<Arc<Defined>>,
+    freshness: Freshness,
+}
+
+/// Definitions, and the table that tells them.
+struct Defined {
+    definitions: Arc<Definitions>,
+    table: Arc<dyn TableProvider>,
+}
+
+impl Defined {
+    fn new(definitions: Definitions) -> datafusion::error::Result<Arc<Self>> {
+        let table = Arc::new(definitions::table(&definitions)?);
+        Ok(Arc::new(Self { definitions: Arc::new(definitions), table }))
+    }
 }
 
 /// Named in an error when memory runs out.
@@ -72,13 +90,19 @@ impl Engine {
     /// One that can be asked for live tables.
     pub fn with_live(settings: QuerySettings, lake: Lake, live: LiveSources) -> Result<Self, QueryError> {
         settings.check()?;
+        let definitions = match &settings.metrics_dir {
+            Some(folder) => Definitions::read(folder).map_err(|faults| QueryError::Definitions { faults })?,
+            None => Definitions::default(),
+        };
         let broke = |error| QueryError::from_datafusion(error, settings.memory_bytes_max);
         let runtime = runtime(&settings, &lake).map_err(broke)?;
         let base = base_session(&settings, runtime).map_err(broke)?;
         let turns = Arc::new(Semaphore::new(settings.queries_max));
         let workers = Workers::start().map_err(|error| QueryError::Engine(Box::new(error.into())))?;
         let identities = Arc::new(Identities::new(&settings));
-        let planner = Planner { settings: Arc::new(settings), lake, base, identities, live };
+        let defined = RwLock::new(Defined::new(definitions).map_err(broke)?);
+        let freshness = Freshness::default();
+        let planner = Planner { settings: Arc::new(settings), lake, base, identities, live, defined, freshness };
         Ok(Self { planner: Arc::new(planner), turns, workers: Arc::new(workers) })
     }
 
@@ -89,6 +113,41 @@ impl Engine {
     /// The sources it asks for the tail of the log.
     pub fn live(&self) -> &LiveSources {
         &self.planner.live
+    }
+
+    /// The definitions that are in force.
+    pub fn definitions(&self) -> Arc<Definitions> {
+        Arc::clone(&self.planner.defined().definitions)
+    }
+
+    /// Plans each definition in force against the tables; the error tells all that do not fit.
+    pub async fn check_definitions(&self) -> Result<(), QueryError> {
+        self.check(&self.planner.defined()).await
+    }
+
+    /// Puts others in force, if they fit the tables.
+    pub async fn replace_definitions(&self, definitions: Definitions) -> Result<(), QueryError> {
+        let defined = Defined::new(definitions).map_err(|error| self.planner.wrong(error))?;
+        self.check(&defined).await?;
+        *self.planner.defined.write().unwrap_or_else(PoisonError::into_inner) = defined;
+        Ok(())
+    }
+
+    async fn check(&self, defined: &Arc<Defined>) -> Result<(), QueryError> {
+        let mut faults = Vec::new();
+        for (place, question) in defined.definitions.questions() {
+            match self.describe_by(Question::plain(question), Arc::clone(defined)).await {
+                Ok(_) => {}
+                Err(error) if error.advice() == Advice::FixInput => {
+                    let reason = error.reason();
+                    // All columns there are, after each fault, would hide the faults.
+                    let reason = reason.split("\nValid fields are").next().unwrap_or_default();
+                    faults.push(format!("{place}: {reason}"));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        if faults.is_empty() { Ok(()) } else { Err(QueryError::Definitions { faults }) }
     }
 
     /// Tasks at work on questions; 0 once all are answered or stopped.
@@ -154,10 +213,14 @@ impl Engine {
 
     /// What the answer will look like and what its parameters are, without working on it. It takes a turn, too.
     pub async fn describe(&self, question: Question) -> Result<Described, QueryError> {
+        self.describe_by(question, self.planner.defined()).await
+    }
+
+    async fn describe_by(&self, question: Question, defined: Arc<Defined>) -> Result<Described, QueryError> {
         let deadline = Instant::now() + Duration::from_millis(self.settings().time_ms_max);
         self.in_turn(question, deadline, |planner, parsed, beside, turn| async move {
             let _turn = turn;
-            let (plan, _) = planner.logical(parsed, beside.as_deref(), &Stop::default()).await?;
+            let (plan, _) = planner.logical(parsed, beside.as_deref(), &Stop::default(), &defined).await?;
             let parameters = plan.get_parameter_types().map_err(|error| planner.wrong(error))?;
             let schema = told::schema(&Arc::new(plan.schema().as_arrow().clone()));
             Ok(Described { schema, parameters: parameters.into_iter().collect() })
@@ -175,12 +238,12 @@ impl Engine {
     async fn start(&self, question: Question, deadline: Instant) -> Result<Started, QueryError> {
         self.in_turn(question, deadline, |planner, parsed, beside, turn| async move {
             let stop = Stop::default();
-            let (batches, versions, live) = planner.plan(parsed, beside.as_deref(), &stop).await?;
+            let (batches, versions, live, facts) = planner.plan(parsed, beside.as_deref(), &stop).await?;
             let live_positions = match live {
                 Live::Rows(rows) => Some(rows.positions.clone()),
                 Live::NotAsked | Live::Away(_) => None,
             };
-            Ok(Started { batches, versions, live_positions, stop, turn })
+            Ok(Started { batches, versions, live_positions, facts, stop, turn })
         })
         .await
     }
@@ -221,21 +284,24 @@ impl Planner {
         parsed: Parsed,
         beside: Option<&Beside>,
         stop: &Stop,
-    ) -> Result<(SendableRecordBatchStream, Vec<(Table, u64)>, Live), QueryError> {
+    ) -> Result<(SendableRecordBatchStream, Vec<(Table, u64)>, Live, Working), QueryError> {
         let wrong = |error| self.wrong(error);
-        let (plan, Pinned { context, person_of, snapshots, live }) = self.logical(parsed, beside, stop).await?;
+        let (plan, Pinned { context, person_of, snapshots, live, understood }) =
+            self.logical(parsed, beside, stop, &self.defined()).await?;
         let state = context.state();
         let versions = snapshots.iter().map(|snapshot| (snapshot.table(), snapshot.version())).collect();
         let links = snapshots.iter().find(|snapshot| snapshot.table() == Table::Identities);
         let plan = state.optimize(&plan).and_then(|plan| stop.ask_in_joins(plan)).map_err(wrong)?;
         // Only now it is known whether a person is asked for: the optimiser drops columns nobody wants.
-        if let Some(links) = links.filter(|_| asks_for_persons(&plan).unwrap_or(true)) {
+        let links = links.filter(|_| asks_for_persons(&plan).unwrap_or(true));
+        if let Some(links) = links {
             person_of.give(self.identities.at(links).await.map_err(wrong)?);
         }
+        let reads = facts::reads(&plan, links, &self.freshness).map_err(wrong)?;
         let plan = state.query_planner().create_physical_plan(&plan, &state).await.map_err(wrong)?;
         let plan = stop::pause_in_joins(plan).map_err(wrong)?;
-        let plan = execute_stream(plan, context.task_ctx()).map_err(wrong)?;
-        Ok((told::stream(plan), versions, live))
+        let batches = execute_stream(Arc::clone(&plan), context.task_ctx()).map_err(wrong)?;
+        Ok((told::stream(batches), versions, live, Working::new(understood, reads, plan)))
     }
 
     /// What a statement means, with the tables it means pinned.
@@ -244,8 +310,12 @@ impl Planner {
         mut parsed: Parsed,
         beside: Option<&Beside>,
         stop: &Stop,
+        defined: &Defined,
     ) -> Result<(LogicalPlan, Pinned), QueryError> {
         let wrong = |error| self.wrong(error);
+        definitions::expand(&defined.definitions, &mut parsed)?;
+        statement::check_tree(&mut parsed)?;
+        let understood = facts::understood(&parsed);
         let (snapshots, live) = live::pin(&self.lake, &self.live, Wants::of(&parsed.to_string())).await?;
         let person_of = PersonOf::new();
         let mut base = self.base.clone();
@@ -254,7 +324,8 @@ impl Planner {
             base.register_udf(Arc::clone(function)).map_err(wrong)?;
         }
         let beside = beside.map(|beside| &beside.schemas);
-        let context = catalog::session(&base, snapshots.clone(), &self.identities, &live, beside).map_err(wrong)?;
+        let context = catalog::session(&base, snapshots.clone(), &self.identities, &live, &defined.table, beside);
+        let context = context.map_err(wrong)?;
         let pool = Arc::clone(&context.runtime_env().memory_pool);
         context.register_udf(attribution::credit_function(stop.flag(), pool));
         let state = context.state();
@@ -270,7 +341,7 @@ impl Planner {
         let read_only = SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
         read_only.verify_plan(&plan).map_err(wrong)?;
         each_column_has_its_own_name(&plan)?;
-        Ok((plan, Pinned { context, person_of, snapshots, live }))
+        Ok((plan, Pinned { context, person_of, snapshots, live, understood }))
     }
 
     async fn relations(&self) -> Result<Vec<Relation>, QueryError> {
@@ -278,7 +349,9 @@ impl Planner {
         let snapshots = catalog::pin(&self.lake).await?;
         let mut base = self.base.clone();
         base.register_udf(Arc::new(ScalarUDF::from(PersonOf::new()))).map_err(wrong)?;
-        let context = catalog::session(&base, snapshots, &self.identities, &Live::NotAsked, None).map_err(wrong)?;
+        let table = &self.defined().table;
+        let context = catalog::session(&base, snapshots, &self.identities, &Live::NotAsked, table, None);
+        let context = context.map_err(wrong)?;
         let schema = context.catalog(catalog::CATALOG).and_then(|catalog| catalog.schema(catalog::SCHEMA));
         let schema = schema.expect("`session` makes it");
         let mut relations = Vec::new();
@@ -289,6 +362,10 @@ impl Planner {
             }
         }
         Ok(relations)
+    }
+
+    fn defined(&self) -> Arc<Defined> {
+        Arc::clone(&self.defined.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     fn wrong(&self, error: DataFusionError) -> QueryError {
@@ -302,6 +379,7 @@ struct Pinned {
     person_of: PersonOf,
     snapshots: Vec<Snapshot>,
     live: Live,
+    understood: Understood,
 }
 
 /// Each fold as a table that stands for its plan.
@@ -410,7 +488,7 @@ fn base_session(settings: &QuerySettings, runtime: Arc<RuntimeEnv>) -> datafusio
     for function in window_funnel::functions() {
         state.register_udaf(Arc::new(function))?;
     }
-    let scalar = [funnel::functions(), experiment::functions()];
+    let scalar = [funnel::functions(), experiment::functions(), metric::functions()];
     for function in scalar.into_iter().flatten() {
         state.register_udf(Arc::new(function))?;
     }

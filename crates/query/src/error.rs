@@ -37,6 +37,9 @@ pub enum QueryError {
     #[error("the settings of query are wrong: {}", .faults.join("; "))]
     Settings { faults: Vec<String> },
 
+    #[error("the definitions of query.metrics_dir are wrong:\n{}", .faults.join("\n"))]
+    Definitions { faults: Vec<String> },
+
     #[error("{statement} is refused: questions only read. Use SELECT, WITH, VALUES, EXPLAIN, SHOW or DESCRIBE")]
     Refused { statement: String },
 
@@ -84,9 +87,11 @@ pub enum QueryError {
 impl QueryError {
     pub fn advice(&self) -> Advice {
         match self {
-            Self::Settings { .. } | Self::Refused { .. } | Self::Statement { .. } | Self::Function { .. } => {
-                Advice::FixInput
-            }
+            Self::Settings { .. }
+            | Self::Definitions { .. }
+            | Self::Refused { .. }
+            | Self::Statement { .. }
+            | Self::Function { .. } => Advice::FixInput,
             Self::Question(_) => Advice::FixInput,
             Self::TimedOut { .. } | Self::OutOfMemory { .. } | Self::TooManyLinks { .. } => Advice::AskLess,
             Self::Busy { .. } | Self::Live { .. } => Advice::Retry,
@@ -95,6 +100,14 @@ impl QueryError {
                 _ => Advice::Stop,
             },
             Self::Engine(_) | Self::Output(_) => Advice::Stop,
+        }
+    }
+
+    /// What is wrong, without how to call it right.
+    pub(crate) fn reason(&self) -> String {
+        match self {
+            Self::Function { reason, .. } => reason.clone(),
+            error => error.to_string(),
         }
     }
 

@@ -3,8 +3,8 @@
 //! In:       `{"sql": "...", "format": "json"}`, or the SQL as plain text with `?format=csv`; for a function, its arguments as
 //!           a JSON object (`ask.rs`); a token. Formats: json, csv, ndjson, arrow (an IPC stream), parquet; by `format` or
 //!           by `Accept`.
-//! Out:      200 with the answer: JSON `{columns, rows, row_count, truncated, elapsed_ms, versions, live_positions}`, or another
-//!           format with the same facts in headers `x-tributary-...`. Else `{"error", "advice"}` with
+//! Out:      200 with the answer: JSON `{columns, rows, row_count, truncated, elapsed_ms, versions, live_positions, facts}`, or
+//!           another format with the same in headers `x-tributary-...`. Else `{"error", "advice"}` with
 //!           400 the question is wrong · 401 no such token · 408 over its time · 413 the text is too long ·
 //!           422 needs more memory than allowed · 503 too many questions, or the lake is away · 500 ours.
 //!           `POST /v1/live/tail` for other processes of ours: what the stream job of this one has and their snapshots lack,
@@ -31,6 +31,7 @@ use crate::answer::Answer;
 use crate::ask;
 use crate::engine::Engine;
 use crate::error::{Advice, QueryError};
+use crate::facts::{FACTS_HEADER, Facts};
 use crate::live::{self, LiveAsked, LiveFault};
 use crate::page;
 use crate::question::{Face, Question};
@@ -45,6 +46,7 @@ pub fn router(engine: Arc<Engine>) -> Router {
     Router::new()
         .route("/v1/sql", post(sql))
         .route("/v1/query", get(functions))
+        .route("/v1/metrics", get(definitions))
         .route("/v1/query/{function}", post(function))
         .route("/v1/receipts/{event_id}", get(receipt::receipt))
         .layer(DefaultBodyLimit::max(body_bytes_max))
@@ -207,6 +209,10 @@ async fn functions() -> Response {
     ([(header::CONTENT_TYPE, "application/json")], ask::functions().to_string()).into_response()
 }
 
+async fn definitions(State(engine): State<Arc<Engine>>) -> Response {
+    ([(header::CONTENT_TYPE, "application/json")], ask::definitions(&engine.definitions()).to_string()).into_response()
+}
+
 async fn function(
     State(engine): State<Arc<Engine>>,
     Path(name): Path<String>,
@@ -294,6 +300,7 @@ fn json_body(answer: &Answer) -> Result<Response, Box<dyn std::error::Error + Se
         versions: serde_json::Map<String, serde_json::Value>,
         #[serde(skip_serializing_if = "Option::is_none")]
         live_positions: Option<&'a [(u32, u64)]>,
+        facts: &'a Facts,
     }
     let body = Body {
         columns,
@@ -303,6 +310,7 @@ fn json_body(answer: &Answer) -> Result<Response, Box<dyn std::error::Error + Se
         elapsed_ms: answer.elapsed.as_millis(),
         versions: answer.versions.iter().map(|(table, version)| (table.name().to_owned(), json!(version))).collect(),
         live_positions: answer.live_positions.as_deref(),
+        facts: &answer.facts,
     };
     Ok(([(header::CONTENT_TYPE, "application/json")], serde_json::to_vec(&body)?).into_response())
 }
@@ -321,6 +329,7 @@ fn plain_body(answer: &Answer, format: Format) -> Result<Response, Box<dyn std::
         ("x-tributary-row-count", answer.row_count().to_string()),
         ("x-tributary-truncated", answer.truncated.to_string()),
         ("x-tributary-elapsed-ms", answer.elapsed.as_millis().to_string()),
+        (FACTS_HEADER, answer.facts.header()?),
     ];
     Ok((facts, text).into_response())
 }

@@ -15,6 +15,8 @@ pub mod error;
 
 pub mod live;
 
+pub mod definitions;
+
 mod answer;
 mod ask;
 mod bounded;
@@ -22,6 +24,7 @@ mod catalog;
 mod columns;
 mod complexity;
 mod engine;
+mod facts;
 mod fold;
 mod identity;
 mod lake_table;
@@ -36,6 +39,7 @@ mod attribution;
 mod duration;
 mod experiment;
 mod funnel;
+mod metric;
 mod path;
 mod retention;
 mod sessionize;
@@ -49,8 +53,10 @@ pub mod render;
 mod telling;
 
 pub use answer::{Answer, AnswerStream};
+pub use definitions::Definitions;
 pub use engine::Engine;
 pub use error::{Advice, QueryError};
+pub use facts::{FACTS_HEADER, Facts, TableFacts};
 pub use http::{live_router, router};
 pub use question::{Beside, Described, Dialect, Face, Question, Relation, Rewrite};
 pub use settings::QuerySettings;

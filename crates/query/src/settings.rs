@@ -43,6 +43,8 @@ pub struct QuerySettings {
     pub live_wait_ms_max: u64,
     /// Bytes of one such answer from another process.
     pub live_bytes_max: usize,
+    /// Where definitions are (`definitions/`); absent: nothing is defined.
+    pub metrics_dir: Option<PathBuf>,
 }
 
 impl Default for QuerySettings {
@@ -66,6 +68,7 @@ impl Default for QuerySettings {
             live_urls: Vec::new(),
             live_wait_ms_max: 5_000,
             live_bytes_max: 256 << 20,
+            metrics_dir: None,
         }
     }
 }

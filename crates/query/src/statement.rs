@@ -191,12 +191,12 @@ pub(crate) struct FoldOf {
     pub(crate) folding: Folding,
 }
 
-fn check_tree(statement: &mut Statement) -> Result<(), QueryError> {
+pub(crate) fn check_tree(statement: &mut Statement) -> Result<(), QueryError> {
     let checked = sql_of(statement).map_or(Ok(()), |statement| complexity::check_tree(statement));
     checked.map_err(|reason| QueryError::Statement { reason })
 }
 
-fn sql_of(statement: &mut Statement) -> Option<&mut ast::Statement> {
+pub(crate) fn sql_of(statement: &mut Statement) -> Option<&mut ast::Statement> {
     match statement {
         Statement::Statement(statement) => Some(statement),
         Statement::Explain(explain) => sql_of(&mut explain.statement),
@@ -205,7 +205,7 @@ fn sql_of(statement: &mut Statement) -> Option<&mut ast::Statement> {
 }
 
 /// The name and alias of a table function that is called without a schema before its name.
-fn called(factor: &TableFactor) -> Option<(String, Option<TableAlias>)> {
+pub(crate) fn called(factor: &TableFactor) -> Option<(String, Option<TableAlias>)> {
     let TableFactor::Table { name: ObjectName(parts), alias, args: Some(_), .. } = factor else { return None };
     let [part] = parts.as_slice() else { return None };
     Some((part.as_ident()?.value.to_lowercase(), alias.clone()))

@@ -20,16 +20,19 @@ use datafusion::execution::session_state::SessionState;
 use datafusion::logical_expr::ExprSchemable;
 use datafusion::logical_expr::simplify::SimplifyContext;
 use datafusion::optimizer::simplify_expressions::ExprSimplifier;
-use datafusion::sql::sqlparser::ast::{self, Array, Expr, FunctionArg, FunctionArgExpr, Query, Value, ValueWithSpan};
+use datafusion::sql::sqlparser::ast::{
+    self, Array, Expr, FunctionArg, FunctionArgExpr, FunctionArgOperator, Query, Value, ValueWithSpan,
+};
 use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::parser::Parser;
 use datafusion::sql::sqlparser::tokenizer::Token;
 
 use crate::complexity;
+use crate::definitions::Kind;
 use crate::duration;
 use crate::error::QueryError;
 use crate::fold::Folding;
-use crate::{attribution, experiment, funnel, path, retention, sessionize};
+use crate::{attribution, experiment, funnel, metric, path, retention, sessionize};
 
 mod numbers;
 
@@ -111,6 +114,7 @@ const ALL: &[(&Spec, WriteOut)] = &[
     (&retention::STICKINESS, retention::write_out_stickiness),
     (&retention::ACTIVE, retention::write_out_active),
     (&retention::RFM, retention::write_out_rfm),
+    (&metric::SPEC, metric::write_out),
 ];
 
 pub(crate) fn names() -> Vec<&'static str> {
@@ -121,8 +125,12 @@ pub(crate) fn specs() -> impl Iterator<Item = &'static Spec> {
     ALL.iter().map(|(spec, _)| *spec)
 }
 
+pub(crate) fn spec(name: &str) -> Option<&'static Spec> {
+    specs().find(|spec| spec.name == name)
+}
+
 pub(crate) fn is_known(name: &str) -> bool {
-    ALL.iter().any(|(spec, _)| spec.name == name)
+    spec(name).is_some()
 }
 
 /// What a call is replaced by.
@@ -211,15 +219,12 @@ impl<'c> Arguments<'c> {
 
     /// A fault of this call, with how to call it right.
     pub(crate) fn fault(&self, reason: String) -> QueryError {
-        let parameters: Vec<String> = self
-            .spec
-            .parameters
-            .iter()
-            .map(|parameter| match parameter.default {
-                None => format!("{} => (needed)", parameter.name),
-                Some(default) => format!("{} => {default}", parameter.name),
-            })
-            .collect();
+        let told = |parameter: &Parameter| match parameter.default {
+            None => format!("{} => (needed)", parameter.name),
+            Some(default) => format!("{} => {default}", parameter.name),
+        };
+        let definition = Kind::of_function(self.spec.name).map(|_| "definition => NULL".to_owned());
+        let parameters: Vec<String> = self.spec.parameters.iter().map(told).chain(definition).collect();
         QueryError::Function {
             function: self.spec.name,
             reason,
@@ -479,7 +484,26 @@ pub(crate) fn quoted(text: &str) -> String {
     format!("'{}'", text.replace('\'', "''"))
 }
 
-fn parse_expression(text: &str) -> Result<Expr, String> {
+/// What an argument is called: by its name, or by its place.
+pub(crate) fn name_of(spec: &Spec, index: usize, argument: &FunctionArg) -> String {
+    match argument {
+        FunctionArg::Named { name, .. } => name.value.to_lowercase(),
+        FunctionArg::Unnamed(_) | FunctionArg::ExprNamed { .. } => {
+            spec.parameters.get(index).map(|parameter| parameter.name.to_owned()).unwrap_or_default()
+        }
+    }
+}
+
+pub(crate) fn with_name(name: &str, value: Expr) -> FunctionArg {
+    FunctionArg::Named {
+        name: ast::Ident::new(name),
+        arg: FunctionArgExpr::Expr(value),
+        operator: FunctionArgOperator::RightArrow,
+    }
+}
+
+/// One expression and nothing after it.
+pub(crate) fn parse_expression(text: &str) -> Result<Expr, String> {
     complexity::check_text(text)?;
     let mut parser = Parser::new(&GenericDialect {}).try_with_sql(text).map_err(|error| error.to_string())?;
     let expression = parser.parse_expr().map_err(|error| error.to_string())?;
@@ -489,13 +513,14 @@ fn parse_expression(text: &str) -> Result<Expr, String> {
     }
 }
 
-fn text_of(value: &Expr) -> Option<&str> {
+/// What a literal text says.
+pub(crate) fn text_of(value: &Expr) -> Option<&str> {
     match value {
         Expr::Value(ValueWithSpan { value: Value::SingleQuotedString(text), .. }) => Some(text),
         _ => None,
     }
 }
 
-fn is_null(value: &Expr) -> bool {
+pub(crate) fn is_null(value: &Expr) -> bool {
     matches!(value, Expr::Value(ValueWithSpan { value: Value::Null, .. }))
 }

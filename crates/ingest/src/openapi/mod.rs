@@ -52,6 +52,7 @@ pub(crate) struct Routes<'r> {
     /// Not the door's own: of the process that answers questions, where it is the same.
     pub sql: &'r [&'r str],
     pub functions: &'r [&'r str],
+    pub definitions: &'r [&'r str],
     pub function: &'r [&'r str],
     pub receipts: &'r [&'r str],
 }

@@ -117,6 +117,9 @@ pub(super) fn table<'r>(routes: &Routes<'r>) -> Vec<Route<'r>> {
         row(routes.function, POST, "questions", "callFunction", "Call a function with its arguments by name").token().query(formats())
             .body(optional(&[(JSON, json!({"type": "object"}))])).says(200, sql_answer)
             .says_all(faults()).says(413, fault("The arguments are too long.")),
+        row(routes.definitions, GET, "questions", "definitions", "All that is defined: events, channels, segments, metrics, funnels").token()
+            .says(200, json(object(&["definitions"], json!({"definitions": {"type": "array", "items": of("Definition")}}))))
+            .says(401, fault("No token, or none that is known.")),
         row(routes.receipts, GET, "questions", "receipt", "Where one event is, and what became of it").token()
             .query(vec![query("source", text.clone(), "Where several send the same ids."), query("days", json!({"type": "integer", "minimum": 0, "maximum": u32::MAX}), "How far back to look; 30.")])
             .says(200, json(of("Receipt"))).says(404, answer("It is nowhere.", JSON, of("Receipt"))).says_all(faults()),

@@ -154,6 +154,7 @@ pub(super) fn all(limits: &Limits) -> Value {
     );
     let text = json!({"type": "string"});
     let count = json!({"type": "integer", "minimum": 0});
+    let (maybe_text, maybe_time) = (json!({"type": ["string", "null"]}), json!({"type": ["integer", "null"]}));
     let counts = json!({"accepted": count, "dead_lettered": count});
     json!({
         "Event": event_schema(),
@@ -206,10 +207,20 @@ pub(super) fn all(limits: &Limits) -> Value {
         "Receipt": object(&["event_id", "found", "events", "dead_letters", "sessions", "days", "looked_up_to"], json!({
             "event_id": text, "found": {"type": "boolean"}, "events": {"type": "array", "items": {}}, "dead_letters": {"type": "array", "items": {}},
             "sessions": {"type": "array", "items": {}}, "days": count, "looked_up_to": {"type": ["array", "null"], "items": {}}, "advice": text})),
-        "Answer": object(&["columns", "rows", "row_count", "truncated", "elapsed_ms", "versions"], json!({
+        "Definition": object(&["kind", "name", "definition", "file"], json!({
+            "kind": text, "name": text, "definition": {"type": "string", "description": "As SQL."},
+            "description": maybe_text, "unit": maybe_text, "file": text})),
+        "Facts": object(&["window", "timezone", "rows_read", "bytes_read", "tables"], json!({
+            "definition": {"type": "string", "description": "The question with every argument written out."},
+            "functions": {"type": "array", "items": text}, "window": maybe_text, "timezone": text, "rows_read": count,
+            "bytes_read": count, "tables": {"type": "array", "items": of("TableFacts")}})),
+        "TableFacts": object(&["table", "version", "live", "written_time_us", "ingest_time_us", "event_time_us"], json!({
+            "table": text, "version": count, "live": {"type": "boolean", "description": "With the tail of the log."},
+            "written_time_us": maybe_time, "ingest_time_us": maybe_time, "event_time_us": maybe_time})),
+        "Answer": object(&["columns", "rows", "row_count", "truncated", "elapsed_ms", "versions", "facts"], json!({
             "columns": {"type": "array", "items": object(&["name", "type"], json!({"name": text, "type": text}))},
             "rows": {"type": "array", "items": {}}, "row_count": count, "truncated": {"type": "boolean"}, "elapsed_ms": count,
-            "versions": {"type": "object"}, "live_positions": {"type": "array", "items": {}}})),
+            "versions": {"type": "object"}, "live_positions": {"type": "array", "items": {}}, "facts": of("Facts")})),
     })
 }
 

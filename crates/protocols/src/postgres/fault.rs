@@ -94,7 +94,10 @@ fn code_of(error: &QueryError) -> &'static str {
         QueryError::TooManyLinks { .. } => "54000",
         QueryError::Live { .. } => "55000",
         QueryError::Lake(_) => "58030",
-        QueryError::Settings { .. } | QueryError::Engine(_) | QueryError::Output(_) => "XX000",
+        QueryError::Settings { .. }
+        | QueryError::Definitions { .. }
+        | QueryError::Engine(_)
+        | QueryError::Output(_) => "XX000",
     }
 }
 

@@ -54,6 +54,10 @@ impl IdentityMapTable {
     pub(crate) fn new(snapshot: Snapshot, identities: Arc<Identities>) -> Self {
         Self { snapshot, identities }
     }
+
+    pub(crate) fn snapshot(&self) -> &Snapshot {
+        &self.snapshot
+    }
 }
 
 #[async_trait]

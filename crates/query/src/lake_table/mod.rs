@@ -54,6 +54,10 @@ impl LakeTable {
         Self { schema, snapshot }
     }
 
+    pub(crate) fn snapshot(&self) -> &Snapshot {
+        &self.snapshot
+    }
+
     /// Each file where DataFusion expects it, cut into at most `group_count` groups of about equal bytes: day after day,
     /// where that can be, for then a unit's rows come in order of time.
     fn groups<'f>(&self, files: impl Iterator<Item = &'f DataFile>, group_count: usize) -> Result<Vec<FileGroup>> {

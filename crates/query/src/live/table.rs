@@ -5,6 +5,7 @@
 //! Promise: files are left out by filters as ever; the tail is in memory already and is shared, not copied.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
 use datafusion::arrow::array::{RecordBatch, RecordBatchOptions};
@@ -29,12 +30,22 @@ pub(crate) struct LiveTable {
     table: Table,
     committed: Arc<LakeTable>,
     live: Live,
+    tail_rows: Arc<AtomicU64>,
 }
 
 impl LiveTable {
     /// * `table`: `Events` or `Sessions`.
     pub(crate) fn new(table: Table, committed: Arc<LakeTable>, live: Live) -> Self {
-        Self { table, committed, live }
+        Self { table, committed, live, tail_rows: Arc::default() }
+    }
+
+    pub(crate) fn committed(&self) -> &LakeTable {
+        &self.committed
+    }
+
+    /// Rows of the tail that plans have taken.
+    pub(crate) fn tail_rows(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.tail_rows)
     }
 }
 
@@ -73,6 +84,8 @@ impl TableProvider for LiveTable {
         if tail.is_empty() {
             return Ok(committed);
         }
+        let rows = tail.iter().map(|batch| batch.num_rows() as u64).sum();
+        self.tail_rows.fetch_add(rows, Ordering::Relaxed);
         let schema = project_schema(&self.schema(), projection)?;
         let tail = tail.iter().map(|batch| as_read(batch, projection, &schema)).collect::<Result<Vec<_>>>()?;
         let tail: Arc<dyn ExecutionPlan> = MemorySourceConfig::try_new_exec(&[tail], schema, None)?;

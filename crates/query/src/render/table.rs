@@ -13,13 +13,14 @@ use arrow::util::pretty::pretty_format_batches_with_schema;
 
 use crate::answer::Answer;
 
-/// A table with a frame, and a line below saying how many rows in what time.
+/// A table with a frame, and below it how many rows in what time, and what they were made of.
 pub fn table(answer: &Answer) -> Result<String, ArrowError> {
     let frame = framed(&answer.schema, &answer.batches)?;
     let rows = answer.row_count();
     let plural = if rows == 1 { "row" } else { "rows" };
     let cut = if answer.truncated { ", more were cut off" } else { "" };
-    Ok(format!("{frame}\n{rows} {plural} in {:.3} s{cut}\n", answer.elapsed.as_secs_f64()))
+    let read = answer.facts.lines().map(|lines| format!("{}\n", shown(&lines))).unwrap_or_default();
+    Ok(format!("{frame}\n{rows} {plural} in {:.3} s{cut}\n{read}", answer.elapsed.as_secs_f64()))
 }
 
 fn framed(schema: &SchemaRef, batches: &[RecordBatch]) -> Result<String, ArrowError> {

@@ -5,6 +5,7 @@ use arrow::array::{ArrayRef, Decimal128Array, Int64Array, RecordBatch, StringArr
 
 use super::*;
 use crate::answer::Answer;
+use crate::facts::Facts;
 
 fn answer() -> Answer {
     let columns: [(&str, ArrayRef); 3] = [
@@ -22,6 +23,7 @@ fn answer() -> Answer {
         elapsed: Duration::from_millis(12),
         versions: Vec::new(),
         live_positions: None,
+        facts: Facts::default(),
         truncated: false,
     }
 }

@@ -152,7 +152,11 @@ impl Asked {
 }
 
 /// The midnight at which a day begins, or so many days later.
-fn midnight(arguments: &Arguments<'_>, name: &'static str, days_later: i64) -> Result<Option<i64>, QueryError> {
+pub(crate) fn midnight(
+    arguments: &Arguments<'_>,
+    name: &'static str,
+    days_later: i64,
+) -> Result<Option<i64>, QueryError> {
     let Some(day) = arguments.maybe_day(name)? else { return Ok(None) };
     let zone = arguments.text("timezone")?;
     let calendar = Calendar::new(Period::Day, &zone).map_err(|error| arguments.fault(error.to_string()))?;

@@ -1,7 +1,6 @@
 //! Each question in `docs/sql.md`, asked.
 
-use tributary_query::QuerySettings;
-
+use crate::definitions::with_examples;
 use crate::world;
 
 /// Statements of a block, without comments: a semicolon ends one, unless it stands in quotes.
@@ -30,22 +29,23 @@ fn statements(block: &str) -> Vec<String> {
     statements
 }
 
-#[tokio::test]
-async fn each_question_in_the_documentation_is_answered() {
+/// All that can be asked of tables alone.
+pub(crate) fn questions() -> Vec<String> {
     let text = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/sql.md")).unwrap();
     let blocks = text.split("```sql\n").skip(1).map(|rest| rest.split("```").next().unwrap());
+    // A live table needs the tail of a stream job: `live.rs`.
+    blocks.flat_map(statements).filter(|statement| !statement.contains("_live")).collect()
+}
+
+#[tokio::test]
+async fn each_question_in_the_documentation_is_answered() {
     let world = world::planted().await;
-    let engine = world.engine(QuerySettings::default());
-    let mut asked = 0;
-    for statement in blocks.flat_map(statements) {
-        // A live table needs the tail of a stream job: `live.rs`.
-        if statement.contains("_live") {
-            continue;
+    let engine = world.engine(with_examples());
+    let questions = questions();
+    for question in &questions {
+        if let Err(error) = engine.query(question).await {
+            panic!("{error}\n{question}");
         }
-        if let Err(error) = engine.query(&statement).await {
-            panic!("{error}\n{statement}");
-        }
-        asked += 1;
     }
-    assert!(12 < asked, "{asked} questions were found");
+    assert!(12 < questions.len(), "{} questions were found", questions.len());
 }

@@ -2,10 +2,12 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+mod definitions;
 mod docs;
 mod experiment_oracle;
 mod experiment_reference;
 mod experiments;
+mod facts;
 mod http;
 mod limits;
 mod live;

@@ -1,0 +1,171 @@
+//! Facts: what an answer says of itself.
+//!
+//! In:       the statement as it is understood, the plan that runs, the versions of tables it reads.
+//! Out:      `Facts`: definition, window, time zone, rows and bytes read, how fresh each table is.
+//! Promise:  the definition, asked again of the same tables, gives the same answer: every argument of a call stands in it, and
+//!           no name of a definition that could change. Numbers are those of the work that was done.
+//! Not here: how they are told (`http.rs`, `render/`); `line` is for people.
+
+mod definition;
+mod freshness;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use datafusion::arrow::temporal_conversions::timestamp_us_to_datetime;
+use datafusion::datasource::physical_plan::FileScanConfig;
+use datafusion::datasource::source::DataSourceExec;
+use datafusion::physical_plan::ExecutionPlan;
+use serde::{Deserialize, Serialize};
+
+pub(crate) use definition::{Understood, understood};
+pub(crate) use freshness::{Freshness, Reads, reads};
+
+use crate::lake_table::LAKE_URL;
+
+/// What a result says of itself.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Facts {
+    /// The question, with every argument of every call of ours written out, defaults too.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub definition: String,
+    /// Our functions that it calls.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub functions: Vec<String>,
+    /// The arguments that bound its time, as they stand in the definition; `None` where there are none.
+    pub window: Option<String>,
+    /// What days, weeks and months are counted in.
+    pub timezone: String,
+    /// Rows that were taken out of our tables, after files, row groups and pages that cannot match were left out.
+    pub rows_read: u64,
+    /// Bytes of files.
+    pub bytes_read: u64,
+    /// The tables it was computed from, views as the tables below them.
+    pub tables: Vec<TableFacts>,
+}
+
+/// How fresh a table is. All times are UTC microseconds.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TableFacts {
+    /// As it is called in SQL, without `_live`.
+    pub table: String,
+    pub version: u64,
+    /// With the tail of the log up to the answer's `live_positions`.
+    pub live: bool,
+    /// When its newest file was written.
+    pub written_time_us: Option<i64>,
+    /// Received up to then: the newest row that is committed. `None` where the table does not say.
+    pub ingest_time_us: Option<i64>,
+    /// The newest time its events say; for sessions, that of the newest start.
+    pub event_time_us: Option<i64>,
+}
+
+impl Facts {
+    /// As the value of a header: JSON in ASCII. The definition is left out where it would make the header too long for proxies.
+    pub fn header(&self) -> Result<String, serde_json::Error> {
+        let whole = ascii(&serde_json::to_string(self)?);
+        if whole.len() <= HEADER_BYTES_MAX {
+            return Ok(whole);
+        }
+        let short = Self { definition: String::new(), ..self.clone() };
+        Ok(ascii(&serde_json::to_string(&short)?))
+    }
+
+    /// From such a value.
+    pub fn from_header(value: &str) -> Result<Self, serde_json::Error> {
+        serde_json::from_str(value)
+    }
+
+    /// For people, a line or two; `None` where nothing was read.
+    pub fn lines(&self) -> Option<String> {
+        if self.tables.is_empty() {
+            return None;
+        }
+        let table = |table: &TableFacts| {
+            let tail = if table.live { " and the log's tail" } else { "" };
+            let until = match (table.ingest_time_us, table.event_time_us) {
+                (Some(us), _) => format!(", received until {}", shown(us)),
+                (None, Some(us)) => format!(", until {}", shown(us)),
+                (None, None) => String::new(),
+            };
+            format!("{} at version {}{until}{tail}", table.table, table.version)
+        };
+        let tables: Vec<String> = self.tables.iter().map(table).collect();
+        let window = self.window.as_ref().map(|window| format!("; {window}")).unwrap_or_default();
+        let plural = if self.rows_read == 1 { "row" } else { "rows" };
+        let read = format!("read {} {plural} of {}{window}; {}", self.rows_read, tables.join(" and "), self.timezone);
+        // Plain SQL says all by itself.
+        let is_told = !self.functions.is_empty() && !self.definition.is_empty();
+        let definition = if is_told { format!("\nin full: {}", self.definition) } else { String::new() };
+        Some(format!("{read}{definition}"))
+    }
+}
+
+/// What it is called.
+pub const FACTS_HEADER: &str = "x-tributary-facts";
+
+/// Of 8 KiB, which many proxies allow for all headers of an answer together.
+const HEADER_BYTES_MAX: usize = 4 << 10;
+
+fn ascii(json: &str) -> String {
+    let mut text = String::with_capacity(json.len());
+    for letter in json.chars() {
+        if letter.is_ascii_graphic() || letter == ' ' {
+            text.push(letter);
+        } else {
+            let mut units = [0; 2];
+            letter.encode_utf16(&mut units).iter().for_each(|unit| text.push_str(&format!("\\u{unit:04x}")));
+        }
+    }
+    text
+}
+
+fn shown(time_us: i64) -> String {
+    let time = timestamp_us_to_datetime(time_us - time_us.rem_euclid(1_000_000));
+    time.map_or_else(|| format!("{time_us} us"), |time| time.to_string())
+}
+
+/// Facts of a plan that runs.
+#[derive(Debug)]
+pub(crate) struct Working {
+    /// All but what is counted.
+    facts: Facts,
+    plan: Arc<dyn ExecutionPlan>,
+    tails: Vec<Arc<AtomicU64>>,
+}
+
+impl Working {
+    pub(crate) fn new(understood: Understood, reads: Reads, plan: Arc<dyn ExecutionPlan>) -> Self {
+        let Understood { definition, functions, window, timezone } = understood;
+        let Reads { tables, tails } = reads;
+        let facts = Facts { definition, functions, window, timezone, rows_read: 0, bytes_read: 0, tables };
+        Self { facts, plan, tails }
+    }
+
+    /// As far as the work has come.
+    pub(crate) fn now(&self) -> Facts {
+        let (mut rows_read, mut bytes_read) = (0, 0);
+        count(&self.plan, &mut rows_read, &mut bytes_read);
+        // A tail lies in memory and is looked at whole.
+        rows_read += self.tails.iter().map(|rows| rows.load(Ordering::Relaxed)).sum::<u64>();
+        Facts { rows_read, bytes_read, ..self.facts.clone() }
+    }
+}
+
+/// What the scans of the lake have given so far.
+fn count(plan: &Arc<dyn ExecutionPlan>, rows: &mut u64, bytes: &mut u64) {
+    let is_ours = plan
+        .downcast_ref::<DataSourceExec>()
+        .and_then(|scan| scan.data_source().downcast_ref::<FileScanConfig>())
+        .is_some_and(|config| config.object_store_url == *LAKE_URL);
+    if is_ours && let Some(metrics) = plan.metrics() {
+        *rows += metrics.output_rows().unwrap_or(0) as u64;
+        *bytes += metrics.sum_by_name("bytes_scanned").map_or(0, |sum| sum.as_usize()) as u64;
+    }
+    for child in plan.children() {
+        count(child, rows, bytes);
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,5 @@
 //! Experiments against plain SQL beside them, on random data: who is counted, and with what.
 
-use datafusion::arrow::util::display::{ArrayFormatter, FormatOptions};
 use tributary_query::{Engine, QuerySettings};
 use tributary_schemas::{EventKind, Exposure, Money};
 
@@ -62,16 +61,7 @@ pub(crate) async fn thrown() -> World {
 
 pub(crate) async fn rows(engine: &Engine, sql: &str) -> Vec<Vec<String>> {
     let answer = engine.query(sql).await.unwrap_or_else(|error| panic!("{error}\n{sql}"));
-    let options = FormatOptions::new().with_null("NULL");
-    let mut rows = Vec::new();
-    for batch in &answer.batches {
-        let columns: Vec<ArrayFormatter<'_>> =
-            batch.columns().iter().map(|column| ArrayFormatter::try_new(column, &options).unwrap()).collect();
-        rows.extend(
-            (0..batch.num_rows()).map(|row| columns.iter().map(|column| column.value(row).to_string()).collect()),
-        );
-    }
-    rows
+    world::cells(&answer, "NULL")
 }
 
 /// First exposure, and whether there was another variant, said the slow way.

@@ -1,6 +1,5 @@
 //! What an answer says of itself, held against what is there.
 
-use datafusion::arrow::util::display::{ArrayFormatter, FormatOptions};
 use tributary_query::{Answer, Engine, Facts, QuerySettings};
 use tributary_schemas::Table;
 
@@ -14,16 +13,7 @@ pub(crate) async fn rows(engine: &Engine, sql: &str) -> Vec<String> {
 }
 
 fn rows_of(answer: &Answer) -> Vec<String> {
-    let options = FormatOptions::new().with_null("NULL");
-    let mut rows = Vec::new();
-    for batch in &answer.batches {
-        let columns: Vec<ArrayFormatter<'_>> =
-            batch.columns().iter().map(|column| ArrayFormatter::try_new(column, &options).unwrap()).collect();
-        for row in 0..batch.num_rows() {
-            let texts: Vec<String> = columns.iter().map(|column| column.value(row).to_string()).collect();
-            rows.push(texts.join("|"));
-        }
-    }
+    let mut rows: Vec<String> = world::cells(answer, "NULL").into_iter().map(|row| row.join("|")).collect();
     rows.sort();
     rows
 }

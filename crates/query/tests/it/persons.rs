@@ -2,7 +2,6 @@
 
 use datafusion::arrow::array::AsArray;
 use datafusion::arrow::datatypes::Int64Type;
-use datafusion::arrow::util::display::{ArrayFormatter, FormatOptions};
 use tributary_query::{Engine, QuerySettings};
 use tributary_schemas::{Event, EventKind, Table};
 
@@ -13,16 +12,7 @@ const MINUTE_US: i64 = 60_000_000;
 /// Each row as its cells, parted by one blank; null is `-`.
 async fn rows(engine: &Engine, sql: &str) -> Vec<String> {
     let answer = engine.query(sql).await.unwrap_or_else(|error| panic!("{sql}: {error}"));
-    let options = FormatOptions::new().with_null("-");
-    let mut rows = Vec::new();
-    for batch in &answer.batches {
-        let columns: Vec<_> =
-            batch.columns().iter().map(|column| ArrayFormatter::try_new(column, &options).unwrap()).collect();
-        for row in 0..batch.num_rows() {
-            rows.push(columns.iter().map(|column| column.value(row).to_string()).collect::<Vec<_>>().join(" "));
-        }
-    }
-    rows
+    world::cells(&answer, "-").into_iter().map(|row| row.join(" ")).collect()
 }
 
 struct Links {

@@ -2,7 +2,6 @@
 
 use std::path::Path;
 
-use datafusion::arrow::util::display::{ArrayFormatter, FormatOptions};
 use sqllogictest::{AsyncDB, DBOutput, DefaultColumnType, Runner};
 use tributary_query::{Engine, QueryError, QuerySettings};
 
@@ -17,16 +16,8 @@ impl AsyncDB for Questions {
 
     async fn run(&mut self, sql: &str) -> Result<DBOutput<DefaultColumnType>, QueryError> {
         let answer = self.0.query(sql).await?;
-        let options = FormatOptions::new().with_null("NULL");
-        let mut rows = Vec::new();
-        for batch in &answer.batches {
-            let columns: Vec<ArrayFormatter<'_>> =
-                batch.columns().iter().map(|column| ArrayFormatter::try_new(column, &options).unwrap()).collect();
-            for row in 0..batch.num_rows() {
-                let texts = columns.iter().map(|column| column.value(row).to_string());
-                rows.push(texts.map(|text| if text.is_empty() { "(empty)".to_owned() } else { text }).collect());
-            }
-        }
+        let shown = |text: String| if text.is_empty() { "(empty)".to_owned() } else { text };
+        let rows = world::cells(&answer, "NULL").into_iter().map(|row| row.into_iter().map(shown).collect()).collect();
         Ok(DBOutput::Rows { types: vec![DefaultColumnType::Any; answer.schema.fields().len()], rows })
     }
 

@@ -6,9 +6,10 @@ use datafusion::arrow::array::{
     ArrayRef, Date32Array, Int32Array, Int64Array, RecordBatch, StringArray, new_null_array,
 };
 use datafusion::arrow::json::ReaderBuilder;
+use datafusion::arrow::util::display::{ArrayFormatter, FormatOptions};
 use tempfile::TempDir;
 use tributary_lake::{Lake, LakeSettings};
-use tributary_query::{Engine, QuerySettings};
+use tributary_query::{Answer, Engine, QuerySettings};
 use tributary_schemas::wire::{Shape, WireDecoder, encode_event};
 use tributary_schemas::{EngagementClass, Event, EventKind, Exposure, Money, Table};
 
@@ -76,6 +77,19 @@ impl World {
 }
 
 /// An event of the shop: device, what, when.
+/// Each cell of an answer as text.
+pub(crate) fn cells(answer: &Answer, null: &'static str) -> Vec<Vec<String>> {
+    let options = FormatOptions::new().with_null(null);
+    let mut rows = Vec::new();
+    for batch in &answer.batches {
+        let columns: Vec<ArrayFormatter<'_>> =
+            batch.columns().iter().map(|column| ArrayFormatter::try_new(column, &options).unwrap()).collect();
+        let row = |row| columns.iter().map(|column| column.value(row).to_string()).collect();
+        rows.extend((0..batch.num_rows()).map(row));
+    }
+    rows
+}
+
 pub(crate) fn event(id: &str, device: &str, kind: EventKind, time_us: i64) -> Event {
     Event {
         anonymous_id: Some(device.to_owned()),

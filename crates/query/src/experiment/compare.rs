@@ -8,6 +8,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use tributary_analytics::calendar::DAY_US;
 use tributary_analytics::experiment::{
     CapRule, Comparison, DecisionRule, Estimate, Evidence, Finding, Guardrail, LiftInterval, Look, LookBound, Rule,
     SplitCheck, SplitUnknown, Tested, Untestable, adjust, adjusted_interval, cap, check_split, decide, judge_by,
@@ -167,8 +168,6 @@ fn guardrails(design: &Design, analysis: &Analysis, lines: &[Line]) -> Guardrail
     }
     guardrails
 }
-
-const DAY_US: i64 = 86_400_000_000;
 
 /// `None` if nobody was exposed to anything.
 ///

@@ -13,6 +13,7 @@ use std::sync::{Arc, LazyLock};
 use datafusion::arrow::array::{ArrayRef, Float64Array, Int64Array, RecordBatch, StringArray};
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::common::Result;
+use tributary_analytics::calendar::DAY_US;
 use tributary_analytics::experiment::{
     DayByDay, Effect, FixedTest, Goal, Novelty, NoveltyRule, Tested, Untestable, novelty,
 };
@@ -20,12 +21,10 @@ use tributary_analytics::stats::{Alpha, Moments};
 
 use super::compare::control;
 use super::design::Design;
-use super::measure::{Notice, Subject, add};
+use super::measure::{Notice, Subject, YES, add};
 use super::sums::Sums;
 use super::tally::Currencies;
 use crate::fold::{Rows, Texts};
-
-const DAY_US: i64 = 86_400_000_000;
 
 #[derive(Debug, Clone)]
 pub(super) struct DaysAsked {
@@ -87,7 +86,7 @@ impl DayTally {
                 add(design, metric.measure, row, [amount, &mut 0], &mut self.currencies);
             }
             if metric.measure.is_share() {
-                self.amounts.iter_mut().for_each(|amount| *amount = (*amount).min(1_000_000));
+                self.amounts.iter_mut().for_each(|amount| *amount = (*amount).min(YES));
             }
             for (amount, sums) in self.amounts.iter().zip(&mut sums.days) {
                 sums.push([*amount, 0, 0, 0]);

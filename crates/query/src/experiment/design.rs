@@ -5,6 +5,7 @@
 //! Promise:  the same arguments give the same measures to each of the functions, so that no two can disagree.
 //! Not here: how arms are compared (`analysis.rs`), what is made of a unit's rows (`measure.rs`).
 
+use tributary_analytics::calendar::DAY_US;
 use tributary_analytics::experiment::{InProgress, MetricWindow};
 use tributary_analytics::funnel::{ExactRule, TieOrder};
 
@@ -135,7 +136,6 @@ fn metric(arguments: &Arguments<'_>, name: &str, window: MetricWindow) -> Result
 
 /// Whole days of 24 hours since the exposure, from the first to before the last.
 fn return_window(arguments: &Arguments<'_>, in_progress: InProgress) -> Result<MetricWindow, QueryError> {
-    const DAY_US: i64 = 86_400_000_000;
     let days = arguments.wholes("return_days", 0..=36_500)?;
     match days.as_slice() {
         [from, to] if from < to => {

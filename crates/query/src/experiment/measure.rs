@@ -119,7 +119,7 @@ pub(super) struct Measured {
 }
 
 /// A yes, in millionths.
-const YES: i128 = 1_000_000;
+pub(super) const YES: i128 = 1_000_000;
 
 /// What is noticed of the values that were counted besides.
 pub(super) trait Notice {

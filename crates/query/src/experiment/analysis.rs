@@ -109,6 +109,10 @@ pub(super) fn read(arguments: &Arguments<'_>, design: &Design) -> Result<Analysi
             "correction: it adjusts p values that may be held against alpha, of fixed and sequential tests",
         ));
     }
+    let guardrails = guardrails(arguments, design)?;
+    if !guardrails.is_empty() && matches!(statistics, Statistics::Bayes { .. }) {
+        return Err(fault("guardrails: they speak in the advice, and Bayes gives none; take another of statistics"));
+    }
     let cap = cap(arguments)?;
     if cap != CapRule::None && !design.metrics.iter().any(|metric| metric.measure.is_capped()) {
         return Err(fault("winsorize: it caps the metrics value, count and ratio"));
@@ -131,7 +135,7 @@ pub(super) fn read(arguments: &Arguments<'_>, design: &Design) -> Result<Analysi
         power: power(arguments)?,
         effect: arguments.maybe_number("effect", |lift| 0.0 < lift, "a lift above 0, such as 0.05 for 5 %")?,
         planned_units,
-        guardrails: guardrails(arguments, design)?,
+        guardrails,
     })
 }
 

@@ -73,6 +73,10 @@ pub(super) fn read(arguments: &Arguments<'_>) -> Result<Asked, QueryError> {
         }
         metrics.push(metric(arguments, name, window)?);
     }
+    let is_of_returns = metrics.iter().all(|metric| metric.measure == Measure::Retention);
+    if is_of_returns && (window.length_us.is_some() || window.delay_us != 0) {
+        return Err(arguments.fault("retention counts by return_days: leave window and delay away".to_owned()));
+    }
     let before_us = if arguments.takes("cuped") { arguments.maybe_duration_us("cuped")? } else { None };
     if before_us == Some(0) {
         return Err(arguments.fault("cuped: the time before the exposure is longer than 0".to_owned()));

@@ -174,6 +174,18 @@ export const conduct = {
         const moving = await page.evaluate(() => document.getAnimations().length);
         assert.equal(moving, 0, `${view} moves though it was asked not to`);
       }
+      // Who chooses by keyboard goes on where he was, though what depends on the choice is drawn anew.
+      await shown(page, "experiment");
+      for (const name of ["metric", "zone"]) {
+        await page.focus(`select[name=${name}]`);
+        const before = await page.inputValue(`select[name=${name}]`);
+        await page.keyboard.press(before === (await first(page, name)) ? "ArrowDown" : "ArrowUp");
+        await page.waitForFunction(
+          ([one, value]) => document.querySelector(`select[name=${one}]`).value !== value,
+          [name, before],
+        );
+        assert.equal(await page.evaluate(() => document.activeElement.name), name);
+      }
       out.contrasts.push(...(await page.evaluate(contrasts)));
       await page.focus("nav a");
       await page.keyboard.press("Tab");
@@ -199,6 +211,8 @@ export const conduct = {
     return { figures, experiment };
   },
 };
+
+const first = (page, name) => page.evaluate((one) => document.querySelector(`select[name=${one}]`).options[0].value, name);
 
 /** Of the colours of words against what they stand on (WCAG 2, 1.4.3). Runs in the page. */
 function contrasts() {

@@ -5,6 +5,8 @@
 // Promise:  the token is kept for this tab only (session storage) and goes nowhere but into the header of a question. A
 //           question whose signal is aborted is hung up on, and the server then stops its work.
 
+import { keep, kept } from "./memory.js";
+
 const KEPT_AS = "tributary.token";
 /** Which `tell` sends when the server takes the token no more. */
 export const TOKEN_REFUSED = "tributary:token-refused";
@@ -18,10 +20,13 @@ export class Refused extends Error {
   }
 }
 
+/** Where the browser keeps nothing. */
+let typed = "";
+
 export const token = {
-  get: () => sessionStorage.getItem(KEPT_AS) ?? "",
-  keep: (value) => sessionStorage.setItem(KEPT_AS, value),
-  forget: () => sessionStorage.removeItem(KEPT_AS),
+  get: () => kept(KEPT_AS) ?? typed,
+  keep: (value) => keep(KEPT_AS, (typed = value)),
+  forget: () => keep(KEPT_AS, (typed = "")),
 };
 
 /** The answer: `{columns, rows, row_count, truncated, elapsed_ms, ...}`. */
@@ -29,9 +34,10 @@ export async function ask(sql, signal) {
   return (await sent("/v1/sql", { sql, format: "json" }, signal)).json();
 }
 
-/** The answer as CSV, in the server's own words: amounts keep all their digits. */
+/** The answer as CSV, in the server's own words: amounts keep all their digits; and whether rows were left out. */
 export async function askCsv(sql, signal) {
-  return (await sent("/v1/sql", { sql, format: "csv" }, signal)).blob();
+  const response = await sent("/v1/sql", { sql, format: "csv" }, signal);
+  return { blob: await response.blob(), truncated: response.headers.get("x-tributary-truncated") === "true" };
 }
 
 /** Whether the server takes this token; why not, otherwise. */

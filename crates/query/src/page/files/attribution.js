@@ -5,7 +5,7 @@ import { SPLITS, eventNames, eventSelect } from "./choices.js";
 import { field, h, select } from "./dom.js";
 import * as format from "./format.js";
 import { recall, remember } from "./memory.js";
-import { fault, panel, table } from "./panel.js";
+import { before, panel, rest, table } from "./panel.js";
 import * as sql from "./sql.js";
 import { within } from "./time.js";
 
@@ -93,40 +93,32 @@ export function view({ signal, settings, lake }) {
 
   async function load() {
     if (found.length === 0) {
-      if ((await lake()) === null || signal.aborted) return;
-      try {
-        found = await eventNames(signal);
-      } catch (error) {
-        if (!signal.aborted && error.status !== 401) picture.state("failed", fault(error));
-        return;
-      }
+      const names = await before(picture, lake, signal, () => eventNames(signal));
+      if (names === null) return;
+      found = names;
       drawForm();
     }
     if (chosen.models.length === 0) return picture.state("empty", h("p", { class: "note" }, "Choose a model."));
     // Touches before the range must stay: so it is a condition of the conversions, not a filter.
     const range = within(settings.bounds(), "event_time_us");
-    const answer = await picture.load(
-      sql.call("attribution", {
-        model: sql.list(chosen.models.map(sql.text)),
-        by: chosen.by,
-        conversion: sql.all(sql.condition(chosen.conversion), range),
-        lookback: sql.text(chosen.lookback),
-        cost: range ? sql.all("event_kind = 'cost'", range) : null,
-      }),
-    );
+    const answer = await picture.load(question(chosen.models, range));
     spend.element.hidden = !answer?.rows.some(({ cost }) => cost !== null);
     if (!spend.element.hidden) spend.load(spendSql(range));
   }
 
-  /** The same question, told by what each value of `by` cost; the first model's credit stands beside it. */
-  function spendSql(range) {
-    const inner = sql.call("attribution", {
-      model: sql.text(chosen.models[0]),
+  function question(models, range) {
+    return sql.call("attribution", {
+      model: sql.list(models.map(sql.text)),
       by: chosen.by,
       conversion: sql.all(sql.condition(chosen.conversion), range),
       lookback: sql.text(chosen.lookback),
       cost: range ? sql.all("event_kind = 'cost'", range) : null,
     });
+  }
+
+  /** The same question, told by what each value of `by` cost; the first model's credit stands beside it. */
+  function spendSql(range) {
+    const inner = question(chosen.models.slice(0, 1), range);
     return `SELECT * FROM (${inner})\nWHERE cost IS NOT NULL ORDER BY cost DESC LIMIT 50`;
   }
 
@@ -140,9 +132,10 @@ export function view({ signal, settings, lake }) {
       : null;
   }
 
-  function drawn({ rows, columns }) {
+  function drawn({ rows, columns, truncated }) {
     const by = columns[1].name;
-    const models = chosen.models;
+    // One that was chosen since is not in this answer.
+    const models = chosen.models.filter((model) => rows.some((row) => row.model === model));
     const currencies = [...new Set(rows.map(({ currency }) => currency))].filter((currency) => currency !== null);
     const measures = [
       ["conversions", "conversions"],
@@ -187,17 +180,25 @@ export function view({ signal, settings, lake }) {
       "all",
       ...models.map((model) => show(names.reduce((sum, name) => sum + (of(name, model).value ?? 0), 0))),
     ];
-    const redraw = (event) => keep("measure", event.target.value, () => whole.replaceWith(drawn({ rows, columns })));
+    const redrawn = () => {
+      const next = drawn({ rows, columns, truncated });
+      whole.replaceWith(next);
+      next.querySelector("[name=measure]").focus();
+    };
+    const redraw = (event) => keep("measure", event.target.value, redrawn);
     const whole = h(
       "div",
       {},
       1 < measures.length ? field("Show", select({ name: "measure", onchange: redraw }, measures, measure)) : null,
       groups({ names: shown, series, show }),
-      table([by, ...models.map(label)], [...names.slice(0, 50).map(line), total]),
+      // A sum of an answer that was cut would be of whatever came first.
+      table([by, ...models.map(label)], [...names.slice(0, 50).map(line), ...(truncated ? [] : [total])]),
       h(
         "p",
         { class: "about" },
-        "(none): no touch came before them. Each model shares the same conversions, so its column adds up to all.",
+        truncated
+          ? `(none): no touch came before them. Not all are here: ${rest(truncated)}.`
+          : "(none): no touch came before them. Each model shares the same conversions, so its column adds up to all.",
       ),
     );
     return whole;

@@ -41,6 +41,14 @@ export function field(name, input, hint) {
   return h("label", { class: "field" }, h("span", {}, name), input, hint ? h("small", {}, hint) : null);
 }
 
+/** Puts others in the place of the children, and the keyboard back to where it was among them. */
+export function redraw(parent, ...children) {
+  const at = parent.contains(document.activeElement) ? document.activeElement : null;
+  const said = at?.name ? ["name", at.name] : ["aria-label", at?.getAttribute("aria-label")];
+  parent.replaceChildren(...children);
+  if (said[1]) parent.querySelector(`[${said[0]}="${CSS.escape(said[1])}"]`)?.focus();
+}
+
 let ids = 0;
 
 /** An id nobody else has. */

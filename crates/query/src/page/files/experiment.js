@@ -3,10 +3,10 @@
 import { intervals } from "./bars.js";
 import { eventNames, eventSelect } from "./choices.js";
 import { ask } from "./ask.js";
-import { field, h, select } from "./dom.js";
+import { field, h, redraw, select } from "./dom.js";
 import * as format from "./format.js";
 import { recall, remember } from "./memory.js";
-import { fault, panel, table } from "./panel.js";
+import { before, panel, table } from "./panel.js";
 import * as sql from "./sql.js";
 
 /** One is looked at from its first exposure on: a range would cut it. */
@@ -53,8 +53,7 @@ export function view({ signal, settings, lake }) {
   function keep(name, value) {
     chosen[name] = value;
     if (name === "name") chosen.control = "";
-    else if (name !== "control") remember(`experiment.${name}`, value);
-    if (name === "name") remember("experiment.name", value);
+    if (name !== "control") remember(`experiment.${name}`, value);
     drawForm();
     load();
   }
@@ -64,7 +63,8 @@ export function view({ signal, settings, lake }) {
     const variants = found.filter(({ experiment }) => experiment === chosen.name).map(({ variant }) => variant);
     const one = (name, label, options) =>
       field(label, select({ name, onchange: (event) => keep(name, event.target.value) }, options, chosen[name]));
-    form.replaceChildren(
+    redraw(
+      form,
       h(
         "div",
         { class: "fields" },
@@ -92,13 +92,9 @@ export function view({ signal, settings, lake }) {
 
   async function load() {
     if (found === null) {
-      if ((await lake()) === null || signal.aborted) return;
-      try {
-        [{ rows: found }, names] = await Promise.all([ask(LIST, signal), eventNames(signal)]);
-      } catch (error) {
-        if (!signal.aborted && error.status !== 401) picture.state("failed", fault(error));
-        return;
-      }
+      const both = await before(picture, lake, signal, () => Promise.all([ask(LIST, signal), eventNames(signal)]));
+      if (both === null) return;
+      [{ rows: found }, names] = both;
       if (found.length === 0) return picture.state("empty", nothing());
       if (!found.some(({ experiment }) => experiment === chosen.name)) chosen.name = found[0].experiment;
       drawForm();

@@ -64,7 +64,7 @@ export function day(us, zone) {
 const formatters = new Map();
 
 /** They take long to make. */
-function formatter(zone, options) {
+export function formatter(zone, options) {
   const key = zone + JSON.stringify(options);
   if (!formatters.has(key)) formatters.set(key, new Intl.DateTimeFormat("en-GB", { timeZone: zone, ...options }));
   return formatters.get(key);

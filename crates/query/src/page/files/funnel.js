@@ -3,10 +3,10 @@
 import { bar, groups } from "./bars.js";
 import { SPLITS, eventNames, eventSelect } from "./choices.js";
 import { curve } from "./curve.js";
-import { field, h, select } from "./dom.js";
+import { field, h, redraw, select } from "./dom.js";
 import * as format from "./format.js";
 import { recall, remember } from "./memory.js";
-import { fault, panel, table } from "./panel.js";
+import { before, panel, rest, table } from "./panel.js";
 import * as sql from "./sql.js";
 import { within } from "./time.js";
 
@@ -124,7 +124,7 @@ export function view({ signal, settings, lake }) {
         ),
       );
     };
-    editor.replaceChildren(...steps.map(line));
+    redraw(editor, ...steps.map(line));
   }
 
   function drawForm() {
@@ -166,13 +166,9 @@ export function view({ signal, settings, lake }) {
 
   async function load() {
     if (found.length === 0) {
-      if ((await lake()) === null || signal.aborted) return;
-      try {
-        found = await eventNames(signal);
-      } catch (error) {
-        if (!signal.aborted && error.status !== 401) picture.state("failed", fault(error));
-        return;
-      }
+      const names = await before(picture, lake, signal, () => eventNames(signal));
+      if (names === null) return;
+      found = names;
       if (steps.length === 0) steps = firstSteps(found);
       drawForm();
       drawSteps();
@@ -245,9 +241,11 @@ export function view({ signal, settings, lake }) {
   }
 
   /** A row of the answer is a step of a value; the values with most persons are shown. */
-  function drawnSplit({ rows, columns }) {
+  function drawnSplit({ rows, columns, truncated }) {
     const by = columns[0].name;
     const values = [...new Set(rows.map((row) => row[by]))];
+    // Where the answer was cut the last value may lack its last steps.
+    if (truncated && 1 < values.length) values.pop();
     const of = (value) => rows.filter((row) => row[by] === value).sort((one, other) => one.position - other.position);
     const all = values
       .map((value) => ({ name: value ?? "(none)", steps: of(value) }))
@@ -281,8 +279,8 @@ export function view({ signal, settings, lake }) {
         show: format.percent,
       }),
       table(heads, shown.map(line)),
-      shown.length < all.length
-        ? h("p", { class: "about" }, `The ${shown.length} of ${all.length} with most persons; CSV has all.`)
+      shown.length < all.length || truncated
+        ? h("p", { class: "about" }, `The ${shown.length} of ${all.length} with most persons; ${rest(truncated)}.`)
         : null,
     );
   }

@@ -81,8 +81,8 @@ export function view({ signal, settings, home }) {
     const own = (asking = new AbortController());
     try {
       const { rows } = await ask(sql, own.signal);
+      if (0 < failures || 0 < rows.length) trouble.replaceChildren();
       failures = 0;
-      trouble.replaceChildren();
       take(rows);
       told.textContent = `${known.size === 0 ? "Nothing yet" : `The newest came ${format.ago([...known.values()][0].ingest_time_us, Date.now())}`}. Asked at ${format.clock(Date.now() * 1_000, settings.zone)}.`;
     } catch (error) {
@@ -117,7 +117,8 @@ export function view({ signal, settings, home }) {
     for (const row of all.slice(0, SHOWN_MAX)) known.set(key(row), row);
     const isFresh = new Set(fresh.map(key));
     body.replaceChildren(...[...known.values()].map((row) => line(row, !isFirst && isFresh.has(key(row)))));
-    if (known.size === 0) trouble.replaceChildren(home.firstEvent());
+    // It stays as it is from turn to turn: somebody may be copying it.
+    if (known.size === 0 && !trouble.firstChild) trouble.replaceChildren(home.firstEvent());
   }
 
   function line(row, isNew) {

@@ -6,7 +6,7 @@
 
 import { TOKEN_REFUSED, ask, token, tryToken } from "./ask.js";
 import * as attribution from "./attribution.js";
-import { field, h, select } from "./dom.js";
+import { field, h, redraw, select } from "./dom.js";
 import * as experiment from "./experiment.js";
 import * as funnel from "./funnel.js";
 import * as live from "./live.js";
@@ -40,7 +40,9 @@ const settings = {
 
 let shown = null;
 
-const named = () => (Object.hasOwn(VIEWS, location.hash.slice(1)) ? location.hash.slice(1) : "overview");
+/** What the address names; else, as after the link past the tools, what is shown. */
+const named = () =>
+  Object.hasOwn(VIEWS, location.hash.slice(1)) ? location.hash.slice(1) : (shown?.name ?? "overview");
 
 function show() {
   shown?.leave.abort();
@@ -168,7 +170,7 @@ function drawTools(ranged, name) {
       ),
     );
   }
-  tools.replaceChildren(...parts);
+  redraw(tools, ...parts);
 }
 
 /** Asks for the token; `refused` says why the last one, or none, will not do. */

@@ -5,9 +5,27 @@
 
 const KEPT_AS = "tributary.chosen";
 
+/** What this tab keeps under a key; null where it keeps nothing, or may not. */
+export function kept(key) {
+  try {
+    return sessionStorage.getItem(key);
+  } catch {
+    return null;
+  }
+}
+
+export function keep(key, text) {
+  try {
+    if (text === "") sessionStorage.removeItem(key);
+    else sessionStorage.setItem(key, text);
+  } catch {
+    // Full, or not allowed.
+  }
+}
+
 let chosen = {};
 try {
-  chosen = JSON.parse(sessionStorage.getItem(KEPT_AS)) ?? {};
+  chosen = JSON.parse(kept(KEPT_AS)) ?? {};
 } catch {
   // What cannot be read was not ours, or of another version.
 }
@@ -20,9 +38,5 @@ export function recall(name, otherwise) {
 
 export function remember(name, value) {
   chosen[name] = value;
-  try {
-    sessionStorage.setItem(KEPT_AS, JSON.stringify(chosen));
-  } catch {
-    // Full, or not allowed.
-  }
+  keep(KEPT_AS, JSON.stringify(chosen));
 }

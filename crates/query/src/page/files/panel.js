@@ -141,6 +141,17 @@ export function fault(error) {
   );
 }
 
+/** What a view must know before it can ask; null where there is nothing to be known, and then `picture` says why. */
+export async function before(picture, lake, signal, look) {
+  if ((await lake()) === null || signal.aborted) return null;
+  try {
+    return await look();
+  } catch (error) {
+    if (!signal.aborted && error.status !== 401) picture.state("failed", fault(error));
+    return null;
+  }
+}
+
 function sentence(advice) {
   return `${advice.charAt(0).toUpperCase()}${advice.slice(1)}.`;
 }
@@ -159,10 +170,12 @@ async function copied(text, shown, button) {
 async function saved(id, sql, button, signal) {
   button.disabled = true;
   try {
-    const url = URL.createObjectURL(await askCsv(sql, signal));
+    const { blob, truncated } = await askCsv(sql, signal);
+    const url = URL.createObjectURL(blob);
     h("a", { href: url, download: `tributary-${id}.csv` }).click();
     // Once the browser has it, it keeps it itself.
     setTimeout(() => URL.revokeObjectURL(url), 60_000);
+    if (truncated) button.after(h("span", { class: "note" }, `Not all: ${rest(truncated)}.`));
   } catch (error) {
     if (error.name !== "AbortError") button.after(fault(error));
   } finally {
@@ -170,8 +183,13 @@ async function saved(id, sql, button, signal) {
   }
 }
 
+/** Where the rows are that are not shown. */
+export function rest(truncated) {
+  return truncated ? "the answer itself was cut at the most rows the server tells" : "CSV has all";
+}
+
 /** All rows as they came. */
-export function plainTable({ columns, rows }) {
+export function plainTable({ columns, rows, truncated }) {
   const shown = rows.slice(0, 1_000);
   const isNumber = columns.map(({ type }) => /^(U?Int|Float|Decimal)/.test(type));
   const cell = (value) => (value === null ? "" : typeof value === "object" ? JSON.stringify(value) : String(value));
@@ -187,7 +205,9 @@ export function plainTable({ columns, rows }) {
       columns.map(({ name }, index) => h("td", { class: isNumber[index] ? "number" : null }, cell(row[name]))),
     );
   const cut =
-    shown.length < rows.length ? h("p", { class: "note" }, `The first ${shown.length} rows; CSV has all.`) : null;
+    shown.length < rows.length
+      ? h("p", { class: "note" }, `The first ${shown.length} rows; ${rest(truncated)}.`)
+      : null;
   return h(
     "div",
     { class: "scroll", tabindex: "0" },

@@ -4,6 +4,9 @@
 // Out:      bounds in microseconds since 1970, the lower one included, the upper not; buckets with the SQL that finds them.
 // Promise:  a day is a day of the zone, also where clocks are put on or back.
 
+import { formatter } from "./format.js";
+import { text } from "./sql.js";
+
 export const RANGES = [
   ["1", "Today"],
   ["7", "7 days"],
@@ -81,7 +84,7 @@ export function buckets({ from, to }, zone) {
   const local = (column) =>
     zone === "UTC"
       ? `to_timestamp_micros(${column})`
-      : `to_local_time(to_timestamp_micros(${column}) AT TIME ZONE 'UTC' AT TIME ZONE '${zone.replaceAll("'", "")}')`;
+      : `to_local_time(to_timestamp_micros(${column}) AT TIME ZONE 'UTC' AT TIME ZONE ${text(zone)})`;
   const sql = (column) => `CAST(date_trunc('${unit}', ${local(column)}) AS DATE)`;
   const keys = [];
   const first = new Date(shown(from / 1_000, zone));
@@ -93,8 +96,7 @@ export function buckets({ from, to }, zone) {
     if (unit === "month") at = new Date(Date.UTC(at.getUTCFullYear(), at.getUTCMonth() + 1, 1));
     else at = new Date(at.getTime() + (unit === "week" ? 7 : 1) * DAY_MS);
   }
-  const plain = (key, options) =>
-    new Intl.DateTimeFormat("en-GB", { timeZone: "UTC", ...options }).format(Date.parse(key));
+  const plain = (key, options) => formatter("UTC", options).format(Date.parse(key));
   const label = (key) => {
     if (unit === "month") return plain(key, { month: "long", year: "numeric" });
     return (
@@ -113,7 +115,7 @@ function hours(given, to, zone) {
   const from = second - (shown(second / 1_000, zone) % 3_600_000) * 1_000;
   const keys = Array.from({ length: Math.ceil((to - from) / HOUR_US) }, (_, index) => index);
   const said = (options) => (key) =>
-    new Intl.DateTimeFormat("en-GB", { timeZone: zone, ...options }).format((from + key * HOUR_US) / 1_000);
+    formatter(zone, options).format((from + key * HOUR_US) / 1_000);
   return {
     unit: "hour",
     sql: (column) => `(${column} - ${from}) / ${HOUR_US}`,

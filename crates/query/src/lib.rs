@@ -2,7 +2,7 @@
 //!
 //! In:       a `Lake`, and one SQL statement at a time: from the shell, from HTTP, from the demo.
 //! Out:      `Answer`: Arrow batches with the table versions they were computed from.
-//! Promise:  read-only. Each question sees one version of each table, pinned when it was asked. Time, rows and the
+//! Promise:  read-only, and nobody sees more than their access allows (`access`). Each question sees one version of each table, pinned when it was asked. Time, rows and the
 //!           number of questions at once are bounded, and so is the memory of sorts, joins, groups and credits; an
 //!           expression over one batch of rows is not accounted for, so functions that make much out of a number
 //!           are refused (`bounded.rs`). A question over its time is stopped, not only forgotten.
@@ -15,6 +15,7 @@ pub mod error;
 
 pub mod live;
 
+mod access;
 mod answer;
 mod ask;
 mod bounded;
@@ -25,6 +26,7 @@ mod engine;
 mod fold;
 mod identity;
 mod lake_table;
+mod narrow;
 mod question;
 mod statement;
 mod stop;
@@ -45,6 +47,7 @@ mod http;
 mod receipt;
 pub mod render;
 
+pub use access::{AccessSettings, Asker, Personal};
 pub use answer::{Answer, AnswerStream};
 pub use engine::Engine;
 pub use error::{Advice, QueryError};

@@ -1,6 +1,6 @@
 //! The table `identity_map`: each id a link speaks of, whose it is, from when to when, and why.
 //!
-//! In:      a snapshot of `identities`.
+//! In:      the links of a question.
 //! Out:     rows, as they are asked for.
 //! Promise: the rows are those of the map that `person_of` asks in the same question. A few batches of them are in memory
 //!          at a time.
@@ -19,9 +19,8 @@ use datafusion::physical_plan::stream::RecordBatchReceiverStream;
 use datafusion::physical_plan::streaming::{PartitionStream, StreamingTableExec};
 use datafusion::physical_plan::{ExecutionPlan, SendableRecordBatchStream};
 use tributary_analytics::identity::{Entry, IdentityMap};
-use tributary_lake::Snapshot;
 
-use super::cache::Identities;
+use super::cache::Persons;
 
 static SCHEMA: LazyLock<SchemaRef> = LazyLock::new(|| {
     let text = |name: &str| Field::new(name, DataType::Utf8, true);
@@ -46,13 +45,12 @@ const BATCHES_AHEAD: usize = 2;
 
 #[derive(Debug)]
 pub(crate) struct IdentityMapTable {
-    snapshot: Snapshot,
-    identities: Arc<Identities>,
+    persons: Persons,
 }
 
 impl IdentityMapTable {
-    pub(crate) fn new(snapshot: Snapshot, identities: Arc<Identities>) -> Self {
-        Self { snapshot, identities }
+    pub(crate) fn new(persons: Persons) -> Self {
+        Self { persons }
     }
 }
 
@@ -73,7 +71,7 @@ impl TableProvider for IdentityMapTable {
         _: &[Expr],
         limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        let rows = Arc::new(Rows(self.identities.at(&self.snapshot).await?));
+        let rows = Arc::new(Rows(self.persons.map().await?));
         let plan = StreamingTableExec::try_new(Arc::clone(&SCHEMA), vec![rows], projection, [], false, limit)?;
         Ok(Arc::new(plan))
     }

@@ -5,7 +5,7 @@ use tributary_query::QuerySettings;
 use crate::world;
 
 /// Statements of a block, without comments: a semicolon ends one, unless it stands in quotes.
-fn statements(block: &str) -> Vec<String> {
+pub(crate) fn statements(block: &str) -> Vec<String> {
     let (mut statements, mut statement) = (Vec::new(), String::new());
     for line in block.lines() {
         let mut is_quoted = false;
@@ -30,18 +30,20 @@ fn statements(block: &str) -> Vec<String> {
     statements
 }
 
-#[tokio::test]
-async fn each_question_in_the_documentation_is_answered() {
+/// All of the documentation that need no live table.
+pub(crate) fn questions() -> Vec<String> {
     let text = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/sql.md")).unwrap();
     let blocks = text.split("```sql\n").skip(1).map(|rest| rest.split("```").next().unwrap());
+    blocks.flat_map(statements).filter(|statement| !statement.contains("_live")).collect()
+}
+
+#[tokio::test]
+async fn each_question_in_the_documentation_is_answered() {
     let world = world::planted().await;
     let engine = world.engine(QuerySettings::default());
     let mut asked = 0;
-    for statement in blocks.flat_map(statements) {
-        // A live table needs the tail of a stream job: `live.rs`.
-        if statement.contains("_live") {
-            continue;
-        }
+    // A live table needs the tail of a stream job: `live.rs`.
+    for statement in questions() {
         if let Err(error) = engine.query(&statement).await {
             panic!("{error}\n{statement}");
         }

@@ -35,6 +35,9 @@ use crate::fold::Folding;
 use crate::{attribution, experiment, funnel, metric, path, retention, sessionize};
 
 mod numbers;
+mod rows;
+
+pub(crate) use rows::{FoldRows, Wants, as_text, never};
 
 /// What a table function is called and takes.
 pub(crate) struct Spec {
@@ -63,24 +66,8 @@ pub(crate) const fn with_default(name: &'static str, default: &'static str) -> P
 pub(crate) enum Written {
     /// A query in its place.
     Query(String),
-    Fold(FoldCall),
-}
-
-/// The columns of a layout, where they come from, and what is folded of their rows.
-pub(crate) struct FoldCall {
-    /// SQL expressions, in the order of the layout.
-    pub(crate) columns: Vec<String>,
-    /// What follows `SELECT ...`.
-    pub(crate) from: String,
-    pub(crate) folding: Folding,
-}
-
-impl FoldCall {
-    fn input(&self) -> String {
-        let column = |(index, column): (usize, &String)| format!("({column}) AS f{index}");
-        let columns: Vec<String> = self.columns.iter().enumerate().map(column).collect();
-        format!("SELECT {} {}", columns.join(", "), self.from)
-    }
+    /// A fold of the rows of a query.
+    Fold { input: String, folding: Folding },
 }
 
 impl From<String> for Written {
@@ -155,7 +142,7 @@ pub(crate) fn write_out(
         };
         Ok(match write_out(&arguments)? {
             Written::Query(sql) => Replacement::Query(parse(&sql)?),
-            Written::Fold(call) => Replacement::Fold(parse(&call.input())?, call.folding),
+            Written::Fold { input, folding } => Replacement::Fold(parse(&input)?, folding),
         })
     }))
 }

@@ -44,10 +44,6 @@ mod text {
     pub(super) const MARKS: usize = 2;
 }
 
-pub(super) fn layout(mark_count: usize) -> Layout {
-    Layout { masks: bit::COUNT, codes: text::MARKS + mark_count, values: 1 }
-}
-
 /// Columns of the answer that `by` cannot be called.
 pub(super) const COLUMNS: [&str; 11] = [
     "model",

@@ -39,9 +39,8 @@ use fold::Sharing;
 use learnt::{LEARNT_NAMES, Learnt, LearntKind};
 
 use crate::error::QueryError;
-use crate::fold::Folding;
 use crate::table_function::{
-    Arguments, FoldCall, Parameter, SEQUENCE, Spec, Written, column_for, quoted, relation_for, with_default,
+    Arguments, Parameter, SEQUENCE, Spec, Wants, Written, as_text, column_for, never, quoted, with_default,
 };
 
 const CONVERSION: Parameter = with_default("conversion", "event_kind = 'conversion'");
@@ -154,10 +153,6 @@ pub(crate) fn write_out_attribution(arguments: &Arguments<'_>) -> Result<Written
     call(arguments, models, conditions, fold::Told::Credit)
 }
 
-fn never() -> String {
-    "false".to_owned()
-}
-
 /// * `conditions`: in the order of `fold::bit`.
 fn call(
     arguments: &Arguments<'_>,
@@ -186,31 +181,21 @@ fn call(
     let (transforms, remove) = transforms(arguments)?;
     let by = arguments.expression("by")?;
     let column = column_for(&by, &fold::COLUMNS, "touched");
-    let filter = arguments.condition("filter")?;
-    let key = arguments.expression("key")?;
     let marks = match arguments.maybe_expression("same_touch_by")? {
-        Some(mark) => vec![format!("CAST(({mark}) AS VARCHAR)")],
+        Some(mark) => vec![as_text(&mark)],
         None => ["channel", "coalesce(utm_campaign, campaign_id)", "utm_source"].map(str::to_owned).to_vec(),
     };
     let [touch, conversion, _, _, _, cost, lead, opportunity] = &conditions;
-    let mut named: Vec<&str> = conditions.iter().map(String::as_str).collect();
-    named.extend([key.as_str(), by.as_str(), filter.as_str()]);
-    named.extend(marks.iter().map(String::as_str));
-    let relation = relation_for(&named);
-    let from = format!(
-        "FROM {relation}
-        WHERE ({filter}) AND (({touch}) OR ({conversion}) OR ({cost}) OR ({lead}) OR ({opportunity}))"
-    );
-    let layout = fold::layout(marks.len());
-    let mut columns = vec![format!("CAST(({key}) AS VARCHAR)"), "event_time_us".to_owned(), SEQUENCE.to_owned()];
-    columns.extend(conditions);
-    columns.extend([format!("CAST(({by}) AS VARCHAR)"), "currency".to_owned()]);
-    columns.extend(marks);
-    columns.push("value".to_owned());
+    let only = [touch, conversion, cost, lead, opportunity].map(String::clone);
+    let mut codes = vec![as_text(&by), "currency".to_owned()];
+    codes.extend(marks);
+    let wants = Wants { conditions: conditions.to_vec(), codes, values: vec!["value".to_owned()] };
+    let rows = wants.over(arguments, &only)?;
+    let layout = rows.layout;
     let same_touch_us = arguments.duration_us("same_touch")?;
     let path = PathRule { transforms, ..path };
-    let fold = Arc::new(fold::AttributionFold { models, path, same_touch_us, remove, column, told, layout });
-    Ok(Written::Fold(FoldCall { columns, from, folding: Folding { fold, layout } }))
+    let fold = fold::AttributionFold { models, path, same_touch_us, remove, column, told, layout };
+    Ok(rows.folded(Arc::new(fold)))
 }
 
 /// All of them, or the first fault.

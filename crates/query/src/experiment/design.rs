@@ -11,7 +11,7 @@ use tributary_analytics::funnel::{ExactRule, TieOrder};
 use super::measure::{Measure, Metric};
 use crate::error::QueryError;
 use crate::fold::Layout;
-use crate::table_function::{Arguments, SEQUENCE, mentions, quoted, relation_for};
+use crate::table_function::{Arguments, FoldRows, Wants, as_text, mentions, never, quoted};
 
 /// Places of conditions in a row's mask; steps of a funnel come after them.
 pub(super) mod bit {
@@ -55,9 +55,7 @@ pub(super) struct Design {
 /// A design with its columns.
 pub(super) struct Asked {
     pub(super) design: Design,
-    pub(super) columns: Vec<String>,
-    pub(super) from: String,
-    pub(super) layout: Layout,
+    pub(super) rows: FoldRows,
 }
 
 pub(super) fn read(arguments: &Arguments<'_>) -> Result<Asked, QueryError> {
@@ -156,9 +154,6 @@ fn columns(
     before_us: Option<i64>,
 ) -> Result<Asked, QueryError> {
     let has = |wanted: fn(&Measure) -> bool| metrics.iter().any(|metric| wanted(&metric.measure));
-    let filter = arguments.condition("filter")?;
-    let key = arguments.expression("key")?;
-    let never = || "false".to_owned();
     let conversion = if has(Measure::is_of_conversions) { arguments.condition("conversion")? } else { never() };
     let returns = if has(|measure| *measure == Measure::Retention) { arguments.condition("returns")? } else { never() };
     let activation = arguments.maybe_condition("activation")?;
@@ -179,7 +174,6 @@ fn columns(
     let mut places = Places::default();
     let mut codes = vec![format!("{shown}['variant']")];
     let mut values = vec![format!("{shown}['probability'] * {CHANCE_SCALE}")];
-    let mut expressions = vec![filter.clone(), key.clone()];
     let mut amounts = Vec::new();
     let mut amount = |name: &'static str, is_wanted: bool| -> Result<Option<usize>, QueryError> {
         if !is_wanted {
@@ -201,8 +195,7 @@ fn columns(
         }
         if let Some(expression) = arguments.maybe_expression(argument)? {
             *place = Some(codes.len());
-            codes.push(format!("CAST(({expression}) AS VARCHAR)"));
-            expressions.push(expression);
+            codes.push(as_text(&expression));
         }
     }
     // Whatever else an amount is, it is no money unless it is made of the value.
@@ -211,25 +204,15 @@ fn columns(
         codes.push("CASE WHEN value IS NOT NULL THEN coalesce(currency, 'XXX') END".to_owned());
     }
 
-    let mut wanted: Vec<String> =
-        masks[1..].iter().filter(|mask| *mask != "false").map(|mask| format!("({mask})")).collect();
+    let mut wanted: Vec<String> = masks[1..].iter().filter(|mask| **mask != never()).cloned().collect();
     if is_ratio {
         let of_ratio = [places.numerator, places.denominator].into_iter().flatten();
-        wanted.extend(of_ratio.map(|place| format!("(({}) IS NOT NULL)", values[place])));
+        wanted.extend(of_ratio.map(|place| format!("({}) IS NOT NULL", values[place])));
     }
     wanted.push("exposures IS NOT NULL".to_owned());
-    expressions.extend(masks[1..].iter().cloned());
-    expressions.extend(amounts);
-    let expressions: Vec<&str> = expressions.iter().map(String::as_str).collect();
-    let relation = relation_for(&expressions);
-    let layout = Layout { masks: masks.len(), codes: codes.len(), values: values.len() };
-    let mut columns = vec![format!("CAST(({key}) AS VARCHAR)"), "event_time_us".to_owned(), SEQUENCE.to_owned()];
-    columns.extend(masks);
-    columns.extend(codes);
-    columns.extend(values);
+    let rows = Wants { conditions: masks, codes, values }.over(arguments, &wanted)?;
     let words = metrics.iter().map(|metric| metric.name.as_str()).collect::<Vec<_>>().join(", ");
     let words = format!("'{name}' by {words}");
-    let from = format!("FROM {relation} WHERE ({filter}) AND ({})", wanted.join(" OR "));
     let design = Design { metrics, before_us, has_activation, places, words };
-    Ok(Asked { design, columns, from, layout })
+    Ok(Asked { design, rows })
 }

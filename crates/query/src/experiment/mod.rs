@@ -43,8 +43,7 @@ use std::sync::Arc;
 use tributary_analytics::experiment::NoveltyRule;
 
 use crate::error::QueryError;
-use crate::fold::Folding;
-use crate::table_function::{Arguments, FoldCall, Parameter, Spec, Written, needed, with_default};
+use crate::table_function::{Arguments, Parameter, Spec, Written, needed, with_default};
 use days::DaysAsked;
 use fold::{ExperimentFold, Told};
 
@@ -205,7 +204,6 @@ pub(crate) fn write_out_plan(arguments: &Arguments<'_>) -> Result<Written, Query
 }
 
 fn call(asked: design::Asked, told: Told) -> Written {
-    let design::Asked { design, columns, from, layout } = asked;
-    let fold = Arc::new(ExperimentFold { design, told });
-    Written::Fold(FoldCall { columns, from, folding: Folding { fold, layout } })
+    let design::Asked { design, rows } = asked;
+    rows.folded(Arc::new(ExperimentFold { design, told }))
 }

@@ -92,6 +92,7 @@ pub(super) struct Grouped {
     layout: Layout,
     /// Units without one of these conditions are left out; 0: none is.
     wanted: u32,
+    /// Of each unit, what its rows meet; empty where none is left out.
     masks: Vec<u32>,
 }
 
@@ -126,17 +127,19 @@ impl Grouped {
         starts.clear();
         starts.resize(units.len() + 1, 0);
         masks.clear();
-        masks.resize(units.len(), 0);
+        masks.resize(if *wanted == 0 { 0 } else { units.len() }, 0);
         for (part, known) in parts.iter().zip(&known) {
             for words in part.shard.blocks.iter().flat_map(|block| block.chunks_exact(stride)) {
                 let unit = known[row::unit_of(words) as usize] as usize;
                 starts[unit + 1] += stride;
-                masks[unit] |= row::mask_of(words);
+                if let Some(mask) = masks.get_mut(unit) {
+                    *mask |= row::mask_of(words);
+                }
             }
         }
-        let is_left_out = |mask: u32| *wanted != 0 && mask & *wanted == 0;
-        for (unit, mask) in masks.iter().enumerate() {
-            starts[unit + 1] = starts[unit] + if is_left_out(*mask) { 0 } else { starts[unit + 1] };
+        let is_left_out = |unit: usize| masks.get(unit).is_some_and(|mask| mask & *wanted == 0);
+        for unit in 0..units.len() {
+            starts[unit + 1] = starts[unit] + if is_left_out(unit) { 0 } else { starts[unit + 1] };
         }
         next.clone_from(starts);
         let row_words = starts.last().copied().unwrap_or_default();
@@ -146,7 +149,7 @@ impl Grouped {
             for block in part.shard.blocks {
                 for words in block.chunks_exact(stride) {
                     let unit = known[row::unit_of(words) as usize] as usize;
-                    if is_left_out(masks[unit]) {
+                    if is_left_out(unit) {
                         continue;
                     }
                     let at = &mut next[unit];

@@ -11,7 +11,7 @@ use tributary_analytics::funnel::{
 
 use crate::error::QueryError;
 use crate::fold::Layout;
-use crate::table_function::{Arguments, Parameter, SEQUENCE, column_for, needed, quoted, relation_for, with_default};
+use crate::table_function::{Arguments, FoldRows, Parameter, Wants, as_text, column_for, needed, with_default};
 
 /// The arguments all of them take, in this order.
 pub(super) const SHARED: [Parameter; 22] = [
@@ -64,9 +64,7 @@ pub(super) struct Question {
 /// A question with its columns.
 pub(super) struct Asked {
     pub(super) question: Question,
-    pub(super) columns: Vec<String>,
-    pub(super) from: String,
-    pub(super) layout: Layout,
+    pub(super) rows: FoldRows,
 }
 
 /// Columns of answers that a breakdown cannot be called.
@@ -113,35 +111,21 @@ pub(super) fn read(arguments: &Arguments<'_>) -> Result<Asked, QueryError> {
     };
     let definition = FunnelDefinition::new(question).map_err(wrong)?;
     let breakdown = breakdown(arguments, steps.len())?;
-    let key = arguments.expression("key")?;
-    let filter = arguments.condition("filter")?;
-    let source = arguments.maybe_text("source")?;
-
-    let conditions: Vec<&str> = steps.iter().chain(&excluded).map(|condition| condition.sql.as_str()).collect();
-    let mut named = conditions.clone();
-    named.extend([key.as_str(), filter.as_str()]);
-    named.extend(breakdown.iter().map(|(_, _, sql)| sql.as_str()));
-    let relation = relation_for(&named);
-    let mut wanted = vec![format!("({filter})")];
-    wanted.extend(source.map(|source| format!("source = {}", quoted(&source))));
+    let conditions: Vec<String> = steps.iter().chain(&excluded).map(|condition| condition.sql.clone()).collect();
     // Others change nothing, unless an order looks at what lies between or a value may come from any event.
     let is_strict = matches!(step_order, StepOrder::StrictReset | StepOrder::StrictStop);
     let looks_at_all = is_strict
         || session_gap_us.is_some()
         || matches!(breakdown, Some((_, BreakdownBy::FirstTouch | BreakdownBy::LastTouch, _)));
-    if !looks_at_all {
-        wanted.push(format!("(({}))", conditions.join(") OR (")));
-    }
-    let mut columns = vec![format!("CAST(({key}) AS VARCHAR)"), "event_time_us".to_owned(), SEQUENCE.to_owned()];
-    columns.extend(conditions.iter().map(|condition| (*condition).to_owned()));
-    columns.extend(breakdown.iter().map(|(_, _, sql)| format!("CAST(({sql}) AS VARCHAR)")));
-    let layout = Layout { masks: conditions.len(), codes: usize::from(breakdown.is_some()), values: 0 };
+    let only = if looks_at_all { Vec::new() } else { conditions.clone() };
+    let codes = breakdown.iter().map(|(_, _, sql)| as_text(sql)).collect();
+    let rows = Wants { conditions, codes, ..Wants::default() }.over(arguments, &only)?;
     let words: Vec<&str> = steps.iter().map(|step| step.words.as_str()).collect();
     let words = words.join(" > ");
     let names = if names.is_empty() { steps.into_iter().map(|step| step.words).collect() } else { names };
     let question =
         Question { definition, names, session_gap_us, breakdown: breakdown.map(|(column, by, _)| (column, by)), words };
-    Ok(Asked { question, columns, from: format!("FROM {relation} WHERE {}", wanted.join(" AND ")), layout })
+    Ok(Asked { question, rows })
 }
 
 fn tie_order(arguments: &Arguments<'_>) -> Result<TieOrder, QueryError> {

@@ -30,8 +30,7 @@ use tributary_analytics::error::AnalyticsError;
 use tributary_analytics::funnel::{EntryBuckets, EntryPeriod};
 
 use crate::error::QueryError;
-use crate::fold::Folding;
-use crate::table_function::{Arguments, FoldCall, SEQUENCE, Spec, Written, quoted, relation_for};
+use crate::table_function::{Arguments, SEQUENCE, Spec, Written, quoted, relation_for};
 use fold::{FunnelAnswer, Told};
 
 pub(crate) const SPEC: Spec = Spec {
@@ -100,9 +99,8 @@ pub(crate) fn write_out_curve(arguments: &Arguments<'_>) -> Result<Written, Quer
 }
 
 fn told(arguments: &Arguments<'_>, told: Told) -> Result<Written, QueryError> {
-    let ask::Asked { question, columns, from, layout } = ask::read(arguments)?;
-    let fold = Arc::new(FunnelAnswer { question, told });
-    Ok(Written::Fold(FoldCall { columns, from, folding: Folding { fold, layout } }))
+    let ask::Asked { question, rows } = ask::read(arguments)?;
+    Ok(rows.folded(Arc::new(FunnelAnswer { question, told })))
 }
 
 /// ClickHouse's modes, which know levels and no times.

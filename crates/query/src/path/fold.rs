@@ -17,7 +17,7 @@ use tributary_analytics::path::{
     ReportLimits, SequenceRest, SequenceRow, Tally,
 };
 
-use crate::fold::{About, Fold, Layout, Rows, Texts};
+use crate::fold::{About, Fold, Rows, Texts};
 use crate::stop::StopFlag;
 
 /// What the conditions are, by bit.
@@ -26,8 +26,6 @@ mod bit {
     pub(super) const END: u32 = 1 << 1;
     pub(super) const GOAL: u32 = 1 << 2;
 }
-
-pub(super) const LAYOUT: Layout = Layout { masks: 3, codes: 1, values: 0 };
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Told {

@@ -21,10 +21,7 @@ use tributary_analytics::path::{
 };
 
 use crate::error::QueryError;
-use crate::fold::Folding;
-use crate::table_function::{
-    Arguments, FoldCall, Parameter, SEQUENCE, Spec, Written, quoted, relation_for, with_default,
-};
+use crate::table_function::{Arguments, Parameter, Spec, Wants, Written, as_text, never, with_default};
 use fold::{PathAnswer, Told};
 
 const SHARED: [Parameter; 15] = [
@@ -81,8 +78,6 @@ fn told(arguments: &Arguments<'_>, told: Told) -> Result<Written, QueryError> {
     let start = arguments.maybe_condition("start_at")?;
     let end = arguments.maybe_condition("end_at")?;
     let goal = arguments.condition("goal")?;
-    let filter = arguments.condition("filter")?;
-    let key = arguments.expression("key")?;
     let direction = arguments.text("direction")?;
     let definition = PathDefinition {
         walk: Walk::parse(&direction, start.is_some(), end.is_some()).map_err(wrong)?,
@@ -101,14 +96,8 @@ fn told(arguments: &Arguments<'_>, told: Told) -> Result<Written, QueryError> {
     let top = arguments.whole("top", 0..=ReportLimits::SEQUENCES_MAX as u64)? as usize;
     let nodes = arguments.whole("nodes", 0..=ReportLimits::WIDTH_MAX as u64)? as usize;
     let limits = ReportLimits { width: Width::Nodes(nodes), paths_max: top, n_grams_max: top };
-    let source = arguments.maybe_text("source")?.map(|source| format!(" AND source = {}", quoted(&source)));
-    let never = || "false".to_owned();
-    let (start, end) = (start.unwrap_or_else(never), end.unwrap_or_else(never));
-    let relation = relation_for(&[&node, &start, &end, &goal, &filter, &key]);
     let words = format!("{direction} of {node}");
-    let mut columns = vec![format!("CAST(({key}) AS VARCHAR)"), "event_time_us".to_owned(), SEQUENCE.to_owned()];
-    columns.extend([start, end, goal, format!("CAST(({node}) AS VARCHAR)")]);
-    let from = format!("FROM {relation} WHERE ({filter}){}", source.unwrap_or_default());
-    let fold = Arc::new(PathAnswer { definition, plan, limits, told, words });
-    Ok(Written::Fold(FoldCall { columns, from, folding: Folding { fold, layout: fold::LAYOUT } }))
+    let conditions = vec![start.unwrap_or_else(never), end.unwrap_or_else(never), goal];
+    let rows = Wants { conditions, codes: vec![as_text(&node)], ..Wants::default() }.over(arguments, &[])?;
+    Ok(rows.folded(Arc::new(PathAnswer { definition, plan, limits, told, words })))
 }

@@ -23,10 +23,8 @@ use tributary_analytics::retention::{CohortRule, Counting, ReturnEvent, SamePeri
 use tributary_analytics::rfm::{Cut, RfmRule};
 
 use crate::error::QueryError;
-use crate::fold::{About, Folding, Layout};
-use crate::table_function::{
-    Arguments, FoldCall, Parameter, SEQUENCE, Spec, Written, quoted, relation_for, with_default,
-};
+use crate::fold::About;
+use crate::table_function::{Arguments, FoldRows, Parameter, Spec, Wants, Written, as_text, with_default};
 
 const KEY: Parameter = with_default("key", "person_id");
 const SOURCE: Parameter = with_default("source", "NULL");
@@ -171,28 +169,17 @@ fn calendar(arguments: &Arguments<'_>, period: &'static str) -> Result<Calendar,
     Calendar::new(period, &arguments.text("timezone")?).map_err(wrong)
 }
 
-/// Columns and rows of a fold over some conditions, a text and an amount.
+/// The events that meet one of some conditions, with a text and an amount.
 fn call(
     arguments: &Arguments<'_>,
     conditions: Vec<String>,
     code: Option<String>,
     has_value: bool,
-) -> Result<(Vec<String>, String, Layout), QueryError> {
-    let key = arguments.expression("key")?;
-    let filter = arguments.condition("filter")?;
-    let mut named: Vec<&str> = conditions.iter().map(String::as_str).collect();
-    named.extend([key.as_str(), filter.as_str()]);
-    named.extend(code.as_deref());
-    let relation = relation_for(&named);
-    let mut wanted = vec![format!("({filter})"), format!("(({}))", conditions.join(") OR ("))];
-    wanted.extend(arguments.maybe_text("source")?.map(|source| format!("source = {}", quoted(&source))));
-    let from = format!("FROM {relation} WHERE {}", wanted.join(" AND "));
-    let layout = Layout { masks: conditions.len(), codes: usize::from(code.is_some()), values: usize::from(has_value) };
-    let mut columns = vec![format!("CAST(({key}) AS VARCHAR)"), "event_time_us".to_owned(), SEQUENCE.to_owned()];
-    columns.extend(conditions);
-    columns.extend(code.map(|code| format!("CAST(({code}) AS VARCHAR)")));
-    columns.extend(has_value.then(|| "value".to_owned()));
-    Ok((columns, from, layout))
+) -> Result<FoldRows, QueryError> {
+    let only = conditions.clone();
+    let codes = code.iter().map(|code| as_text(code)).collect();
+    let values = has_value.then(|| "value".to_owned()).into_iter().collect();
+    Wants { conditions, codes, values }.over(arguments, &only)
 }
 
 pub(crate) fn write_out(arguments: &Arguments<'_>) -> Result<Written, QueryError> {
@@ -249,7 +236,7 @@ fn cohorts(arguments: &Arguments<'_>, is_overall: bool) -> Result<Written, Query
     let return_event = if returns.is_some() { ReturnEvent::Own } else { ReturnEvent::SameAsStart };
     let mut conditions = vec![starts];
     conditions.extend(returns);
-    let (columns, from, layout) = call(arguments, conditions, breakdown.clone(), true)?;
+    let rows = call(arguments, conditions, breakdown.clone(), true)?;
     let question = cohorts::Question {
         calendar: calendar(arguments, "period")?,
         asked: Asked::read(arguments)?,
@@ -258,8 +245,7 @@ fn cohorts(arguments: &Arguments<'_>, is_overall: bool) -> Result<Written, Query
         windows,
         counting,
     };
-    let fold = Arc::new(cohorts::RetentionAnswer { question, is_overall, has_breakdown: breakdown.is_some() });
-    Ok(Written::Fold(FoldCall { columns, from, folding: Folding { fold, layout } }))
+    Ok(rows.folded(Arc::new(cohorts::RetentionAnswer { question, is_overall, has_breakdown: breakdown.is_some() })))
 }
 
 pub(crate) fn write_out_lifecycle(arguments: &Arguments<'_>) -> Result<Written, QueryError> {
@@ -278,10 +264,9 @@ pub(crate) fn write_out_stickiness(arguments: &Arguments<'_>) -> Result<Written,
 
 fn activity(arguments: &Arguments<'_>, told: active::Told) -> Result<Written, QueryError> {
     let condition = arguments.condition("active")?;
-    let (columns, from, layout) = call(arguments, vec![condition], None, false)?;
+    let rows = call(arguments, vec![condition], None, false)?;
     let calendar = calendar(arguments, "period")?;
-    let fold = Arc::new(active::ActivityAnswer { calendar, asked: Asked::read(arguments)?, told });
-    Ok(Written::Fold(FoldCall { columns, from, folding: Folding { fold, layout } }))
+    Ok(rows.folded(Arc::new(active::ActivityAnswer { calendar, asked: Asked::read(arguments)?, told })))
 }
 
 pub(crate) fn write_out_rfm(arguments: &Arguments<'_>) -> Result<Written, QueryError> {
@@ -293,7 +278,6 @@ pub(crate) fn write_out_rfm(arguments: &Arguments<'_>) -> Result<Written, QueryE
     let tiles = arguments.whole("tiles", 1..=1_000)? as u32;
     RfmRule::new(0, tiles, cut).map_err(|error| arguments.fault(error.to_string()))?;
     let condition = arguments.condition("purchase")?;
-    let (columns, from, layout) = call(arguments, vec![condition], None, true)?;
-    let fold = Arc::new(rfm::RfmAnswer { as_of_us: midnight(arguments, "as_of", 0)?, tiles, cut });
-    Ok(Written::Fold(FoldCall { columns, from, folding: Folding { fold, layout } }))
+    let rows = call(arguments, vec![condition], None, true)?;
+    Ok(rows.folded(Arc::new(rfm::RfmAnswer { as_of_us: midnight(arguments, "as_of", 0)?, tiles, cut })))
 }

@@ -23,18 +23,11 @@ pub(super) struct SessionsOf {
     pub(super) layout: Layout,
 }
 
-/// Sessions that have not gone out yet, and the texts their touches are.
+/// Sessions that have not gone out yet, each with its unit, and the texts their touches are.
 pub(super) struct Part {
     touches: Option<StringViewArray>,
     units: StringViewBuilder,
-    numbers: Vec<i64>,
-    starts_us: Vec<i64>,
-    ends_us: Vec<i64>,
-    events: Vec<i64>,
-    goals: Vec<i64>,
-    values: Vec<i128>,
-    first: Vec<Option<u32>>,
-    last: Vec<Option<u32>>,
+    sessions: Vec<Session>,
 }
 
 /// Fewer wait for more.
@@ -42,6 +35,7 @@ const ROWS_OUT: usize = 8_192;
 
 #[derive(Default)]
 struct Session {
+    number: i64,
     start_us: i64,
     end_us: i64,
     events: i64,
@@ -51,39 +45,39 @@ struct Session {
     last: Option<u32>,
 }
 
+impl Session {
+    fn begun(number: i64, start_us: i64) -> Self {
+        Self { number, start_us, ..Self::default() }
+    }
+}
+
 impl Part {
-    fn push(&mut self, unit: &str, number: i64, session: &Session) {
+    fn push(&mut self, unit: &str, session: Session) {
         self.units.append_value(unit);
-        self.numbers.push(number);
-        self.starts_us.push(session.start_us);
-        self.ends_us.push(session.end_us);
-        self.events.push(session.events);
-        self.goals.push(session.goals);
-        self.values.push(session.value);
-        self.first.push(session.first);
-        self.last.push(session.last);
+        self.sessions.push(session);
     }
 }
 
 impl SessionsOf {
     fn batch(&self, part: &mut Part) -> Result<RecordBatch> {
-        let whole = |column: &mut Vec<i64>| Arc::new(Int64Array::from(std::mem::take(column))) as ArrayRef;
+        let sessions = std::mem::take(&mut part.sessions);
+        let whole = |of: fn(&Session) -> i64| Arc::new(sessions.iter().map(of).collect::<Int64Array>()) as ArrayRef;
         let mut columns: Vec<ArrayRef> = vec![
             Arc::new(part.units.finish()),
-            whole(&mut part.numbers),
-            whole(&mut part.starts_us),
-            whole(&mut part.ends_us),
-            whole(&mut part.events),
-            whole(&mut part.goals),
+            whole(|session| session.number),
+            whole(|session| session.start_us),
+            whole(|session| session.end_us),
+            whole(|session| session.events),
+            whole(|session| session.goals),
         ];
-        let values = std::mem::take(&mut part.values);
         if 0 < self.layout.values {
-            columns.push(Arc::new(Decimal128Array::from(values).with_precision_and_scale(38, 6)?));
+            let values = sessions.iter().map(|session| session.value).collect::<Decimal128Array>();
+            columns.push(Arc::new(values.with_precision_and_scale(38, 6)?));
         }
-        for codes in [&mut part.first, &mut part.last] {
-            let codes = std::mem::take(codes);
-            if let Some(touches) = &part.touches {
-                columns.push(take(touches, &UInt32Array::from(codes), None)?);
+        if let Some(touches) = &part.touches {
+            let codes: [fn(&Session) -> Option<u32>; 2] = [|session| session.first, |session| session.last];
+            for code in codes {
+                columns.push(take(touches, &sessions.iter().map(code).collect::<UInt32Array>(), None)?);
             }
         }
         Ok(RecordBatch::try_new(Fold::schema(self), columns)?)
@@ -114,32 +108,17 @@ impl Fold for SessionsOf {
     fn start(&self, about: &About<'_>) -> Result<Part> {
         let texts = about.texts.first();
         let touches = texts.map(|texts| (0..texts.len() as u32).map(|code| texts.get(Some(code))).collect());
-        Ok(Part {
-            touches,
-            units: StringViewBuilder::new(),
-            numbers: Vec::new(),
-            starts_us: Vec::new(),
-            ends_us: Vec::new(),
-            events: Vec::new(),
-            goals: Vec::new(),
-            values: Vec::new(),
-            first: Vec::new(),
-            last: Vec::new(),
-        })
+        Ok(Part { touches, units: StringViewBuilder::new(), sessions: Vec::new() })
     }
 
     fn unit(&self, part: &mut Part, unit: &str, rows: Rows<'_>, _: &StopFlag) -> Result<()> {
         let Layout { codes, values, .. } = self.layout;
-        let mut number = 1;
-        let mut session = Session::default();
+        let mut session = Session::begun(1, rows.at(0).time_us());
         for row in rows.iter() {
             let time_us = row.time_us();
-            if session.events == 0 {
-                session.start_us = time_us;
-            } else if self.gap_us < time_us.saturating_sub(session.end_us) {
-                part.push(unit, number, &session);
-                number += 1;
-                session = Session { start_us: time_us, ..Session::default() };
+            if 0 < session.events && self.gap_us < time_us.saturating_sub(session.end_us) {
+                let next = Session::begun(session.number + 1, time_us);
+                part.push(unit, std::mem::replace(&mut session, next));
             }
             session.end_us = time_us;
             session.events += 1;
@@ -154,7 +133,7 @@ impl Fold for SessionsOf {
                 session.last = Some(code);
             }
         }
-        part.push(unit, number, &session);
+        part.push(unit, session);
         Ok(())
     }
 
@@ -162,24 +141,16 @@ impl Fold for SessionsOf {
         for unit in &other.units.finish() {
             part.units.append_option(unit);
         }
-        part.numbers.append(&mut other.numbers);
-        part.starts_us.append(&mut other.starts_us);
-        part.ends_us.append(&mut other.ends_us);
-        part.events.append(&mut other.events);
-        part.goals.append(&mut other.goals);
-        part.values.append(&mut other.values);
-        part.first.append(&mut other.first);
-        part.last.append(&mut other.last);
+        part.sessions.append(&mut other.sessions);
         Ok(())
     }
 
     fn bytes(&self, part: &Part) -> usize {
-        let row = 5 * size_of::<i64>() + size_of::<i128>() + 2 * size_of::<Option<u32>>();
-        part.numbers.capacity() * row + part.units.allocated_size()
+        part.sessions.capacity() * size_of::<Session>() + part.units.allocated_size()
     }
 
     fn drain(&self, part: &mut Part) -> Result<Option<RecordBatch>> {
-        if part.numbers.len() < ROWS_OUT { Ok(None) } else { self.batch(part).map(Some) }
+        if part.sessions.len() < ROWS_OUT { Ok(None) } else { self.batch(part).map(Some) }
     }
 
     fn finish(&self, mut part: Part, _: &About<'_>) -> Result<RecordBatch> {

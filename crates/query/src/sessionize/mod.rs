@@ -16,8 +16,7 @@ mod fold;
 use std::sync::Arc;
 
 use crate::error::QueryError;
-use crate::fold::{Folding, Layout};
-use crate::table_function::{Arguments, FoldCall, SEQUENCE, Spec, Written, quoted, relation_for, with_default};
+use crate::table_function::{Arguments, Spec, Wants, Written, as_text, with_default};
 
 pub(crate) const SPEC: Spec = Spec {
     name: "sessionize",
@@ -38,17 +37,9 @@ pub(crate) fn write_out(arguments: &Arguments<'_>) -> Result<Written, QueryError
     let touch = arguments.maybe_expression("touch")?;
     let value = arguments.maybe_expression("value")?;
     let goal = arguments.condition("goal")?;
-    let key = arguments.expression("key")?;
-    let filter = arguments.condition("filter")?;
-    let mut named = vec![goal.as_str(), key.as_str(), filter.as_str()];
-    named.extend(touch.as_deref().into_iter().chain(value.as_deref()));
-    let relation = relation_for(&named);
-    let source = arguments.maybe_text("source")?.map(|source| format!(" AND source = {}", quoted(&source)));
-    let from = format!("FROM {relation} WHERE ({filter}){}", source.unwrap_or_default());
-    let mut columns = vec![format!("CAST(({key}) AS VARCHAR)"), "event_time_us".to_owned(), SEQUENCE.to_owned(), goal];
-    let layout = Layout { masks: 1, codes: usize::from(touch.is_some()), values: usize::from(value.is_some()) };
-    columns.extend(touch.map(|touch| format!("CAST(({touch}) AS VARCHAR)")));
-    columns.extend(value);
-    let fold = Arc::new(fold::SessionsOf { gap_us, layout });
-    Ok(Written::Fold(FoldCall { columns, from, folding: Folding { fold, layout } }))
+    let codes = touch.iter().map(|touch| as_text(touch)).collect();
+    let values = value.into_iter().collect();
+    let rows = Wants { conditions: vec![goal], codes, values }.over(arguments, &[])?;
+    let layout = rows.layout;
+    Ok(rows.folded(Arc::new(fold::SessionsOf { gap_us, layout })))
 }

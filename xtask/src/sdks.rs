@@ -52,7 +52,7 @@ pub(crate) fn node_modules(cache_dir: &Path) -> Result<PathBuf> {
 /// Where the Chromium of npm finds the font it brings. Its own file names folders of the cloud it was made for, and without a font
 /// it dies of the first field that is drawn.
 const FONTS: &str = "<?xml version=\"1.0\"?>\n<!DOCTYPE fontconfig SYSTEM \"fonts.dtd\">\n<fontconfig>\n\
-                     <dir prefix=\"relative\">fonts</dir>\n<cachedir prefix=\"relative\">cache</cachedir>\n</fontconfig>\n";
+                     <dir prefix=\"relative\">fonts</dir>\n<cachedir prefix=\"xdg\">fontconfig</cachedir>\n</fontconfig>\n";
 
 /// A Chromium: the one of this machine, or else the one that npm has.
 pub(crate) fn browser(cache_dir: &Path, node_modules: &Path) -> Result<PathBuf> {

@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use serde::Deserialize;
 use tributary_ingest::WriteKey;
+use tributary_query::AccessSettings;
 
 use super::Settings;
 
@@ -98,6 +99,11 @@ fn make_missing(settings: &Settings, sources: &[(&str, bool)]) -> anyhow::Result
         query.insert("tokens".to_owned(), vec![format!("sql_{}", random_text(16)?)].into());
         words.push("an SQL token");
     }
+    // Only where somebody sees pseudonyms: they would change with it.
+    if settings.query.mask_secret.is_empty() && settings.query.access.iter().any(AccessSettings::masks) {
+        query.insert("mask_secret".to_owned(), random_text(32)?.into());
+        words.push("a secret for pseudonyms");
+    }
     let sections = [("ingest", ingest), ("query", query)].into_iter().filter(|(_, values)| !values.is_empty());
     Ok((sections.map(|(name, values)| (name.to_owned(), values.into())).collect(), words))
 }
@@ -122,6 +128,7 @@ struct FoundIngest {
 #[serde(default)]
 struct FoundQuery {
     tokens: Vec<String>,
+    mask_secret: String,
 }
 
 impl Found {
@@ -157,6 +164,9 @@ fn take_up(settings: &mut Settings, file: &toml::Table) -> anyhow::Result<bool> 
     }
     if settings.query.tokens.is_empty() && !found.query.tokens.is_empty() {
         (settings.query.tokens, took) = (found.query.tokens, true);
+    }
+    if settings.query.mask_secret.is_empty() && !found.query.mask_secret.is_empty() {
+        (settings.query.mask_secret, took) = (found.query.mask_secret, true);
     }
     Ok(took)
 }

@@ -145,6 +145,11 @@ impl Merged {
         };
     }
 
+    /// Of a value that is of the right kind and still cannot be read.
+    pub(crate) fn add_fault(&mut self, fault: Fault) {
+        self.faults.push(fault);
+    }
+
     pub(crate) fn into_faults(self) -> Vec<Fault> {
         self.faults
     }

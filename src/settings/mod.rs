@@ -208,6 +208,7 @@ impl Settings {
         };
         let lake = lake.settings(url, environment);
         query.spill_dir = query.spill_dir.filter(|dir| !dir.as_os_str().is_empty());
+        let unread = access_tokens(&mut query);
         let ingest = merged.section("ingest");
         let postgres = merged.section("postgres");
         let flight = merged.section("flight");
@@ -218,7 +219,11 @@ impl Settings {
             path => file_text(path),
         };
         pipeline.currency_rates_text = file_text(&pipeline.currency_rates_file);
-        Self { serve, log, ingest, pipeline, lake, query, postgres, flight, telemetry: merged.section("telemetry") }
+        let telemetry = merged.section("telemetry");
+        for fault in unread {
+            merged.add_fault(fault);
+        }
+        Self { serve, log, ingest, pipeline, lake, query, postgres, flight, telemetry }
     }
 
     /// What is wrong with values of the right kind: each crate's own rules, and what no single crate can see.
@@ -322,6 +327,24 @@ fn metrics_dir(set: Option<PathBuf>, layers: &Layers) -> Option<PathBuf> {
         None => Some(PathBuf::from("metrics")),
     };
     set.or_else(|| beside().filter(|folder| folder.is_dir()))
+}
+
+/// Reads the tokens that lie in files, as secrets are handed to a container; what is wrong with one.
+fn access_tokens(query: &mut QuerySettings) -> Vec<Fault> {
+    let mut faults = Vec::new();
+    for access in query.access.iter_mut().filter(|access| !access.token_file.is_empty()) {
+        let mut fault = |what: String| faults.push(Fault::new(format!("query.access {:?}: {what}", access.name)));
+        if !access.token.is_empty() {
+            fault("it has two tokens: give one of token, token_file and token_sha256".to_owned());
+            continue;
+        }
+        match std::fs::read_to_string(&access.token_file) {
+            // Editors and secret stores put a line's end behind it.
+            Ok(text) => text.trim_end_matches(['\r', '\n']).clone_into(&mut access.token),
+            Err(error) => fault(format!("token_file {} cannot be read: {error}", access.token_file)),
+        }
+    }
+    faults
 }
 
 /// The text of a file a setting names; that it cannot be read is told with the other faults.

@@ -322,3 +322,43 @@ fn of_two_first_starts_at_once_one_makes_the_keys_and_both_have_them() {
     let left: Vec<_> = std::fs::read_dir(&data_dir).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert_eq!(left, ["keys.toml"], "nothing half made stays");
 }
+
+#[test]
+fn an_access_may_have_its_token_in_a_file_and_pseudonyms_their_secret_in_the_keys_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let token_file = dir.path().join("agency");
+    std::fs::write(&token_file, "a-token-in-a-file-01\n").unwrap();
+    let load = |text: &str| {
+        let file = Some(write(dir.path(), text));
+        let flags = vec![("serve.data_dir", dir.path().join("data").display().to_string())];
+        Settings::load(Layers { file, flags, ..Layers::default() })
+    };
+    let own = format!(
+        "[[query.access]]\nname = 'agency'\ntoken_file = {token_file:?}\npurposes = ['ads']\npersonal = ['user_id']\n"
+    );
+    let mut first = load(&own).unwrap();
+    assert_eq!(first.query.access[0].token, "a-token-in-a-file-01");
+    let made = add_missing_keys(&mut first, &FIRST_SOURCES).unwrap().unwrap();
+    assert!(made.made.contains(&"a secret for pseudonyms") && first.query.mask_secret.len() == 64);
+    let mut second = load(&own).unwrap();
+    assert_eq!(add_missing_keys(&mut second, &FIRST_SOURCES).unwrap(), None);
+    assert_eq!(second.query.mask_secret, first.query.mask_secret);
+    // Nobody sees pseudonyms: there is nothing to make them with.
+    let other = tempfile::tempdir().unwrap();
+    let flags = vec![("serve.data_dir", other.path().display().to_string())];
+    let mut plain = Settings::load(Layers { flags, ..Layers::default() }).unwrap();
+    add_missing_keys(&mut plain, &FIRST_SOURCES).unwrap().unwrap();
+    assert_eq!(plain.query.mask_secret, "");
+    for (text, words) in [
+        ("[[query.access]]\nname = 'a'\ntoken_file = '/no/such/file'\n", "token_file /no/such/file cannot be read"),
+        ("[[query.access]]\nname = 'a'\ntoken = 'a-token-of-length-16'\npurposes = ['addds']\n", "there are analytics"),
+        ("[[query.access]]\nname = 'a'\ntoken = 'a-token-of-length-16'\npurpose = ['ads']\n", "purpose"),
+        (
+            "[[query.access]]\nname = 'a'\ntoken = 'a-token-of-length-16'\nqueries_max = 99\n",
+            "more than query.queries_max",
+        ),
+    ] {
+        let told = load(text).unwrap_err().to_string();
+        assert!(told.contains(words) && told.contains("query"), "{told}");
+    }
+}

@@ -15,11 +15,14 @@ use datafusion::common::utils::memory::get_record_batch_memory_size;
 use datafusion::error::DataFusionError;
 use datafusion::physical_plan::SendableRecordBatchStream;
 use futures::{Stream, StreamExt};
-use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::sync::mpsc;
 use tokio::time::{Instant, Sleep};
 use tokio_util::task::AbortOnDropHandle;
 use tributary_schemas::Table;
+use xxhash_rust::xxh3::xxh3_64;
 
+use crate::access::Asker;
+use crate::engine::Turn;
 use crate::error::QueryError;
 use crate::facts::{Facts, Working};
 use crate::question::Face;
@@ -63,6 +66,8 @@ pub struct AnswerStream {
     batches: mpsc::Receiver<Result<Option<RecordBatch>, DataFusionError>>,
     deadline: Pin<Box<Sleep>>,
     settings: Arc<QuerySettings>,
+    /// Beyond which the asker is told so; `None` for all there are.
+    rows_max: Option<usize>,
     tally: Tally,
     is_over: bool,
     work: AbortOnDropHandle<()>,
@@ -79,7 +84,7 @@ pub(crate) struct Started {
     pub(crate) live_positions: Option<Vec<(u32, u64)>>,
     pub(crate) facts: Working,
     pub(crate) stop: Stop,
-    pub(crate) turn: OwnedSemaphorePermit,
+    pub(crate) turn: Turn,
 }
 
 /// Batches computed ahead of the reader.
@@ -89,10 +94,12 @@ impl AnswerStream {
     pub(crate) fn start(
         started: Started,
         deadline: Instant,
-        settings: Arc<QuerySettings>,
+        asker: &Asker,
         tally: Tally,
         workers: Arc<Workers>,
     ) -> Self {
+        let settings = Arc::clone(&asker.access().settings);
+        let rows_max = asker.access().rows_max;
         let Started { batches: mut plan, versions, live_positions, facts, stop, turn } = started;
         let schema = plan.schema();
         let (sender, batches) = mpsc::channel(BATCHES_AHEAD);
@@ -116,6 +123,7 @@ impl AnswerStream {
             batches,
             deadline: Box::pin(tokio::time::sleep_until(deadline)),
             settings,
+            rows_max,
             tally,
             is_over: false,
             work,
@@ -139,6 +147,8 @@ impl AnswerStream {
 
     /// The first rows, as many as the settings allow.
     pub(crate) async fn collect(mut self) -> Result<Answer, QueryError> {
+        // Here it is cut, and said so.
+        self.rows_max = None;
         let mut batches = Vec::new();
         let (mut rows, mut bytes) = (0, 0);
         let mut truncated = false;
@@ -188,6 +198,9 @@ impl Stream for AnswerStream {
             Poll::Pending => Poll::Pending,
             Poll::Ready(Some(Ok(Some(batch)))) => {
                 this.tally.rows += batch.num_rows() as u64;
+                if let Some(rows_max) = this.rows_max.filter(|max| (*max as u64) < this.tally.rows) {
+                    return this.end_with(QueryError::TooManyRows { rows_max });
+                }
                 Poll::Ready(Some(Ok(batch)))
             }
             Poll::Ready(Some(Ok(None))) => {
@@ -204,26 +217,39 @@ impl Stream for AnswerStream {
     }
 }
 
-/// What metrics learn of one question, told when it is over however it ended.
+/// What metrics and the log learn of one question, told when it is over however it ended.
 pub(crate) struct Tally {
     pub(crate) started: Instant,
     /// Until it ends otherwise, nobody waited for the end.
     pub(crate) outcome: &'static str,
+    asker: Asker,
     face: Face,
+    /// Of the text: what was asked may itself be about somebody, and the log is not the place for that.
+    statement: u64,
     rows: u64,
 }
 
 impl Tally {
-    pub(crate) fn start(face: Face) -> Self {
-        Self { started: Instant::now(), outcome: "abandoned", face, rows: 0 }
+    pub(crate) fn start(asker: Asker, face: Face, sql: &str) -> Self {
+        let statement = xxh3_64(sql.as_bytes());
+        Self { started: Instant::now(), outcome: "abandoned", asker, face, statement, rows: 0 }
     }
 }
 
 impl Drop for Tally {
     fn drop(&mut self) {
-        let face = self.face.word();
-        metrics::counter!(telling::TOTAL, "outcome" => self.outcome, "face" => face).increment(1);
-        metrics::histogram!(telling::SECONDS, "face" => face).record(self.started.elapsed().as_secs_f64());
-        metrics::counter!(telling::ROWS, "face" => face).increment(self.rows);
+        let seconds = self.started.elapsed().as_secs_f64();
+        let (face, access) = (self.face.word(), self.asker.name().to_owned());
+        metrics::counter!(telling::TOTAL, "outcome" => self.outcome, "face" => face, "access" => access.clone())
+            .increment(1);
+        metrics::histogram!(telling::SECONDS, "face" => face).record(seconds);
+        metrics::counter!(telling::ROWS, "face" => face, "access" => access).increment(self.rows);
+        // What this process asks of itself is nobody's access.
+        if self.asker.is_owner() {
+            return;
+        }
+        let (access, statement) = (self.asker.name(), format!("{:016x}", self.statement));
+        let (outcome, rows) = (self.outcome, self.rows);
+        tracing::info!(target: "tributary_query::access", access, face, statement, outcome, rows, seconds, "asked");
     }
 }

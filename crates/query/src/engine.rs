@@ -6,12 +6,11 @@
 //!           is answered and the work stopped (`stop.rs` says how soon); memory of sorts, joins, groups and
 //!           credits is one pool for all questions, and what does not fit spills; nothing is computed on the
 //!           asker's threads (`workers.rs`).
-//! Not here: who may ask (`http.rs`, the shell).
+//! Not here: who may ask and see what (`access`), how a token is shown (`http.rs`, `protocols`).
 
 use std::collections::HashSet;
 use std::num::NonZeroUsize;
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::Duration;
 
 use datafusion::catalog::{MemorySchemaProvider, SchemaProvider, TableProvider};
 use datafusion::common::ToDFSchema;
@@ -22,20 +21,21 @@ use datafusion::execution::memory_pool::{FairSpillPool, TrackConsumersPool};
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
 use datafusion::execution::{FunctionRegistry, SendableRecordBatchStream};
-use datafusion::logical_expr::{LogicalPlan, ScalarUDF};
+use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::execute_stream;
 use datafusion::prelude::{SessionConfig, SessionContext};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout_at};
-use tributary_lake::{Lake, Snapshot};
+use tributary_lake::Lake;
 use tributary_schemas::Table;
 
+use crate::access::{Asker, Askers};
 use crate::answer::{Answer, AnswerStream, Started, Tally};
 use crate::definitions::{self, Definitions};
 use crate::error::{self, Advice, QueryError};
 use crate::facts::{self, Freshness, Understood, Working};
 use crate::fold::{FoldNode, FoldPlanner};
-use crate::identity::{Identities, PersonOf, asks_for_persons};
+use crate::identity::{Identities, PersonOf, Persons, asks_for_persons};
 use crate::lake_table::LAKE_URL;
 use crate::live::{self, Live, LiveSources, Wants};
 use crate::question::{Beside, Described, Question, Relation};
@@ -49,6 +49,7 @@ use crate::{attribution, bounded, catalog, experiment, funnel, metric, statement
 /// Answers questions about one lake.
 pub struct Engine {
     planner: Arc<Planner>,
+    askers: Askers,
     turns: Arc<Semaphore>,
     workers: Arc<Workers>,
 }
@@ -101,9 +102,30 @@ impl Engine {
         let workers = Workers::start().map_err(|error| QueryError::Engine(Box::new(error.into())))?;
         let identities = Arc::new(Identities::new(&settings));
         let defined = RwLock::new(Defined::new(definitions).map_err(broke)?);
-        let freshness = Freshness::default();
-        let planner = Planner { settings: Arc::new(settings), lake, base, identities, live, defined, freshness };
-        Ok(Self { planner: Arc::new(planner), turns, workers: Arc::new(workers) })
+        let settings = Arc::new(settings);
+        let askers = Askers::new(&settings, &base)?;
+        let planner = Planner { settings, lake, base, identities, live, defined, freshness: Freshness::default() };
+        Ok(Self { planner: Arc::new(planner), askers, turns, workers: Arc::new(workers) })
+    }
+
+    /// Who shows this token; `None`: nobody we know.
+    pub fn asker(&self, token: &str) -> Option<Asker> {
+        self.askers.of(token)
+    }
+
+    /// Whoever has the folder: sees and takes what this process may. For questions nobody sent us.
+    pub fn owner(&self) -> Asker {
+        self.askers.owner.clone()
+    }
+
+    /// The tokens that are known themselves, and not by their hash, for protocols that never send one.
+    pub fn tokens(&self) -> &[(String, Asker)] {
+        &self.askers.by_token
+    }
+
+    /// Whether anybody may ask.
+    pub fn has_tokens(&self) -> bool {
+        !self.askers.is_empty()
     }
 
     pub fn settings(&self) -> &QuerySettings {
@@ -136,7 +158,7 @@ impl Engine {
     async fn check(&self, defined: &Arc<Defined>) -> Result<(), QueryError> {
         let mut faults = Vec::new();
         for (place, question) in defined.definitions.questions() {
-            match self.describe_by(Question::plain(question), Arc::clone(defined)).await {
+            match self.describe_by(Question::plain(self.owner(), question), Arc::clone(defined)).await {
                 Ok(_) => {}
                 Err(error) if error.advice() == Advice::FixInput => {
                     let reason = error.reason();
@@ -172,12 +194,17 @@ impl Engine {
         self.workers.spawn_blocking(work).await.ok()
     }
 
-    /// The first `rows_max` rows of the answer.
+    /// The first `rows_max` rows of the answer, for the owner.
     pub async fn query(&self, sql: &str) -> Result<Answer, QueryError> {
-        self.query_stream(sql).await?.collect().await
+        self.query_as(self.owner(), sql).await
     }
 
-    /// All rows of the answer, as they come: neither `rows_max` nor `answer_bytes_max` cuts it. Time runs until the
+    /// The same for somebody else.
+    pub async fn query_as(&self, asker: Asker, sql: &str) -> Result<Answer, QueryError> {
+        self.ask(Question::plain(asker, sql)).await?.collect().await
+    }
+
+    /// All rows of the answer, for the owner, as they come: neither `rows_max` nor `answer_bytes_max` cuts it. Time runs until the
     /// stream ends, so writing it out counts.
     ///
     /// Into any `io::Write`, a few batches at a time in memory:
@@ -191,18 +218,20 @@ impl Engine {
     /// writer.finish()?;
     /// ```
     pub async fn query_stream(&self, sql: &str) -> Result<AnswerStream, QueryError> {
-        self.ask(Question::plain(sql)).await
+        self.ask(Question::plain(self.owner(), sql)).await
     }
 
     /// The same for a question of another face.
     pub async fn ask(&self, question: Question) -> Result<AnswerStream, QueryError> {
-        let mut tally = Tally::start(question.face);
-        let deadline = tally.started + Duration::from_millis(self.settings().time_ms_max);
-        match self.start(question, deadline).await {
-            Ok(started) => {
-                let settings = Arc::clone(&self.planner.settings);
-                Ok(AnswerStream::start(started, deadline, settings, tally, Arc::clone(&self.workers)))
-            }
+        let asker = question.asker.clone();
+        let mut tally = Tally::start(asker.clone(), question.face, &question.sql);
+        let deadline = tally.started + asker.time_max();
+        let started = match asker.admit() {
+            Ok(()) => self.start(question, deadline).await,
+            Err(error) => Err(error),
+        };
+        match started {
+            Ok(started) => Ok(AnswerStream::start(started, deadline, &asker, tally, Arc::clone(&self.workers))),
             Err(error) => {
                 tally.outcome = error.outcome();
                 tracing::debug!(%error, outcome = tally.outcome, "question not answered");
@@ -217,10 +246,10 @@ impl Engine {
     }
 
     async fn describe_by(&self, question: Question, defined: Arc<Defined>) -> Result<Described, QueryError> {
-        let deadline = Instant::now() + Duration::from_millis(self.settings().time_ms_max);
-        self.in_turn(question, deadline, |planner, parsed, beside, turn| async move {
+        let deadline = Instant::now() + question.asker.time_max();
+        self.in_turn(question, deadline, |planner, asked, turn| async move {
             let _turn = turn;
-            let (plan, _) = planner.logical(parsed, beside.as_deref(), &Stop::default(), &defined).await?;
+            let (plan, _) = planner.logical(asked, &Stop::default(), &defined).await?;
             let parameters = plan.get_parameter_types().map_err(|error| planner.wrong(error))?;
             let schema = told::schema(&Arc::new(plan.schema().as_arrow().clone()));
             Ok(Described { schema, parameters: parameters.into_iter().collect() })
@@ -236,9 +265,9 @@ impl Engine {
     }
 
     async fn start(&self, question: Question, deadline: Instant) -> Result<Started, QueryError> {
-        self.in_turn(question, deadline, |planner, parsed, beside, turn| async move {
+        self.in_turn(question, deadline, |planner, asked, turn| async move {
             let stop = Stop::default();
-            let (batches, versions, live, facts) = planner.plan(parsed, beside.as_deref(), &stop).await?;
+            let (batches, versions, live, facts) = planner.plan(asked, &stop).await?;
             let live_positions = match live {
                 Live::Rows(rows) => Some(rows.positions.clone()),
                 Live::NotAsked | Live::Away(_) => None,
@@ -248,56 +277,88 @@ impl Engine {
         .await
     }
 
+    /// One of its own, where it has any, then one of all. Each waits in line.
+    async fn turn(&self, asker: &Asker, deadline: Instant) -> Option<Turn> {
+        let own = match &asker.access().turns {
+            Some(turns) => Some(taken(Arc::clone(turns), deadline).await?),
+            None => None,
+        };
+        Some(Turn { _own: own, _of_all: taken(Arc::clone(&self.turns), deadline).await? })
+    }
+
     /// Judges a question, waits for its turn and does `work` on the threads for it.
     async fn in_turn<T, W>(
         &self,
         question: Question,
         deadline: Instant,
-        work: impl FnOnce(Arc<Planner>, Parsed, Option<Arc<Beside>>, OwnedSemaphorePermit) -> W + Send + 'static,
+        work: impl FnOnce(Arc<Planner>, Asked, Turn) -> W + Send + 'static,
     ) -> Result<T, QueryError>
     where
         T: Send + 'static,
         W: Future<Output = Result<T, QueryError>> + Send + 'static,
     {
-        let QuerySettings { sql_bytes_max, queries_max, time_ms_max, .. } = *self.settings();
-        let Question { sql, dialect, rewrite, beside, face: _ } = question;
+        let Question { asker, sql, dialect, rewrite, beside, face: _ } = question;
+        let QuerySettings { sql_bytes_max, queries_max, time_ms_max, .. } = *asker.access().settings;
         // What is refused anyway need not wait for its turn.
         let mut parsed = statement::parse(&sql, dialect, sql_bytes_max)?;
         if let Some(rewrite) = rewrite {
             statement::rewrite(&mut parsed, rewrite)?;
         }
         statement::only_reads(&parsed)?;
-        let turn = timeout_at(deadline, Arc::clone(&self.turns).acquire_owned());
-        let turn = turn.await.map_err(|_| QueryError::Busy { queries_max, time_ms_max })?;
-        let turn = turn.expect("nobody closes the semaphore");
-        let working = self.workers.spawn(work(Arc::clone(&self.planner), parsed, beside, turn));
+        if !asker.sees_all() {
+            statement::tells_no_work(&parsed)?;
+        }
+        let turn = self.turn(&asker, deadline).await.ok_or(QueryError::Busy { queries_max, time_ms_max })?;
+        let asked = Asked { asker, parsed, beside };
+        let working = self.workers.spawn(work(Arc::clone(&self.planner), asked, turn));
         let done = timeout_at(deadline, working).await.map_err(|_| QueryError::TimedOut { time_ms_max })?;
         done.unwrap_or_else(|_| Err(QueryError::broke("the planning of the question broke")))
     }
 }
 
-type Parsed = datafusion::sql::parser::Statement;
+async fn taken(turns: Arc<Semaphore>, deadline: Instant) -> Option<OwnedSemaphorePermit> {
+    let turn = timeout_at(deadline, turns.acquire_owned()).await.ok()?;
+    Some(turn.expect("nobody closes the semaphore"))
+}
+
+/// A question that was judged.
+struct Asked {
+    asker: Asker,
+    parsed: datafusion::sql::parser::Statement,
+    beside: Option<Arc<Beside>>,
+}
+
+/// One of those an access may take at a time, and one of all; kept until the work has really ended.
+pub(crate) struct Turn {
+    _own: Option<OwnedSemaphorePermit>,
+    _of_all: OwnedSemaphorePermit,
+}
 
 impl Planner {
     async fn plan(
         &self,
-        parsed: Parsed,
-        beside: Option<&Beside>,
+        asked: Asked,
         stop: &Stop,
     ) -> Result<(SendableRecordBatchStream, Vec<(Table, u64)>, Live, Working), QueryError> {
         let wrong = |error| self.wrong(error);
-        let (plan, Pinned { context, person_of, snapshots, live, understood }) =
-            self.logical(parsed, beside, stop, &self.defined()).await?;
+        let sees_all = asked.asker.sees_all();
+        let (plan, Pinned { context, person_of, persons, versions, live, understood }) =
+            self.logical(asked, stop, &self.defined()).await?;
         let state = context.state();
-        let versions = snapshots.iter().map(|snapshot| (snapshot.table(), snapshot.version())).collect();
-        let links = snapshots.iter().find(|snapshot| snapshot.table() == Table::Identities);
         let plan = state.optimize(&plan).and_then(|plan| stop.ask_in_joins(plan)).map_err(wrong)?;
         // Only now it is known whether a person is asked for: the optimiser drops columns nobody wants.
-        let links = links.filter(|_| asks_for_persons(&plan).unwrap_or(true));
-        if let Some(links) = links {
-            person_of.give(self.identities.at(links).await.map_err(wrong)?);
+        let wants_persons = asks_for_persons(&plan).unwrap_or(true);
+        if wants_persons {
+            person_of.give(persons.map().await.map_err(wrong)?);
         }
-        let reads = facts::reads(&plan, links, &self.freshness).map_err(wrong)?;
+        // What was read, and how new it is, tells of rows that are not seen.
+        let reads = match sees_all {
+            true => {
+                let links = persons.snapshot().filter(|_| wants_persons);
+                Some(facts::reads(&plan, links, &self.freshness).map_err(wrong)?)
+            }
+            false => None,
+        };
         let plan = state.query_planner().create_physical_plan(&plan, &state).await.map_err(wrong)?;
         let plan = stop::pause_in_joins(plan).map_err(wrong)?;
         let batches = execute_stream(Arc::clone(&plan), context.task_ctx()).map_err(wrong)?;
@@ -305,53 +366,68 @@ impl Planner {
     }
 
     /// What a statement means, with the tables it means pinned.
-    async fn logical(
-        &self,
-        mut parsed: Parsed,
-        beside: Option<&Beside>,
-        stop: &Stop,
-        defined: &Defined,
-    ) -> Result<(LogicalPlan, Pinned), QueryError> {
+    async fn logical(&self, asked: Asked, stop: &Stop, defined: &Defined) -> Result<(LogicalPlan, Pinned), QueryError> {
         let wrong = |error| self.wrong(error);
+        let Asked { asker, mut parsed, beside } = asked;
+        let beside = beside.as_deref();
         definitions::expand(&defined.definitions, &mut parsed)?;
         statement::check_tree(&mut parsed)?;
         let understood = facts::understood(&parsed);
         let (snapshots, live) = live::pin(&self.lake, &self.live, Wants::of(&parsed.to_string())).await?;
+        let versions = snapshots.iter().map(|snapshot| (snapshot.table(), snapshot.version())).collect();
         let person_of = PersonOf::new();
-        let mut base = self.base.clone();
-        base.register_udf(Arc::new(ScalarUDF::from(person_of.clone()))).map_err(wrong)?;
+        let mut base = asker.access().base.as_ref().unwrap_or(&self.base).clone();
         for function in beside.iter().flat_map(|beside| &beside.functions) {
             base.register_udf(Arc::clone(function)).map_err(wrong)?;
         }
-        let beside = beside.map(|beside| &beside.schemas);
-        let context = catalog::session(&base, snapshots.clone(), &self.identities, &live, &defined.table, beside);
-        let context = context.map_err(wrong)?;
+        let world = catalog::World {
+            base: &base,
+            person_of: &person_of,
+            snapshots,
+            identities: &self.identities,
+            live: &live,
+            definitions: &defined.table,
+            beside: beside.map(|beside| &beside.schemas),
+            rights: asker.access().rights.as_ref(),
+            stop: stop.flag(),
+        };
+        let (context, persons) = world.session().map_err(wrong)?;
         let pool = Arc::clone(&context.runtime_env().memory_pool);
         context.register_udf(attribution::credit_function(stop.flag(), pool));
         let state = context.state();
         if statement::calls_a_table_function(&mut parsed) {
-            let person_events = context.table_provider("person_events").await.map_err(wrong)?;
+            let person_events = context.table_provider("person_events").await;
+            let person_events =
+                person_events.map_err(|error| not_open(&asker, "person_events").unwrap_or_else(|| wrong(error)))?;
             let columns = person_events.schema().to_dfschema().map_err(wrong)?;
             let checker = Checker { session: &state, columns: &columns };
             let mut folds = Vec::new();
             statement::write_out(&mut parsed, &checker, &mut folds)?;
-            add_folds(&context, &checker, folds, stop).await?;
+            add_folds(&context, &asker, &checker, folds, stop).await?;
         }
-        let plan = state.statement_to_plan(parsed).await.map_err(|error| named_wrong(&context, wrong(error)))?;
+        let named_wrong = |error| named_wrong(&context, &asker, wrong(error));
+        let plan = state.statement_to_plan(parsed).await.map_err(named_wrong)?;
         let read_only = SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
         read_only.verify_plan(&plan).map_err(wrong)?;
         each_column_has_its_own_name(&plan)?;
-        Ok((plan, Pinned { context, person_of, snapshots, live, understood }))
+        Ok((plan, Pinned { context, person_of, persons, versions, live, understood }))
     }
 
     async fn relations(&self) -> Result<Vec<Relation>, QueryError> {
         let wrong = |error| self.wrong(error);
-        let snapshots = catalog::pin(&self.lake).await?;
-        let mut base = self.base.clone();
-        base.register_udf(Arc::new(ScalarUDF::from(PersonOf::new()))).map_err(wrong)?;
-        let table = &self.defined().table;
-        let context = catalog::session(&base, snapshots, &self.identities, &Live::NotAsked, table, None);
-        let context = context.map_err(wrong)?;
+        let defined = self.defined();
+        let world = catalog::World {
+            base: &self.base,
+            person_of: &PersonOf::new(),
+            snapshots: catalog::pin(&self.lake).await?,
+            identities: &self.identities,
+            live: &Live::NotAsked,
+            definitions: &defined.table,
+            beside: None,
+            rights: None,
+            stop: Stop::default().flag(),
+        };
+        let (context, _) = world.session().map_err(wrong)?;
         let schema = context.catalog(catalog::CATALOG).and_then(|catalog| catalog.schema(catalog::SCHEMA));
         let schema = schema.expect("`session` makes it");
         let mut relations = Vec::new();
@@ -377,7 +453,8 @@ impl Planner {
 struct Pinned {
     context: SessionContext,
     person_of: PersonOf,
-    snapshots: Vec<Snapshot>,
+    persons: Persons,
+    versions: Vec<(Table, u64)>,
     live: Live,
     understood: Understood,
 }
@@ -385,6 +462,7 @@ struct Pinned {
 /// Each fold as a table that stands for its plan.
 async fn add_folds(
     context: &SessionContext,
+    asker: &Asker,
     checker: &Checker<'_>,
     folds: Vec<FoldOf>,
     stop: &Stop,
@@ -404,7 +482,7 @@ async fn add_folds(
             return Err(QueryError::Statement { reason: reason.to_owned() });
         }
         let input = context.state().statement_to_plan(input).await;
-        let input = input.map_err(|error| named_wrong(context, wrong(error)))?;
+        let input = input.map_err(|error| named_wrong(context, asker, wrong(error)))?;
         let plan = FoldNode::plan(input, folding, stop.flag()).map_err(wrong)?;
         let table = Arc::new(ViewTable::new(plan, None));
         tables.register_table(statement::fold_name(index), table).map_err(wrong)?;
@@ -414,7 +492,7 @@ async fn add_folds(
 
 /// A fault that is a name nobody has, with the names there are; any other as it is. DataFusion says which name in words
 /// only.
-fn named_wrong(context: &SessionContext, error: QueryError) -> QueryError {
+fn named_wrong(context: &SessionContext, asker: &Asker, error: QueryError) -> QueryError {
     let message = error.to_string();
     let named = |before: &str| {
         let name = message.strip_prefix(before)?.strip_suffix("' not found")?;
@@ -428,11 +506,26 @@ fn named_wrong(context: &SessionContext, error: QueryError) -> QueryError {
         let tables = schema.table_names();
         let known: Vec<&str> = tables.iter().map(String::as_str).collect();
         let ours = format!("{}.{}.", catalog::CATALOG, catalog::SCHEMA);
-        error::unknown_name("table", name.strip_prefix(&ours).unwrap_or(&name), &known)
+        let name = name.strip_prefix(&ours).unwrap_or(&name);
+        if let Some(error) = not_open(asker, name) {
+            return error;
+        }
+        error::unknown_name("table", name, &known)
     } else {
         return error;
     };
     QueryError::Statement { reason }
+}
+
+/// What is told of a table that is there and not open to who asks.
+fn not_open(asker: &Asker, name: &str) -> Option<QueryError> {
+    let open = asker.access().rights.as_ref()?.tables.as_ref()?;
+    if open.contains(name) || !catalog::names().any(|known| known == name) {
+        return None;
+    }
+    let open: Vec<&str> = open.iter().map(String::as_str).collect();
+    let reason = format!("{name} is not open to the access {}: its tables are {}", asker.name(), open.join(", "));
+    Some(QueryError::Forbidden { reason })
 }
 
 /// `a.channel` and `b.channel` are two columns to the engine, but both are called `channel` in the answer: as JSON one

@@ -46,6 +46,18 @@ pub enum QueryError {
     #[error("{reason}")]
     Statement { reason: String },
 
+    /// The access may not ask this.
+    #[error("{reason}")]
+    Forbidden { reason: String },
+
+    #[error(
+        "the access {access} may ask {per_minute} questions a minute (queries_per_minute): ask again in {wait_s} s"
+    )]
+    TooOften { access: String, per_minute: u32, wait_s: u64 },
+
+    #[error("the answer has more rows than the {rows_max} this access may have (rows_max) and was stopped")]
+    TooManyRows { rows_max: usize },
+
     #[error("{function}: {reason}\nusage: {usage}\nexample: {example}")]
     Function { function: &'static str, reason: String, usage: String, example: &'static str },
 
@@ -92,9 +104,11 @@ impl QueryError {
             | Self::Refused { .. }
             | Self::Statement { .. }
             | Self::Function { .. } => Advice::FixInput,
-            Self::Question(_) => Advice::FixInput,
-            Self::TimedOut { .. } | Self::OutOfMemory { .. } | Self::TooManyLinks { .. } => Advice::AskLess,
-            Self::Busy { .. } | Self::Live { .. } => Advice::Retry,
+            Self::Question(_) | Self::Forbidden { .. } => Advice::FixInput,
+            Self::TimedOut { .. } | Self::TooManyRows { .. } | Self::OutOfMemory { .. } | Self::TooManyLinks { .. } => {
+                Advice::AskLess
+            }
+            Self::Busy { .. } | Self::Live { .. } | Self::TooOften { .. } => Advice::Retry,
             Self::Lake(error) => match error.advice() {
                 tributary_lake::Advice::Retry => Advice::Retry,
                 _ => Advice::Stop,
@@ -120,6 +134,8 @@ impl QueryError {
     pub(crate) fn outcome(&self) -> &'static str {
         match self {
             Self::Refused { .. } => "refused",
+            Self::Forbidden { .. } => "forbidden",
+            Self::TooOften { .. } => "too_often",
             Self::TimedOut { .. } => "timed_out",
             Self::Busy { .. } => "busy",
             Self::OutOfMemory { .. } => "out_of_memory",

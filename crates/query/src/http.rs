@@ -5,28 +5,28 @@
 //!           by `Accept`.
 //! Out:      200 with the answer: JSON `{columns, rows, row_count, truncated, elapsed_ms, versions, live_positions, facts}`, or
 //!           another format with the same in headers `x-tributary-...`. Else `{"error", "advice"}` with
-//!           400 the question is wrong · 401 no such token · 408 over its time · 413 the text is too long ·
-//!           422 needs more memory than allowed · 503 too many questions, or the lake is away · 500 ours.
+//!           400 the question is wrong · 401 no such token · 403 not for this access · 408 over its time · 413 the text is too long ·
+//!           429 too often for this access · 422 needs more memory than allowed · 503 too many questions, or the lake is away · 500 ours.
 //!           `POST /v1/live/tail` for other processes of ours: what the stream job of this one has and their snapshots lack,
 //!           as `live::encode` writes it; 409 if they must pin anew, 503 if it cannot be asked.
 //! Promise:  nothing is looked at before the token; tokens are compared without a hint of how much of one was right.
-//! Not here: what may be asked (`statement.rs`).
+//! Not here: what may be asked (`statement.rs`), and seen (`access`).
 
 use std::sync::Arc;
 
-use axum::Router;
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
 use axum::extract::{DefaultBodyLimit, Path, Query, Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
-use axum::middleware::{Next, from_fn_with_state};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use axum::{Extension, Router};
 use serde::Deserialize;
 use serde_json::json;
 use serde_json::value::RawValue;
-use subtle::{Choice, ConstantTimeEq};
 
+use crate::access::Asker;
 use crate::answer::Answer;
 use crate::ask;
 use crate::engine::Engine;
@@ -62,12 +62,26 @@ pub fn live_router(engine: Arc<Engine>) -> Router {
     Router::new()
         .route(live::PATH, post(live_tail))
         .layer(DefaultBodyLimit::max(LIVE_ASKED_BYTES_MAX))
+        .route_layer(from_fn(only_who_sees_all))
         .route_layer(from_fn_with_state(Arc::clone(&engine), authorize))
         .with_state(engine)
 }
 
 /// Two positions a partition, each some 70 bytes: thousands of partitions.
 const LIVE_ASKED_BYTES_MAX: usize = 1 << 20;
+
+/// The tail is rows as they are.
+async fn only_who_sees_all(Extension(asker): Extension<Asker>, request: Request, next: Next) -> Response {
+    if asker.sees_all() {
+        return next.run(request).await;
+    }
+    let told = format!("the access {} may not see the tail as it is", asker.name());
+    refusal(
+        StatusCode::FORBIDDEN,
+        &told,
+        "processes know one another by the first of query.tokens; ask for events_live",
+    )
+}
 
 async fn live_tail(State(engine): State<Arc<Engine>>, body: Bytes) -> Response {
     let asked: LiveAsked = match serde_json::from_slice(&body) {
@@ -154,16 +168,14 @@ struct Parameters {
     format: Option<String>,
 }
 
-async fn authorize(State(engine): State<Arc<Engine>>, request: Request, next: Next) -> Response {
-    let tokens = &engine.settings().tokens;
-    if tokens.is_empty() {
+async fn authorize(State(engine): State<Arc<Engine>>, mut request: Request, next: Next) -> Response {
+    if !engine.has_tokens() {
         let advice = "set query.tokens on the server: rows are about people, so nobody may ask without one";
         return refusal(StatusCode::UNAUTHORIZED, "this server has no tokens", advice);
     }
-    let given = bearer(request.headers()).unwrap_or_default().as_bytes();
-    // Each token is compared, and each whole, so that time tells nothing.
-    let is_known = tokens.iter().fold(Choice::from(0), |known, token| known | token.as_bytes().ct_eq(given));
-    if bool::from(is_known) {
+    let given = bearer(request.headers()).unwrap_or_default();
+    if let Some(asker) = engine.asker(given) {
+        request.extensions_mut().insert(asker);
         return next.run(request).await;
     }
     let what = if given.is_empty() { "no token was sent" } else { "no such token" };
@@ -187,6 +199,7 @@ fn whole(engine: &Engine, body: Result<Bytes, BytesRejection>) -> Result<Bytes, 
 
 async fn sql(
     State(engine): State<Arc<Engine>>,
+    Extension(asker): Extension<Asker>,
     Query(parameters): Query<Parameters>,
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
@@ -202,19 +215,23 @@ async fn sql(
             return refusal(StatusCode::BAD_REQUEST, &reason, advice);
         }
     };
-    answer(&engine, &question.sql, question.format.unwrap_or_default()).await
+    answer(&engine, asker, &question.sql, question.format.unwrap_or_default()).await
 }
 
 async fn functions() -> Response {
     ([(header::CONTENT_TYPE, "application/json")], ask::functions().to_string()).into_response()
 }
 
-async fn definitions(State(engine): State<Arc<Engine>>) -> Response {
-    ([(header::CONTENT_TYPE, "application/json")], ask::definitions(&engine.definitions()).to_string()).into_response()
+async fn definitions(State(engine): State<Arc<Engine>>, Extension(asker): Extension<Asker>) -> Response {
+    match asked(&engine, asker, ask::DEFINITIONS).await {
+        Ok(answer) => definitions_body(&answer).unwrap_or_else(unwritten),
+        Err(error) => fault(&error),
+    }
 }
 
 async fn function(
     State(engine): State<Arc<Engine>>,
+    Extension(asker): Extension<Asker>,
     Path(name): Path<String>,
     Query(parameters): Query<Parameters>,
     headers: HeaderMap,
@@ -233,20 +250,24 @@ async fn function(
         Ok((ask::call(&name, &arguments)?, format))
     };
     match read() {
-        Ok((sql, format)) => answer(&engine, &sql, format).await,
+        Ok((sql, format)) => answer(&engine, asker, &sql, format).await,
         Err(reason) => {
             refusal(StatusCode::BAD_REQUEST, &reason, "GET /v1/query tells all functions and their arguments")
         }
     }
 }
 
-async fn answer(engine: &Arc<Engine>, sql: &str, format: Format) -> Response {
+/// The first rows of the answer, as `Engine::query_as` gives them.
+async fn asked(engine: &Engine, asker: Asker, sql: &str) -> Result<Answer, QueryError> {
+    engine.ask(Question::plain(asker, sql).by(Face::Http)).await?.collect().await
+}
+
+async fn answer(engine: &Arc<Engine>, asker: Asker, sql: &str, format: Format) -> Response {
     if engine.settings().sql_bytes_max < sql.len() {
         return too_long(engine);
     }
     // If the asker hangs up, axum drops this future and with it the work.
-    let asked = async { engine.ask(Question::plain(sql).by(Face::Http)).await?.collect().await };
-    match asked.await {
+    match asked(engine, asker, sql).await {
         Ok(answer) => {
             // Megabytes of text are not written on the threads that take events in.
             let written = engine.compute(move || respond(&answer, format)).await;
@@ -274,16 +295,36 @@ fn respond(answer: &Answer, format: Format) -> Response {
         Format::Json => json_body(answer),
         format => plain_body(answer, format),
     };
-    rendered.unwrap_or_else(|error| {
-        tracing::error!(%error, "an answer could not be written");
-        refusal(StatusCode::INTERNAL_SERVER_ERROR, "the answer cannot be written", Advice::Stop.words())
-    })
+    rendered.unwrap_or_else(unwritten)
 }
 
-fn json_body(answer: &Answer) -> Result<Response, Box<dyn std::error::Error + Send + Sync>> {
+type Unwritten = Box<dyn std::error::Error + Send + Sync>;
+
+fn unwritten(error: Unwritten) -> Response {
+    tracing::error!(%error, "an answer could not be written");
+    refusal(StatusCode::INTERNAL_SERVER_ERROR, "the answer cannot be written", Advice::Stop.words())
+}
+
+/// Its rows as a JSON array.
+fn json_rows(answer: &Answer) -> Result<Box<RawValue>, Unwritten> {
     let mut rows = Vec::new();
     render::json(answer, &mut rows)?;
-    let rows = RawValue::from_string(String::from_utf8(rows)?)?;
+    Ok(RawValue::from_string(String::from_utf8(rows)?)?)
+}
+
+fn definitions_body(answer: &Answer) -> Result<Response, Unwritten> {
+    #[derive(serde::Serialize)]
+    struct Body<'a> {
+        definitions: &'a RawValue,
+        truncated: bool,
+    }
+    let rows = json_rows(answer)?;
+    let body = Body { definitions: &rows, truncated: answer.truncated };
+    Ok(([(header::CONTENT_TYPE, "application/json")], serde_json::to_vec(&body)?).into_response())
+}
+
+fn json_body(answer: &Answer) -> Result<Response, Unwritten> {
+    let rows = json_rows(answer)?;
     let columns: Vec<_> = answer
         .schema
         .fields()
@@ -316,7 +357,7 @@ fn json_body(answer: &Answer) -> Result<Response, Box<dyn std::error::Error + Se
 }
 
 /// The answer alone, what is to be said of it in headers.
-fn plain_body(answer: &Answer, format: Format) -> Result<Response, Box<dyn std::error::Error + Send + Sync>> {
+fn plain_body(answer: &Answer, format: Format) -> Result<Response, Unwritten> {
     let mut text = Vec::new();
     match format {
         Format::Csv => render::csv(answer, &mut text)?,
@@ -338,6 +379,8 @@ pub(crate) fn fault(error: &QueryError) -> Response {
     let status = match error {
         QueryError::TimedOut { .. } => StatusCode::REQUEST_TIMEOUT,
         QueryError::OutOfMemory { .. } => StatusCode::UNPROCESSABLE_ENTITY,
+        QueryError::Forbidden { .. } => StatusCode::FORBIDDEN,
+        QueryError::TooOften { .. } => StatusCode::TOO_MANY_REQUESTS,
         _ => match error.advice() {
             Advice::FixInput => StatusCode::BAD_REQUEST,
             Advice::AskLess => StatusCode::UNPROCESSABLE_ENTITY,
@@ -350,7 +393,11 @@ pub(crate) fn fault(error: &QueryError) -> Response {
         tracing::error!(%error, "a question could not be answered");
         return refusal(status, "the question could not be answered", error.advice().words());
     }
-    refusal(status, &error.to_string(), error.advice().words())
+    let mut response = refusal(status, &error.to_string(), error.advice().words());
+    if let QueryError::TooOften { wait_s, .. } = error {
+        response.headers_mut().insert(header::RETRY_AFTER, (*wait_s).into());
+    }
+    response
 }
 
 fn too_long(engine: &Engine) -> Response {

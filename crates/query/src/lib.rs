@@ -2,7 +2,7 @@
 //!
 //! In:       a `Lake`, and one SQL statement at a time: from the shell, from HTTP, from the demo.
 //! Out:      `Answer`: Arrow batches with the table versions they were computed from.
-//! Promise:  read-only. Each question sees one version of each table, pinned when it was asked. Time, rows and the
+//! Promise:  read-only, and nobody sees more than their access allows (`access`). Each question sees one version of each table, pinned when it was asked. Time, rows and the
 //!           number of questions at once are bounded, and so is the memory of sorts, joins, groups and credits; an
 //!           expression over one batch of rows is not accounted for, so functions that make much out of a number
 //!           are refused (`bounded.rs`). A question over its time is stopped, not only forgotten.
@@ -17,6 +17,7 @@ pub mod live;
 
 pub mod definitions;
 
+mod access;
 mod answer;
 mod ask;
 mod bounded;
@@ -28,6 +29,7 @@ mod facts;
 mod fold;
 mod identity;
 mod lake_table;
+mod narrow;
 mod question;
 mod statement;
 mod stop;
@@ -52,11 +54,12 @@ mod receipt;
 pub mod render;
 mod telling;
 
+pub use access::{AccessSettings, Asker, Personal};
 pub use answer::{Answer, AnswerStream};
 pub use definitions::Definitions;
 pub use engine::Engine;
 pub use error::{Advice, QueryError};
-pub use facts::{FACTS_HEADER, Facts, TableFacts};
+pub use facts::{FACTS_HEADER, Facts, ReadFacts, TableFacts};
 pub use http::{live_router, router};
 pub use question::{Beside, Described, Dialect, Face, Question, Relation, Rewrite};
 pub use settings::QuerySettings;

@@ -3,8 +3,8 @@
 //! In:       SQL in the dialect of a protocol, with what the protocol brings: values for parameters, schemas its clients
 //!           look things up in, functions they call.
 //! Out:      `Question` for `Engine::ask` and `Engine::describe`; `Described`.
-//! Promise:  whatever a face adds, the rules are those of every question: it only reads, is no more intricate than allowed, and
-//!           takes its turn.
+//! Promise:  whatever a face adds, the rules are those of every question: it says who asks, only reads, is no more intricate than
+//!           allowed, and takes its turn.
 //! Not here: what the faces are (`protocols`).
 
 use std::collections::BTreeMap;
@@ -15,6 +15,7 @@ use datafusion::catalog::SchemaProvider;
 use datafusion::logical_expr::ScalarUDF;
 use datafusion::sql::sqlparser::ast;
 
+use crate::access::Asker;
 use crate::error::QueryError;
 
 /// Changes the tree of a statement before it is judged and planned: puts values in place of parameters, says in our words
@@ -23,6 +24,8 @@ pub type Rewrite = Box<dyn FnOnce(&mut ast::Statement) -> Result<(), QueryError>
 
 /// One statement, and what its face brings to it.
 pub struct Question {
+    /// Who asks.
+    pub asker: Asker,
     pub sql: String,
     pub dialect: Dialect,
     pub rewrite: Option<Rewrite>,
@@ -31,9 +34,10 @@ pub struct Question {
 }
 
 impl Question {
-    /// SQL alone, asked by this process itself.
-    pub fn plain(sql: impl Into<String>) -> Self {
-        Self { sql: sql.into(), dialect: Dialect::Generic, rewrite: None, beside: None, face: Face::Own }
+    /// SQL alone, by no face.
+    pub fn plain(asker: Asker, sql: impl Into<String>) -> Self {
+        let dialect = Dialect::Generic;
+        Self { asker, sql: sql.into(), dialect, rewrite: None, beside: None, face: Face::Own }
     }
 
     #[must_use]

@@ -3,11 +3,12 @@
 //! In:      an event's id; `?source=` where several send the same ids; `?days=` how far back to look (30).
 //! Out:     200 with its rows of `events` (with position in the log, and whether they are committed), of `dead_letters` (with
 //!          the reason) and the session it counts to; 404 if it is in none of them.
-//! Promise: what the stream job has read is found, whether it is committed or not; the answer says up to which offsets it
+//! Promise: who asks finds what they may see: an id is looked for as they see it. What the stream job has read is found, whether it is committed or not; the answer says up to which offsets it
 //!          looked, so that "not found" has a meaning.
 
 use std::sync::Arc;
 
+use axum::Extension;
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
 use axum::http::{StatusCode, header};
@@ -15,6 +16,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use crate::access::Asker;
 use crate::answer::Answer;
 use crate::engine::Engine;
 use crate::error::QueryError;
@@ -35,6 +37,7 @@ const ID_BYTES_MAX: usize = 256;
 
 pub(crate) async fn receipt(
     State(engine): State<Arc<Engine>>,
+    Extension(asker): Extension<Asker>,
     path: Result<Path<String>, PathRejection>,
     query: Result<Query<Parameters>, QueryRejection>,
 ) -> Response {
@@ -45,7 +48,7 @@ pub(crate) async fn receipt(
     if ID_BYTES_MAX < event_id.len() {
         return refusal(StatusCode::BAD_REQUEST, "no event has so long an id", "give the id the event was sent with");
     }
-    match find(&engine, &event_id, &parameters).await {
+    match find(&engine, &asker, &event_id, &parameters).await {
         Ok((found, body)) => {
             let status = if found { StatusCode::OK } else { StatusCode::NOT_FOUND };
             (status, [(header::CONTENT_TYPE, "application/json")], body.to_string()).into_response()
@@ -54,7 +57,12 @@ pub(crate) async fn receipt(
     }
 }
 
-async fn find(engine: &Engine, event_id: &str, parameters: &Parameters) -> Result<(bool, Value), QueryError> {
+async fn find(
+    engine: &Engine,
+    asker: &Asker,
+    event_id: &str,
+    parameters: &Parameters,
+) -> Result<(bool, Value), QueryError> {
     let days = parameters.days.unwrap_or(DAYS).min(DAYS_MAX);
     let of_source =
         parameters.source.as_deref().map_or_else(String::new, |source| format!(" AND source = {}", text(source)));
@@ -64,7 +72,7 @@ async fn find(engine: &Engine, event_id: &str, parameters: &Parameters) -> Resul
     let (events, sessions) = if live { ("events_live", "sessions_live") } else { ("events", "sessions") };
     let since = format!("CAST(now() AS DATE) - INTERVAL '{days} days'");
     let answer = engine
-        .query(&format!(
+        .query_as(asker.clone(), &format!(
             "SELECT source, dialect, event_name, event_kind, event_time_us, ingest_time_us, clock_quality, flags, consent, \
              session_key, log_partition, log_offset FROM {events} WHERE event_id = {id}{of_source} AND event_date >= {since} \
              ORDER BY log_partition, log_offset LIMIT 10"
@@ -79,7 +87,7 @@ async fn find(engine: &Engine, event_id: &str, parameters: &Parameters) -> Resul
                 "SELECT log_partition, log_offset FROM events WHERE event_id = {id}{of_source} AND event_date >= {since} \
                  ORDER BY log_partition, log_offset LIMIT 10"
             );
-            rows(&engine.query(&places).await?)?
+            rows(&engine.query_as(asker.clone(), &places).await?)?
         }
         false => events_found.clone(),
     };
@@ -88,7 +96,7 @@ async fn find(engine: &Engine, event_id: &str, parameters: &Parameters) -> Resul
         event["committed"] = committed.iter().any(is_it).into();
     }
     let letters = engine
-        .query(&format!(
+        .query_as(asker.clone(), &format!(
             "SELECT source, dialect, reason, detail, ingest_time_us, log_topic, log_partition, log_offset FROM dead_letters \
              WHERE event_id = {id}{of_source} AND ingest_date >= {since} LIMIT 10"
         ))
@@ -102,7 +110,7 @@ async fn find(engine: &Engine, event_id: &str, parameters: &Parameters) -> Resul
             continue;
         };
         let session = engine
-            .query(&format!(
+            .query_as(asker.clone(), &format!(
                 "SELECT session_id, start_time_us, end_time_us, event_count, is_final FROM {sessions} WHERE source = {} AND \
                  session_key = {} AND start_time_us <= {time_us} AND end_time_us >= {time_us} LIMIT 1",
                 text(source),

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
+use crate::access::{self, AccessSettings};
 use crate::error::QueryError;
 
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -27,8 +28,12 @@ pub struct QuerySettings {
     /// Where sorts and groups spill; absent: the system's folder for temporary files.
     pub spill_dir: Option<PathBuf>,
     pub spill_bytes_max: u64,
-    /// Who may ask over HTTP. With none, nobody may: rows are about people.
+    /// Who may ask and see everything. With none, and no access, nobody may: rows are about people.
     pub tokens: Vec<String>,
+    /// Who may ask and see less.
+    pub access: Vec<AccessSettings>,
+    /// What pseudonyms are made with; a server makes one on its first start that needs it.
+    pub mask_secret: String,
     /// More persons than this on one device: it is shared, and what nobody signed on it stays anonymous.
     pub identity_users_per_device_max: usize,
     /// A user id said on more devices than this is many people's.
@@ -61,6 +66,8 @@ impl Default for QuerySettings {
             spill_dir: None,
             spill_bytes_max: 20 << 30,
             tokens: Vec::new(),
+            access: Vec::new(),
+            mask_secret: String::new(),
             identity_users_per_device_max: 5,
             identity_devices_per_user_max: 500,
             identity_aliases_max: 10,
@@ -74,7 +81,7 @@ impl Default for QuerySettings {
 }
 
 /// Shorter ones can be guessed.
-const TOKEN_BYTES_MIN: usize = 16;
+pub(crate) const TOKEN_BYTES_MIN: usize = 16;
 /// Below this DataFusion's own buffers do not fit.
 const MEMORY_BYTES_MIN: usize = 16 << 20;
 
@@ -110,6 +117,7 @@ impl QuerySettings {
                 ));
             }
         }
+        faults.extend(access::faults(self));
         if faults.is_empty() { Ok(()) } else { Err(QueryError::Settings { faults }) }
     }
 

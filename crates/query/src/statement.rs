@@ -69,6 +69,30 @@ pub(crate) fn only_reads(statement: &Statement) -> Result<(), QueryError> {
     }
 }
 
+/// Refuses what tells of the work and not of its answer: how many rows a scan met, and how large and small their values are, whoever's
+/// they are. A plan alone tells none of it.
+pub(crate) fn tells_no_work(statement: &Statement) -> Result<(), QueryError> {
+    fn tells(statement: &ast::Statement) -> bool {
+        match statement {
+            ast::Statement::Explain { analyze, verbose, statement, .. } => *analyze || *verbose || tells(statement),
+            _ => false,
+        }
+    }
+    let tells = match statement {
+        Statement::Explain(explain) => {
+            explain.options.analyze || explain.options.verbose || tells_no_work(&explain.statement).is_err()
+        }
+        Statement::Statement(statement) => tells(statement),
+        _ => false,
+    };
+    if tells {
+        let reason =
+            "EXPLAIN ANALYZE and EXPLAIN VERBOSE count rows this access may not see: EXPLAIN alone shows the plan";
+        return Err(QueryError::Forbidden { reason: reason.to_owned() });
+    }
+    Ok(())
+}
+
 fn only_reads_sql(statement: &ast::Statement) -> Result<(), QueryError> {
     use ast::Statement as S;
     match statement {

@@ -68,8 +68,15 @@ impl Stop {
 
     /// Has the conditions of all joins ask first. For an optimised plan: the optimiser would not see through.
     pub(crate) fn ask_in_joins(&self, plan: LogicalPlan) -> Result<LogicalPlan> {
+        self.0.ask_in_joins(plan)
+    }
+}
+
+impl StopFlag {
+    /// The same for a plan within another.
+    pub(crate) fn ask_in_joins(&self, plan: LogicalPlan) -> Result<LogicalPlan> {
         let signature = Signature::exact(vec![DataType::Boolean], Volatility::Volatile);
-        let ask = ScalarUDF::from(UnlessStopped { signature, flag: self.flag() });
+        let ask = ScalarUDF::from(UnlessStopped { signature, flag: self.clone() });
         let asking = plan.transform_up_with_subqueries(|node| match node {
             LogicalPlan::Join(mut join) if join.filter.is_some() => {
                 join.filter = join.filter.map(|filter| ask.call(vec![filter]));

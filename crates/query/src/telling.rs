@@ -1,7 +1,7 @@
 //! What metrics are told of questions.
 //!
 //! In:      a question that is over, however it ended (`answer.rs`); an engine that is looked at (`Engine::tell`).
-//! Out:     counters by face and outcome; gauges of the turns, the memory and the spilled files of this moment.
+//! Out:     counters by face, access and outcome; gauges of the turns, the memory and the spilled files of this moment.
 //! Promise: every question that was asked is counted once.
 
 pub(crate) const TOTAL: &str = "tributary_query_total";
@@ -17,9 +17,9 @@ pub(crate) const SPILLED_MAX: &str = "tributary_query_spill_bytes_max";
 /// Says what each is, for whoever reads `/metrics`.
 pub fn describe_metrics() {
     use metrics::Unit::{Bytes, Seconds};
-    metrics::describe_counter!(TOTAL, "Questions, by face and outcome.");
+    metrics::describe_counter!(TOTAL, "Questions, by face, access and outcome.");
     metrics::describe_histogram!(SECONDS, Seconds, "From asking to the last row, by face.");
-    metrics::describe_counter!(ROWS, "Rows of answers, by face.");
+    metrics::describe_counter!(ROWS, "Rows of answers, by face and access.");
     metrics::describe_gauge!(RUNNING, "Questions that have their turn now, or are still being stopped.");
     metrics::describe_gauge!(RUNNING_MAX, "How many may.");
     metrics::describe_gauge!(MEMORY, Bytes, "Memory of sorts, joins, groups and credits now, of all questions.");

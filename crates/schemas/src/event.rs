@@ -390,9 +390,9 @@ pub const EVENT_COLUMNS: &[Column] = &[
         "warnings",
         K::TextList,
         U::Quality,
-        P::No,
+        P::Yes,
         "",
-        "What is not as it should be, in words: `schema: ...` where it fits no schema of its name and the mode is warn.",
+        "What is not as it should be, in words, which may repeat what was sent: `schema: ...` where it fits no schema of its name and the mode is warn.",
     ),
     optional(
         "replayed_from",
@@ -438,9 +438,9 @@ pub(crate) const DEAD_LETTER_OWN: &[Column] = &[
         "detail",
         K::Text,
         U::Quality,
-        P::No,
+        P::Yes,
         "",
-        "The reason in words: which field, what was expected, what to do.",
+        "The reason in words: which field, what was expected, what to do. It may repeat what was sent.",
     ),
     optional(
         "payload",

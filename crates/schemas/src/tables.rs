@@ -41,7 +41,7 @@ const EVENT_LAKE_COLUMNS: &[Column] = &[
         "content_hash",
         K::Int,
         U::Quality,
-        P::No,
+        P::Pseudonymous,
         "",
         "Hash of what it says, without times of sending and receipt: tells a retry from another event with the same id.",
     ),

@@ -7,6 +7,7 @@
 use std::path::Path;
 
 use tributary_analytics::enrich::currency::date_text;
+use tributary_query::AccessSettings;
 use tributary_schemas::Clock;
 
 use super::Findings;
@@ -198,6 +199,10 @@ pub(super) fn keys(settings: &Settings, findings: &mut Findings) {
         ("a ticket secret", settings.ingest.ticket_secret.is_empty()),
         ("a replay token", settings.ingest.replay_tokens.is_empty()),
         ("an SQL token", settings.query.tokens.is_empty()),
+        (
+            "a secret for pseudonyms",
+            settings.query.mask_secret.is_empty() && settings.query.access.iter().any(AccessSettings::masks),
+        ),
     ]
     .into_iter()
     .filter_map(|(name, is_missing)| is_missing.then_some(name))

@@ -145,7 +145,7 @@ fn security_schemes() -> Value {
         "appId": query("aid", "Snowplow: the write key, or a name the source is known as; trackers put it into the body."),
         "siteId": query("idsite", "Matomo: the write key, or a name the source is known as."),
         "tokenAuth": query("token_auth", "Matomo: the write key."),
-        "token": {"type": "http", "scheme": "bearer", "description": "A token of the settings: of query.tokens, or of \
+        "token": {"type": "http", "scheme": "bearer", "description": "A token of the settings: of query.tokens or query.access, or of \
             ingest.watch_tokens and ingest.replay_tokens where those are set."},
     })
 }

@@ -33,8 +33,9 @@ pub(super) fn table<'r>(routes: &Routes<'r>) -> Vec<Route<'r>> {
     let sql = body(&[(JSON, json!({"type": "object", "required": ["sql"], "additionalProperties": false,
         "properties": {"sql": text, "format": {"enum": ["json", "csv", "ndjson", "arrow", "parquet", null]}}})), (TEXT, text.clone())]);
     let fault = |words: &str| answer(words, JSON, of("Fault"));
-    let faults = || [(400, "The question is wrong."), (401, "No token, or none that is known."), (408, "It took too long."),
-        (422, "It needs more than one question may have."), (500, "A fault of ours."), (503, "Too many questions, or the lake is away.")]
+    let faults = || [(400, "The question is wrong."), (401, "No token, or none that is known."),
+        (403, "Not for the access this token is of: query.access."), (408, "It took too long."),
+        (422, "It needs more than one question may have."), (429, "Too often for this access; Retry-After says when again."), (500, "A fault of ours."), (503, "Too many questions, or the lake is away.")]
         .map(|(status, words)| (status, fault(words)));
     let mut sql_answer = json(of("Answer"));
     for media in ["text/csv", "application/x-ndjson", "application/vnd.apache.arrow.stream", "application/vnd.apache.parquet"] {
@@ -118,8 +119,9 @@ pub(super) fn table<'r>(routes: &Routes<'r>) -> Vec<Route<'r>> {
             .body(optional(&[(JSON, json!({"type": "object"}))])).says(200, sql_answer)
             .says_all(faults()).says(413, fault("The arguments are too long.")),
         row(routes.definitions, GET, "questions", "definitions", "All that is defined: events, channels, segments, metrics, funnels").token()
-            .says(200, json(object(&["definitions"], json!({"definitions": {"type": "array", "items": of("Definition")}}))))
-            .says(401, fault("No token, or none that is known.")),
+            .says(200, json(object(&["definitions", "truncated"], json!({
+                "definitions": {"type": "array", "items": of("Definition")}, "truncated": {"type": "boolean"}}))))
+            .says_all(faults()),
         row(routes.receipts, GET, "questions", "receipt", "Where one event is, and what became of it").token()
             .query(vec![query("source", text.clone(), "Where several send the same ids."), query("days", json!({"type": "integer", "minimum": 0, "maximum": u32::MAX}), "How far back to look; 30.")])
             .says(200, json(of("Receipt"))).says(404, answer("It is nowhere.", JSON, of("Receipt"))).says_all(faults()),

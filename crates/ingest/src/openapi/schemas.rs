@@ -210,9 +210,10 @@ pub(super) fn all(limits: &Limits) -> Value {
         "Definition": object(&["kind", "name", "definition", "file"], json!({
             "kind": text, "name": text, "definition": {"type": "string", "description": "As SQL."},
             "description": maybe_text, "unit": maybe_text, "file": text})),
-        "Facts": object(&["window", "timezone", "rows_read", "bytes_read", "tables"], json!({
+        "Facts": object(&["window", "timezone"], json!({
             "definition": {"type": "string", "description": "The question with every argument written out."},
-            "functions": {"type": "array", "items": text}, "window": maybe_text, "timezone": text, "rows_read": count,
+            "functions": {"type": "array", "items": text}, "window": maybe_text, "timezone": text,
+            "rows_read": {"type": "integer", "minimum": 0, "description": "It, bytes_read and tables are told to tokens that see all rows and columns only."},
             "bytes_read": count, "tables": {"type": "array", "items": of("TableFacts")}})),
         "TableFacts": object(&["table", "version", "live", "written_time_us", "ingest_time_us", "event_time_us"], json!({
             "table": text, "version": count, "live": {"type": "boolean", "description": "With the tail of the log."},

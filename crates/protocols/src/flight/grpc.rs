@@ -57,7 +57,8 @@ impl From<QueryError> for Status {
     fn from(error: QueryError) -> Self {
         let advice = error.advice();
         let code = match (&error, advice) {
-            (QueryError::Refused { .. }, _) => 7,
+            (QueryError::Refused { .. } | QueryError::Forbidden { .. }, _) => 7,
+            (QueryError::TooOften { .. }, _) => 8,
             (QueryError::TimedOut { .. }, _) => 4,
             (_, Advice::FixInput) => 3,
             (_, Advice::AskLess) => 8,

@@ -5,7 +5,7 @@
 //! Promise:  every question goes to the engine. A stream the client drops stops the work behind it.
 //!
 //! A ticket of a question holds its text, so that nothing need be kept between asking what an answer looks like and fetching it; the
-//! tables may be newer by then.
+//! tables may be newer by then. Neither a ticket nor a prepared statement holds a right: each is worked on as whoever shows it may see.
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -22,9 +22,8 @@ use hyper::body::Incoming;
 use hyper::header::{AUTHORIZATION, HeaderMap, HeaderValue};
 use hyper::{Request, Response};
 use prost::Message;
-use subtle::{Choice, ConstantTimeEq as _};
 use tokio::sync::OnceCell;
-use tributary_query::{AnswerStream, Described, Dialect, Engine, Face, QueryError, Question, Relation};
+use tributary_query::{AnswerStream, Asker, Described, Dialect, Engine, Face, QueryError, Question, Relation};
 
 use super::FlightSettings;
 use super::catalog;
@@ -55,8 +54,8 @@ impl Service {
 
     /// One call, whatever it is.
     pub(super) async fn call(self: Arc<Self>, request: Request<Incoming>) -> Response<Answer> {
-        let token = match self.authorized(request.headers()) {
-            Ok(token) => token,
+        let (token, asker) = match self.authorized(request.headers()) {
+            Ok(shown) => shown,
             Err(status) => {
                 metrics::counter!("tributary_flight_refused_total").increment(1);
                 return grpc::respond(grpc::one(Err(status)));
@@ -65,7 +64,7 @@ impl Service {
         let method = request.uri().path().strip_prefix(SERVICE).unwrap_or_default().to_owned();
         metrics::counter!("tributary_flight_calls_total", "method" => known(&method)).increment(1);
         let requests = Requests::new(request.into_body(), self.settings.message_bytes_max);
-        let mut response = match self.answer(&method, requests).await {
+        let mut response = match self.answer(asker, &method, requests).await {
             Ok(messages) => grpc::respond(messages),
             Err(status) => grpc::respond(grpc::one(Err(status))),
         };
@@ -78,8 +77,8 @@ impl Service {
         response
     }
 
-    /// The token that was shown: as a bearer's, or as a password.
-    fn authorized(&self, headers: &HeaderMap) -> Result<String, Status> {
+    /// The token that was shown, as a bearer's or as a password, and whose it is.
+    fn authorized(&self, headers: &HeaderMap) -> Result<(String, Asker), Status> {
         let shown = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok()).unwrap_or_default();
         let (scheme, rest) = shown.split_once(' ').unwrap_or_default();
         let given = if scheme.eq_ignore_ascii_case("bearer") {
@@ -92,32 +91,31 @@ impl Service {
         } else {
             return Err(Status::unauthenticated("send authorization: Bearer <token>, or a token as password"));
         };
-        // Each token is compared, and each whole, so that time tells nothing.
-        let tokens = &self.engine.settings().tokens;
-        let is_known =
-            tokens.iter().fold(Choice::from(0), |known, token| known | token.as_bytes().ct_eq(given.as_bytes()));
-        if bool::from(is_known) { Ok(given) } else { Err(Status::unauthenticated("no such token")) }
+        match self.engine.asker(&given) {
+            Some(asker) => Ok((given, asker)),
+            None => Err(Status::unauthenticated("no such token")),
+        }
     }
 
-    async fn answer(self: Arc<Self>, method: &str, mut requests: Requests) -> Result<Messages, Status> {
+    async fn answer(self: Arc<Self>, asker: Asker, method: &str, mut requests: Requests) -> Result<Messages, Status> {
         match method {
             // What counted was the header.
             "Handshake" => Ok(grpc::many(Vec::new())),
             "GetFlightInfo" => {
-                let info = self.info(read(requests.only().await?)?).await?;
+                let info = self.info(asker, read(requests.only().await?)?).await?;
                 Ok(grpc::one(Ok(info.encode_to_vec().into())))
             }
             "GetSchema" => {
                 let descriptor: FlightDescriptor = read(requests.only().await?)?;
-                let schema = self.schema_of(&any(descriptor.command)?).await?;
+                let schema = self.schema_of(asker, &any(descriptor.command)?).await?;
                 Ok(grpc::one(Ok(SchemaResult { schema: schema_bytes(&schema) }.encode_to_vec().into())))
             }
             "DoGet" => {
                 let ticket: Ticket = read(requests.only().await?)?;
-                self.get(&any(ticket.ticket)?).await
+                self.get(asker, &any(ticket.ticket)?).await
             }
             "DoPut" => self.put(requests).await,
-            "DoAction" => self.act(read(requests.only().await?)?).await,
+            "DoAction" => self.act(asker, read(requests.only().await?)?).await,
             "ListActions" => {
                 let of = |(kind, description): (&str, &str)| {
                     ActionType { kind: kind.to_owned(), description: description.to_owned() }.encode_to_vec().into()
@@ -130,9 +128,9 @@ impl Service {
         }
     }
 
-    async fn info(&self, descriptor: FlightDescriptor) -> Result<FlightInfo, Status> {
+    async fn info(&self, asker: Asker, descriptor: FlightDescriptor) -> Result<FlightInfo, Status> {
         let command = any(descriptor.command.clone())?;
-        let schema = self.schema_of(&command).await?;
+        let schema = self.schema_of(asker, &command).await?;
         let ticket = match command.name() {
             Some("CommandStatementQuery") => {
                 let asked: CommandStatementQuery = read(command.value)?;
@@ -151,18 +149,18 @@ impl Service {
     }
 
     /// What the answer to a command looks like.
-    async fn schema_of(&self, command: &Any) -> Result<SchemaRef, Status> {
+    async fn schema_of(&self, asker: Asker, command: &Any) -> Result<SchemaRef, Status> {
         match command.name() {
             Some("CommandStatementQuery") => {
                 let asked: CommandStatementQuery = read(command.value.clone())?;
-                Ok(answer_schema(&self.describe(asked.query).await?.schema))
+                Ok(answer_schema(&self.describe(asker, asked.query).await?.schema))
             }
             Some("CommandPreparedStatementQuery") => {
                 let asked: CommandPreparedStatementQuery = read(command.value.clone())?;
                 let prepared = self.statements.get(&asked.handle)?;
                 let described = match prepared.values.is_empty() {
-                    true => self.describe(prepared.sql).await?,
-                    false => self.engine.describe(with_values(prepared)).await?,
+                    true => self.describe(asker, prepared.sql).await?,
+                    false => self.engine.describe(with_values(asker, prepared)).await?,
                 };
                 Ok(answer_schema(&described.schema))
             }
@@ -173,27 +171,27 @@ impl Service {
         }
     }
 
-    async fn describe(&self, sql: String) -> Result<Described, QueryError> {
+    async fn describe(&self, asker: Asker, sql: String) -> Result<Described, QueryError> {
         let mut marks = Marks { seen: 0, values: None };
         let rewrite = move |statement: &mut Statement| marks.put(statement);
-        self.engine.describe(Question { rewrite: Some(Box::new(rewrite)), ..Question::plain(sql) }).await
+        self.engine.describe(Question { rewrite: Some(Box::new(rewrite)), ..Question::plain(asker, sql) }).await
     }
 
     async fn relations(&self) -> Result<&Vec<Relation>, QueryError> {
         self.relations.get_or_try_init(async || self.engine.relations().await).await
     }
 
-    async fn get(&self, ticket: &Any) -> Result<Messages, Status> {
+    async fn get(&self, asker: Asker, ticket: &Any) -> Result<Messages, Status> {
         let question = match ticket.name() {
             Some("TicketStatementQuery") => {
                 let asked: TicketStatementQuery = read(ticket.value.clone())?;
                 let sql =
                     String::from_utf8(asked.handle.into()).map_err(|_| Status::invalid("the ticket is not ours"))?;
-                Question::plain(sql).by(Face::Flight)
+                Question::plain(asker, sql).by(Face::Flight)
             }
             Some("CommandPreparedStatementQuery") => {
                 let asked: CommandPreparedStatementQuery = read(ticket.value.clone())?;
-                with_values(self.statements.get(&asked.handle)?)
+                with_values(asker, self.statements.get(&asked.handle)?)
             }
             _ => {
                 let batch = catalog::answer(ticket, self.relations().await?)?.ok_or_else(|| refused(ticket))?;
@@ -239,11 +237,11 @@ impl Service {
         Ok(grpc::one(Ok(PutResult { metadata: result.encode_to_vec().into() }.encode_to_vec().into())))
     }
 
-    async fn act(&self, action: Action) -> Result<Messages, Status> {
+    async fn act(&self, asker: Asker, action: Action) -> Result<Messages, Status> {
         match action.kind.as_str() {
             "CreatePreparedStatement" => {
                 let asked: ActionCreatePreparedStatementRequest = read(any(action.body)?.value)?;
-                let (dataset_schema, parameters) = match self.describe(asked.query.clone()).await {
+                let (dataset_schema, parameters) = match self.describe(asker, asked.query.clone()).await {
                     Ok(described) => (schema_bytes(&answer_schema(&described.schema)), numbered(&described)),
                     // A parameter of a table function: what it gives is known once it has its value.
                     Err(QueryError::Function { .. }) => (Bytes::new(), Vec::new()),
@@ -305,11 +303,18 @@ fn numbered(described: &Described) -> Vec<Field> {
 }
 
 /// The question with its values in place.
-fn with_values(prepared: Prepared) -> Question {
+fn with_values(asker: Asker, prepared: Prepared) -> Question {
     let Prepared { sql, values } = prepared;
     let mut marks = Marks { seen: 0, values: Some(values) };
     let rewrite = move |statement: &mut Statement| marks.put(statement);
-    Question { sql, dialect: Dialect::Generic, rewrite: Some(Box::new(rewrite)), beside: None, face: Face::Flight }
+    Question {
+        asker,
+        sql,
+        dialect: Dialect::Generic,
+        rewrite: Some(Box::new(rewrite)),
+        beside: None,
+        face: Face::Flight,
+    }
 }
 
 /// Each `?` becomes the next of `$1`, `$2` ..., and these their values, where there are some.
@@ -382,4 +387,59 @@ fn stream(answer: AnswerStream) -> Messages {
 fn told(error: arrow::error::ArrowError) -> Status {
     tracing::error!(%error, "an answer could not be written");
     Status::internal()
+}
+
+#[cfg(test)]
+mod tests {
+    use tributary_lake::{Lake, LakeSettings};
+    use tributary_query::{AccessSettings, QuerySettings};
+
+    use super::*;
+
+    const FULL: &str = "a-token-that-sees-all";
+    const NARROW: &str = "a-token-of-one-table";
+
+    async fn service() -> (Service, tempfile::TempDir) {
+        let folder = tempfile::tempdir().unwrap();
+        let url = folder.path().join("lake").to_str().unwrap().to_owned();
+        let lake = Lake::open(LakeSettings { url, ..LakeSettings::default() }).await.unwrap();
+        let narrow = AccessSettings {
+            name: "narrow".to_owned(),
+            token: NARROW.to_owned(),
+            tables: Some(vec!["sessions".to_owned()]),
+            ..AccessSettings::default()
+        };
+        let settings =
+            QuerySettings { tokens: vec![FULL.to_owned()], access: vec![narrow], ..QuerySettings::default() };
+        let engine = Arc::new(Engine::new(settings, lake).unwrap());
+        (Service::new(engine, FlightSettings::default()), folder)
+    }
+
+    fn shown(header: &str) -> HeaderMap {
+        HeaderMap::from_iter([(AUTHORIZATION, HeaderValue::from_str(header).unwrap())])
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn who_asks_is_told_by_the_token_of_each_call_whoever_prepared_it() {
+        let (service, _folder) = service().await;
+        let asker = |header: &str| service.authorized(&shown(header)).map(|(_, asker)| asker.name().to_owned());
+        assert_eq!(asker(&format!("Bearer {FULL}")).unwrap(), "full");
+        assert_eq!(asker(&format!("bearer {NARROW}")).unwrap(), "narrow");
+        let pair = BASE64_STANDARD.encode(format!("full:{NARROW}"));
+        assert_eq!(asker(&format!("Basic {pair}")).unwrap(), "narrow", "the name says nothing");
+        assert_eq!(asker("Bearer a-token-of-nobody").unwrap_err().code, 16);
+        let [full, narrow] = [FULL, NARROW].map(|token| service.engine.asker(token).unwrap());
+        let ticket = |sql: &str| {
+            Any::of("TicketStatementQuery", &TicketStatementQuery { handle: sql.to_owned().into_bytes().into() })
+        };
+        let sql = "SELECT count(*) AS n FROM events";
+        let prepared = service.statements.add(sql.to_owned()).unwrap();
+        let prepared = Any::of("CommandPreparedStatementQuery", &CommandPreparedStatementQuery { handle: prepared });
+        for asked in [&ticket(sql), &prepared] {
+            assert!(service.get(full.clone(), asked).await.is_ok());
+            assert_eq!(service.get(narrow.clone(), asked).await.err().unwrap().code, 7);
+        }
+        assert_eq!(service.schema_of(narrow.clone(), &prepared).await.err().unwrap().code, 7);
+        assert!(service.get(narrow.clone(), &ticket("SELECT count(*) AS n FROM sessions")).await.is_ok());
+    }
 }

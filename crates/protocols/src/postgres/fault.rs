@@ -91,7 +91,9 @@ fn code_of(error: &QueryError) -> &'static str {
         QueryError::TimedOut { .. } => "57014",
         QueryError::Busy { .. } => "53000",
         QueryError::OutOfMemory { .. } => "53200",
-        QueryError::TooManyLinks { .. } => "54000",
+        QueryError::TooManyLinks { .. } | QueryError::TooManyRows { .. } => "54000",
+        QueryError::Forbidden { .. } => "42501",
+        QueryError::TooOften { .. } => "53400",
         QueryError::Live { .. } => "55000",
         QueryError::Lake(_) => "58030",
         QueryError::Settings { .. }

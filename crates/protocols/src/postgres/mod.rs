@@ -133,7 +133,7 @@ pub async fn serve(
     settings: PostgresSettings,
     stop: CancellationToken,
 ) {
-    let verifier = match Verifier::new(&engine.settings().tokens) {
+    let verifier = match Verifier::new(engine.tokens().iter().map(|(token, _)| token.as_str())) {
         Ok(verifier) => Arc::new(verifier),
         Err(error) => return tracing::error!(%error, "the system has no random numbers: nobody is served"),
     };
@@ -190,9 +190,10 @@ struct Door {
 impl Door {
     async fn enter(&self, stream: TcpStream) -> io::Result<Option<(Session, tokio::sync::OwnedSemaphorePermit)>> {
         stream.set_nodelay(true)?;
-        let has_tokens = !self.shared.engine.settings().tokens.is_empty();
+        let tokens = self.shared.engine.tokens();
+        let has_tokens = !tokens.is_empty();
         let opened = startup::open(stream, self.tls.as_ref(), &self.verifier, has_tokens, &self.cancels).await?;
-        let Some((mut wire, greeting)) = opened else { return Ok(None) };
+        let Some((mut wire, greeting, which)) = opened else { return Ok(None) };
         let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else {
             metrics::counter!("tributary_postgres_refused_total", "code" => "53300").increment(1);
             let told = format!(
@@ -203,8 +204,9 @@ impl Door {
             wire.close().await;
             return Ok(None);
         };
+        let asker = tokens[which].1.clone();
         let seat = self.cancels.seat().map_err(io::Error::other)?;
-        let session = Session::new(Arc::clone(&self.shared), wire, seat, greeting.user, &greeting.variables);
+        let session = Session::new(Arc::clone(&self.shared), asker, wire, seat, greeting.user, &greeting.variables);
         Ok(Some((session, place)))
     }
 }

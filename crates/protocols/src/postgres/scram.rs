@@ -7,7 +7,8 @@
 //! Not here: channel binding (`SCRAM-SHA-256-PLUS`), which no client asks for that was not told to.
 //!
 //! Source: RFC 5802, RFC 7677. A token is visible ASCII, which SASLprep leaves as it is. The server knows its tokens in clear (HTTP
-//! sends them so), so what SCRAM derives from them is derived at start.
+//! sends them so), so what SCRAM derives from them is derived at start. Of a token it knows only the hash of, it could not: such a
+//! one lets nobody in here.
 
 use std::num::NonZeroU32;
 
@@ -37,20 +38,20 @@ struct Keys {
 }
 
 impl Verifier {
-    pub(crate) fn new(tokens: &[String]) -> Result<Self, getrandom::Error> {
+    pub(crate) fn new<'t>(tokens: impl Iterator<Item = &'t str>) -> Result<Self, getrandom::Error> {
         let mut salt = [0; 16];
         getrandom::fill(&mut salt)?;
         Ok(Self::with_salt(tokens, &salt))
     }
 
-    fn with_salt(tokens: &[String], salt: &[u8]) -> Self {
-        let of = |token: &String| {
+    fn with_salt<'t>(tokens: impl Iterator<Item = &'t str>, salt: &[u8]) -> Self {
+        let of = |token: &str| {
             let mut salted = Key::default();
             pbkdf2::derive(pbkdf2::PBKDF2_HMAC_SHA256, ITERATIONS, salt, token.as_bytes(), &mut salted);
             let (client, server) = (sign(&salted, b"Client Key"), sign(&salted, b"Server Key"));
             Keys { stored: hash(&client), server }
         };
-        Self { salt: BASE64_STANDARD.encode(salt), keys: tokens.iter().map(of).collect() }
+        Self { salt: BASE64_STANDARD.encode(salt), keys: tokens.map(of).collect() }
     }
 
     /// The answer to a client's first message, and what to do with its second.
@@ -86,8 +87,8 @@ pub(crate) struct Exchange<'v> {
 }
 
 impl Exchange<'_> {
-    /// The last answer, if the client knows a token.
-    pub(crate) fn finish(self, last: &[u8]) -> Result<String, Fault> {
+    /// The last answer and which token it is, by its place in the list, if the client knows one.
+    pub(crate) fn finish(self, last: &[u8]) -> Result<(String, usize), Fault> {
         let last = std::str::from_utf8(last).map_err(|_| malformed())?;
         let (without_proof, proof) = last.rsplit_once(",p=").ok_or_else(malformed)?;
         let bound = without_proof.split(',').find_map(|part| part.strip_prefix("c=")).ok_or_else(malformed)?;
@@ -98,12 +99,13 @@ impl Exchange<'_> {
         let proof = BASE64_STANDARD.decode(proof).ok().and_then(|proof| Key::try_from(proof).ok());
         let proof = proof.ok_or_else(malformed)?;
         let said = format!("{},{without_proof}", self.said);
-        let (mut known, mut server) = (Choice::from(0), Key::default());
-        for keys in &self.verifier.keys {
+        let (mut known, mut server, mut which) = (Choice::from(0), Key::default(), 0);
+        for (keys, index) in self.verifier.keys.iter().zip(0_u64..) {
             let mut client = sign(&keys.stored, said.as_bytes());
             client.iter_mut().zip(proof).for_each(|(byte, with)| *byte ^= with);
             let is_it = hash(&client).ct_eq(&keys.stored);
             known |= is_it;
+            which.conditional_assign(&index, is_it);
             for (byte, of) in server.iter_mut().zip(keys.server) {
                 byte.conditional_assign(&of, is_it);
             }
@@ -111,14 +113,16 @@ impl Exchange<'_> {
         if !bool::from(known) {
             return Err(refused());
         }
-        Ok(format!("v={}", BASE64_STANDARD.encode(sign(&server, said.as_bytes()))))
+        let which = usize::try_from(which).expect("it counts a list");
+        Ok((format!("v={}", BASE64_STANDARD.encode(sign(&server, said.as_bytes()))), which))
     }
 }
 
 /// What a client hears that knows no token.
 pub(crate) fn refused() -> Fault {
-    Fault::fatal("28P01", "password authentication failed: there is no such token")
-        .with_hint("the password is a token of query.tokens; the server's own are in keys.toml in its data folder")
+    Fault::fatal("28P01", "password authentication failed: there is no such token").with_hint(
+        "the password is a token of query.tokens or query.access; the server's own are in keys.toml in its data folder",
+    )
 }
 
 fn malformed() -> Fault {
@@ -146,20 +150,20 @@ mod tests {
         "c=biws,r=rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0,p=dHzbZapWIk4jUhN+Ute9ytag9zjfMHgsqmmiz7AndVQ=";
 
     fn verifier(tokens: &[&str]) -> Verifier {
-        let tokens: Vec<String> = tokens.iter().map(|token| (*token).to_owned()).collect();
-        Verifier::with_salt(&tokens, &BASE64_STANDARD.decode(SALT).unwrap())
+        Verifier::with_salt(tokens.iter().copied(), &BASE64_STANDARD.decode(SALT).unwrap())
     }
 
     #[test]
     fn the_exchange_of_the_rfc_comes_out() {
-        for tokens in [&["pencil"][..], &["another", "pencil", "third"]] {
+        for (tokens, place) in [(&["pencil"][..], 0), (&["another", "pencil", "third"], 1)] {
             let verifier = verifier(tokens);
             let (answer, exchange) = verifier.begin(FIRST, NONCE).unwrap();
             assert_eq!(
                 answer,
                 "r=rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0,s=W22ZaJ0SNY7soEsUEjb6gQ==,i=4096"
             );
-            let last = exchange.finish(LAST.as_bytes()).unwrap();
+            let (last, which) = exchange.finish(LAST.as_bytes()).unwrap();
+            assert_eq!(which, place);
             assert_eq!(last, "v=6rriTRBi23WpRR/wtup+mMhUZUn/dB5nLTJRsjl95G4=");
         }
     }

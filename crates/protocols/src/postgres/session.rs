@@ -14,7 +14,7 @@ use std::time::Duration;
 use futures::StreamExt as _;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
-use tributary_query::{AnswerStream, Dialect, Face, QueryError, Question};
+use tributary_query::{AnswerStream, Asker, Dialect, Face, QueryError, Question};
 
 use super::Shared;
 use super::backend::{self, Bare, Transaction};
@@ -38,6 +38,8 @@ const COLUMNS_MAX: usize = 10_000;
 
 pub(crate) struct Session {
     shared: Arc<Shared>,
+    /// By the token, whatever the user calls themselves.
+    asker: Asker,
     wire: Wire,
     seat: Seat,
     user: String,
@@ -122,7 +124,14 @@ enum Ended {
 }
 
 impl Session {
-    pub(crate) fn new(shared: Arc<Shared>, wire: Wire, seat: Seat, user: String, wishes: &[(String, String)]) -> Self {
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        asker: Asker,
+        wire: Wire,
+        seat: Seat,
+        user: String,
+        wishes: &[(String, String)],
+    ) -> Self {
         let mut variables = Variables::new(&user);
         for (name, value) in wishes {
             // What cannot be is as it is; the client is told below.
@@ -130,6 +139,7 @@ impl Session {
         }
         Self {
             shared,
+            asker,
             wire,
             seat,
             user,
@@ -461,7 +471,7 @@ impl Session {
         parameters: Parameters,
         formats: &[Format],
     ) -> Result<Option<Open>, Broken> {
-        let time_max = Duration::from_millis(self.shared.engine.settings().time_ms_max);
+        let time_max = self.asker.time_max();
         let time_max = self.variables.statement_timeout().map_or(time_max, |timeout| timeout.min(time_max));
         let deadline = Instant::now() + time_max;
         let (columns, source, tag) = match command {
@@ -507,6 +517,7 @@ impl Session {
         let (variables, user, process) = (self.variables.clone(), self.user.clone(), self.seat.process);
         let context = Context { catalog, variables, user, process, parameters };
         Ok(Question {
+            asker: self.asker.clone(),
             sql: sql.to_owned(),
             dialect: Dialect::Postgres,
             rewrite: Some(Box::new(move |statement| rewrite::rewrite(statement, &context))),

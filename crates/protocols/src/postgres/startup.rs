@@ -41,14 +41,14 @@ pub(crate) struct Greeting {
     minor: u32,
 }
 
-/// Up to the proof that a token is known. What went wrong is told to the client here.
+/// Up to the proof that a token is known, and which, by its place among those of the verifier. What went wrong is told to the client here.
 pub(crate) async fn open(
     stream: TcpStream,
     tls: Option<&TlsAcceptor>,
     verifier: &Verifier,
     has_tokens: bool,
     cancels: &Cancels,
-) -> io::Result<Option<(Wire, Greeting)>> {
+) -> io::Result<Option<(Wire, Greeting, usize)>> {
     let Some((stream, is_secure, greeting)) = greet(stream, tls, cancels).await? else { return Ok(None) };
     let mut wire = Wire::new(stream, BytesMut::new());
     let proven = match greeting {
@@ -59,14 +59,14 @@ pub(crate) async fn open(
             Err((Fault::fatal("28000", "this server has no tokens: set query.tokens"), greeting))
         }
         Ok(greeting) => match authenticate(&mut wire, &greeting, verifier).await {
-            Ok(()) => Ok(greeting),
+            Ok(which) => Ok((greeting, which)),
             Err(End::Gone) => return Ok(None),
             Err(End::Fault(fault)) => Err((fault, greeting)),
         },
         Err(fault) => Err((fault, Greeting::default())),
     };
     match proven {
-        Ok(greeting) => Ok(Some((wire, greeting))),
+        Ok((greeting, which)) => Ok(Some((wire, greeting, which))),
         Err((fault, greeting)) => {
             tracing::debug!(user = greeting.user, code = fault.code, "a connection was refused: {}", fault.message);
             metrics::counter!("tributary_postgres_refused_total", "code" => fault.code).increment(1);
@@ -169,7 +169,7 @@ fn options(text: &str) -> impl Iterator<Item = (String, String)> {
     })
 }
 
-async fn authenticate(wire: &mut Wire, greeting: &Greeting, verifier: &Verifier) -> Result<(), End> {
+async fn authenticate(wire: &mut Wire, greeting: &Greeting, verifier: &Verifier) -> Result<usize, End> {
     if greeting.minor != 0 || !greeting.unknown.is_empty() {
         backend::negotiate(&mut wire.out, 0, &greeting.unknown);
     }
@@ -182,9 +182,9 @@ async fn authenticate(wire: &mut Wire, greeting: &Greeting, verifier: &Verifier)
     let (answer, exchange) = verifier.begin(chosen(&first).map_err(End::Fault)?, &nonce).map_err(End::Fault)?;
     backend::authentication(&mut wire.out, &Authentication::SaslContinue(&answer));
     wire.flush().await?;
-    let last = exchange.finish(&said(wire).await?).map_err(End::Fault)?;
+    let (last, which) = exchange.finish(&said(wire).await?).map_err(End::Fault)?;
     backend::authentication(&mut wire.out, &Authentication::SaslFinal(&last));
-    Ok(())
+    Ok(which)
 }
 
 async fn said(wire: &mut Wire) -> Result<Bytes, End> {

@@ -7,7 +7,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tributary_lake::{Lake, LakeSettings};
 use tributary_protocols::postgres::{PostgresSettings, serve};
-use tributary_query::{Engine, QuerySettings};
+use tributary_query::{AccessSettings, Engine, QuerySettings};
 
 use crate::client::{Client, code, kinds, message};
 
@@ -273,4 +273,43 @@ async fn an_answer_of_a_gigabyte_passes_through_little_memory() {
     assert!(rows == 1_000_000 && 1_000_000_000 < bytes, "{rows} rows, {bytes} bytes");
     // What the other tests of this process take at the same time is in it, too.
     assert!(grown < 400_000, "{grown} kB");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_asks_is_told_by_the_token_and_not_by_the_user() {
+    let access = |name: &str, token: &str| AccessSettings {
+        name: name.to_owned(),
+        token: token.to_owned(),
+        tables: Some(vec!["sessions".to_owned()]),
+        ..AccessSettings::default()
+    };
+    let narrow = AccessSettings { queries_per_minute: Some(3), ..access("narrow", "a-narrow-token-0123456789") };
+    // printf %s a-token-known-by-hash | sha256sum
+    let digest = "1aca8d2b94210c28e5aa8f9dfb457f96b5eb94fcfa67d79ecc9ef406e3947d3d";
+    let hashed = AccessSettings { token_sha256: digest.to_owned(), ..access("hashed", "") };
+    let quick = AccessSettings { time_ms_max: Some(200), ..access("quick", "a-quick-token-0123456789") };
+    let query = QuerySettings { access: vec![narrow, hashed, quick], ..QuerySettings::default() };
+    let served = served(PostgresSettings::default(), query).await;
+    let ask = async |client: &mut Client, sql: &str| {
+        client.query(sql).await;
+        let all = client.receive_all().await;
+        all.iter().find(|(kind, _)| *kind == b'E').map(code)
+    };
+    let mut full = served.client().await;
+    assert_eq!(ask(&mut full, "SELECT count(*) FROM events").await, None);
+    let mut narrow = Client::connect(served.address, "a-narrow-token-0123456789").await;
+    assert_eq!(ask(&mut narrow, "SELECT count(*) FROM sessions").await, None);
+    assert_eq!(ask(&mut narrow, "SELECT count(*) FROM events").await.as_deref(), Some("42501"));
+    assert_eq!(ask(&mut narrow, "EXPLAIN ANALYZE SELECT count(*) FROM sessions").await.as_deref(), Some("42501"));
+    assert_eq!(ask(&mut narrow, "SELECT count(*) FROM sessions").await.as_deref(), Some("53400"));
+    assert_eq!(ask(&mut full, "EXPLAIN ANALYZE SELECT count(*) FROM sessions").await, None, "its limits are its own");
+    let mut quick = Client::connect(served.address, "a-quick-token-0123456789").await;
+    assert_eq!(ask(&mut quick, LONG).await.as_deref(), Some("57014"));
+    served.until_tasks(|count| count == 0).await;
+    // What the server does not know it cannot have proven.
+    let mut hashed = Client::bare(served.address).await;
+    hashed.greet().await;
+    hashed.receive().await.unwrap();
+    hashed.prove("a-token-known-by-hash").await;
+    assert_eq!(code(&hashed.receive().await.unwrap()), "28P01");
 }

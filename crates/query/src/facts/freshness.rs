@@ -2,7 +2,8 @@
 //!
 //! In:      an optimised plan; the snapshots its tables stand on.
 //! Out:     the tables with their versions and newest times; counters of the tails of live ones.
-//! Promise: a table that is named but not read is not told. The bounds of files are looked through once for each version.
+//! Promise: a table that is named but not read is not told. The bounds of files are looked through once for each version. It
+//!          is for who sees all: below the layers of an access (`access/table.rs`) no table is found.
 
 use std::collections::HashMap;
 use std::sync::atomic::AtomicU64;
@@ -55,8 +56,10 @@ pub(crate) fn reads(plan: &LogicalPlan, links: Option<&Snapshot>, freshness: &Fr
                 if !tails.iter().any(|known| Arc::ptr_eq(known, &tail)) {
                     tails.push(tail);
                 }
-            } else if let Some(table) = provider.downcast_ref::<IdentityMapTable>() {
-                add(table.snapshot(), false);
+            } else if let Some(snapshot) =
+                provider.downcast_ref::<IdentityMapTable>().and_then(IdentityMapTable::snapshot)
+            {
+                add(snapshot, false);
             }
         }
         Ok(TreeNodeRecursion::Continue)

@@ -1,7 +1,7 @@
 //! Facts: what an answer says of itself.
 //!
 //! In:       the statement as it is understood, the plan that runs, the versions of tables it reads.
-//! Out:      `Facts`: definition, window, time zone, rows and bytes read, how fresh each table is.
+//! Out:      `Facts`: definition, window, time zone; rows and bytes read and how fresh each table is, for who sees all.
 //! Promise:  the definition, asked again of the same tables, gives the same answer: every argument of a call stands in it, and
 //!           no name of a definition that could change. Numbers are those of the work that was done.
 //! Not here: how they are told (`http.rs`, `render/`); `line` is for people.
@@ -10,7 +10,7 @@ mod definition;
 mod freshness;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 
 use datafusion::arrow::temporal_conversions::timestamp_us_to_datetime;
 use datafusion::datasource::physical_plan::FileScanConfig;
@@ -36,6 +36,14 @@ pub struct Facts {
     pub window: Option<String>,
     /// What days, weeks and months are counted in.
     pub timezone: String,
+    /// `None` for who does not see all: it tells of rows that they do not see.
+    #[serde(flatten)]
+    pub read: Option<ReadFacts>,
+}
+
+/// What was read for it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReadFacts {
     /// Rows that were taken out of our tables, after files, row groups and pages that cannot match were left out.
     pub rows_read: u64,
     /// Bytes of files.
@@ -76,11 +84,9 @@ impl Facts {
         serde_json::from_str(value)
     }
 
-    /// For people, a line or two; `None` where nothing was read.
+    /// For people, a line or two; `None` where nothing was read, or is told of it.
     pub fn lines(&self) -> Option<String> {
-        if self.tables.is_empty() {
-            return None;
-        }
+        let ReadFacts { rows_read, tables, .. } = self.read.as_ref().filter(|read| !read.tables.is_empty())?;
         let table = |table: &TableFacts| {
             let tail = if table.live { " and the log's tail" } else { "" };
             let until = match (table.ingest_time_us, table.event_time_us) {
@@ -90,10 +96,10 @@ impl Facts {
             };
             format!("{} at version {}{until}{tail}", table.table, table.version)
         };
-        let tables: Vec<String> = self.tables.iter().map(table).collect();
+        let tables: Vec<String> = tables.iter().map(table).collect();
         let window = self.window.as_ref().map(|window| format!("; {window}")).unwrap_or_default();
-        let plural = if self.rows_read == 1 { "row" } else { "rows" };
-        let read = format!("read {} {plural} of {}{window}; {}", self.rows_read, tables.join(" and "), self.timezone);
+        let plural = if *rows_read == 1 { "row" } else { "rows" };
+        let read = format!("read {rows_read} {plural} of {}{window}; {}", tables.join(" and "), self.timezone);
         // Plain SQL says all by itself.
         let is_told = !self.functions.is_empty() && !self.definition.is_empty();
         let definition = if is_told { format!("\nin full: {}", self.definition) } else { String::new() };
@@ -128,27 +134,30 @@ fn shown(time_us: i64) -> String {
 /// Facts of a plan that runs.
 #[derive(Debug)]
 pub(crate) struct Working {
-    /// All but what is counted.
+    /// All but what is read.
     facts: Facts,
-    plan: Arc<dyn ExecutionPlan>,
-    tails: Vec<Arc<AtomicU64>>,
+    /// And by what; `None` where it is not told.
+    reads: Option<(Reads, Arc<dyn ExecutionPlan>)>,
 }
 
 impl Working {
-    pub(crate) fn new(understood: Understood, reads: Reads, plan: Arc<dyn ExecutionPlan>) -> Self {
+    /// * `reads`: `None` for who does not see all.
+    pub(crate) fn new(understood: Understood, reads: Option<Reads>, plan: Arc<dyn ExecutionPlan>) -> Self {
         let Understood { definition, functions, window, timezone } = understood;
-        let Reads { tables, tails } = reads;
-        let facts = Facts { definition, functions, window, timezone, rows_read: 0, bytes_read: 0, tables };
-        Self { facts, plan, tails }
+        let facts = Facts { definition, functions, window, timezone, read: None };
+        Self { facts, reads: reads.map(|reads| (reads, plan)) }
     }
 
     /// As far as the work has come.
     pub(crate) fn now(&self) -> Facts {
-        let (mut rows_read, mut bytes_read) = (0, 0);
-        count(&self.plan, &mut rows_read, &mut bytes_read);
-        // A tail lies in memory and is looked at whole.
-        rows_read += self.tails.iter().map(|rows| rows.load(Ordering::Relaxed)).sum::<u64>();
-        Facts { rows_read, bytes_read, ..self.facts.clone() }
+        let read = self.reads.as_ref().map(|(Reads { tables, tails }, plan)| {
+            let (mut rows_read, mut bytes_read) = (0, 0);
+            count(plan, &mut rows_read, &mut bytes_read);
+            // A tail lies in memory and is looked at whole.
+            rows_read += tails.iter().map(|rows| rows.load(Ordering::Relaxed)).sum::<u64>();
+            ReadFacts { rows_read, bytes_read, tables: tables.clone() }
+        });
+        Facts { read, ..self.facts.clone() }
     }
 }
 

@@ -48,16 +48,18 @@ fn facts(definition: &str) -> Facts {
         functions: vec!["funnel".to_owned()],
         window: Some("window => '7 days'".to_owned()),
         timezone: "UTC".to_owned(),
-        rows_read: 14,
-        bytes_read: 2_048,
-        tables: vec![TableFacts {
-            table: "events".to_owned(),
-            version: 3,
-            live: false,
-            written_time_us: Some(1),
-            ingest_time_us: Some(1_772_546_400_999_999),
-            event_time_us: None,
-        }],
+        read: Some(ReadFacts {
+            rows_read: 14,
+            bytes_read: 2_048,
+            tables: vec![TableFacts {
+                table: "events".to_owned(),
+                version: 3,
+                live: false,
+                written_time_us: Some(1),
+                ingest_time_us: Some(1_772_546_400_999_999),
+                event_time_us: None,
+            }],
+        }),
     }
 }
 
@@ -67,6 +69,11 @@ fn a_header_is_ascii_and_gives_the_facts_back() {
     let header = whole.header().unwrap();
     assert!(header.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' '), "{header}");
     assert_eq!(Facts::from_header(&header).unwrap(), whole);
+    // Who does not see all is told nothing of what was read, not even that it is nothing.
+    let untold = Facts { read: None, ..whole };
+    let header = untold.header().unwrap();
+    assert!(!header.contains("_read") && !header.contains("tables"), "{header}");
+    assert_eq!(Facts::from_header(&header).unwrap(), untold);
     let long = facts(&"x".repeat(5_000));
     let header = long.header().unwrap();
     assert!(header.len() < 1_000, "{}", header.len());
@@ -81,4 +88,5 @@ fn people_read_a_line_and_the_call_in_full() {
          in full: SELECT 1"
     );
     assert_eq!(Facts::default().lines(), None);
+    assert_eq!(Facts { read: None, ..facts("SELECT 1") }.lines(), None);
 }

@@ -1,6 +1,6 @@
 //! The map at a version of `identities`, kept for the next question.
 //!
-//! In:      a snapshot.
+//! In:      a snapshot, or a query for the links that may be seen.
 //! Out:     the map of it.
 //! Promise: of links not more than `identity_links_max`; at most two maps at a time, and two only while a question still
 //!          uses the older one.
@@ -9,13 +9,18 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use datafusion::arrow::array::{Array, AsArray, RecordBatch};
-use datafusion::arrow::datatypes::Int64Type;
+use datafusion::arrow::datatypes::{DataType, Int64Type};
 use datafusion::error::DataFusionError;
+use datafusion::execution::SendableRecordBatchStream;
+use datafusion::execution::session_state::SessionState;
+use datafusion::logical_expr::{LogicalPlanBuilder, cast};
+use datafusion::physical_plan::execute_stream;
+use datafusion::prelude::col;
 use futures::TryStreamExt;
 use tokio::sync::Mutex;
 use tributary_analytics::identity::{IdentityMap, IdentityRule, Said};
 use tributary_lake::Snapshot;
-use tributary_schemas::{LinkAction, LinkKind};
+use tributary_schemas::{LinkAction, LinkKind, Table};
 
 use crate::error::QueryError;
 use crate::settings::QuerySettings;
@@ -25,6 +30,65 @@ pub(crate) struct Identities {
     rule: IdentityRule,
     links_max: u64,
     held: Mutex<Option<Held>>,
+    /// Of the links one access sees: an `Identities` is asked for these or for all, never for both.
+    held_allowed: Mutex<Option<(Versions, Arc<IdentityMap>)>>,
+}
+
+type Versions = Vec<(Table, u64)>;
+
+/// Where the links of a question are told.
+#[derive(Debug, Clone)]
+pub(crate) enum Links {
+    /// All there are.
+    All(Snapshot),
+    /// Those an access sees.
+    Allowed(Arc<AllowedLinks>),
+}
+
+/// The persons of a question.
+#[derive(Debug, Clone)]
+pub(crate) struct Persons {
+    pub(crate) links: Links,
+    /// Which keeps the map of these links for the next question.
+    pub(crate) identities: Arc<Identities>,
+}
+
+impl Persons {
+    pub(crate) async fn map(&self) -> Result<Arc<IdentityMap>, DataFusionError> {
+        match &self.links {
+            Links::All(snapshot) => self.identities.at(snapshot).await,
+            Links::Allowed(links) => self.identities.allowed(links).await,
+        }
+    }
+
+    /// Where all links are told.
+    pub(crate) fn snapshot(&self) -> Option<&Snapshot> {
+        match &self.links {
+            Links::All(snapshot) => Some(snapshot),
+            Links::Allowed(_) => None,
+        }
+    }
+}
+
+/// A query for the links that are seen.
+#[derive(Debug)]
+pub(crate) struct AllowedLinks {
+    /// Of the tables it reads.
+    pub(crate) versions: Versions,
+    /// In which it has a meaning.
+    pub(crate) session: SessionState,
+    pub(crate) sql: String,
+}
+
+impl AllowedLinks {
+    async fn rows(&self) -> Result<SendableRecordBatchStream, DataFusionError> {
+        let plan = self.session.create_logical_plan(&self.sql).await?;
+        let text = |name: &str| cast(col(name), DataType::Utf8).alias(name);
+        let column = |name: &&str| if *name == "event_time_us" { col(*name) } else { text(name) };
+        let plan = LogicalPlanBuilder::from(plan).project(COLUMNS.iter().map(column))?.build()?;
+        let plan = self.session.create_physical_plan(&plan).await?;
+        execute_stream(plan, self.session.task_ctx())
+    }
 }
 
 #[derive(Debug)]
@@ -44,10 +108,32 @@ impl Identities {
             devices_per_user_max: settings.identity_devices_per_user_max,
             aliases_max: settings.identity_aliases_max,
         };
-        Self { rule, links_max: settings.identity_links_max, held: Mutex::new(None) }
+        Self { rule, links_max: settings.identity_links_max, held: Mutex::new(None), held_allowed: Mutex::new(None) }
     }
 
-    pub(crate) async fn at(&self, snapshot: &Snapshot) -> Result<Arc<IdentityMap>, DataFusionError> {
+    /// Made anew whenever a table has a newer version: a link may come to be seen by an event that came later than it.
+    async fn allowed(&self, links: &AllowedLinks) -> Result<Arc<IdentityMap>, DataFusionError> {
+        let mut slot = self.held_allowed.lock().await;
+        if let Some((_, map)) = slot.as_ref().filter(|(versions, _)| *versions == links.versions) {
+            return Ok(Arc::clone(map));
+        }
+        let mut map = IdentityMap::new(self.rule);
+        let mut count = 0;
+        let mut batches = links.rows().await?;
+        while let Some(batch) = batches.try_next().await? {
+            count += batch.num_rows() as u64;
+            if self.links_max < count {
+                return Err(external(QueryError::TooManyLinks { links: count, links_max: self.links_max }));
+            }
+            add(&mut map, &batch);
+        }
+        map.settle();
+        let map = Arc::new(map);
+        *slot = Some((links.versions.clone(), Arc::clone(&map)));
+        Ok(map)
+    }
+
+    async fn at(&self, snapshot: &Snapshot) -> Result<Arc<IdentityMap>, DataFusionError> {
         let links = snapshot.files().iter().map(|file| file.rows).sum::<u64>();
         if self.links_max < links {
             return Err(external(QueryError::TooManyLinks { links, links_max: self.links_max }));

@@ -25,6 +25,8 @@ use tributary_analytics::identity::IdentityMap;
 use crate::columns;
 
 const NAME: &str = "person_of";
+/// What the views call what it says.
+const PERSON: &str = "person_id";
 
 /// Made for each question; the map is given once the plan is known to need it.
 #[derive(Debug, Clone)]
@@ -46,10 +48,11 @@ impl PersonOf {
     }
 }
 
-/// Whether the plan calls `person_of` anywhere.
+/// Whether the plan calls `person_of` anywhere, or asks a table for persons that may call it in a plan of its own.
 pub(crate) fn asks_for_persons(plan: &LogicalPlan) -> Result<bool> {
     let mut asks = false;
     plan.apply_with_subqueries(|node| {
+        asks |= matches!(node, LogicalPlan::TableScan(scan) if scan.projected_schema.has_column_with_unqualified_name(PERSON));
         node.apply_expressions(|expression| {
             expression.apply(|part| {
                 asks |= matches!(part, Expr::ScalarFunction(call) if call.func.name() == NAME);

@@ -13,6 +13,6 @@ mod cache;
 mod function;
 mod table;
 
-pub(crate) use cache::Identities;
+pub(crate) use cache::{AllowedLinks, Identities, Links, Persons};
 pub(crate) use function::{PersonOf, asks_for_persons};
 pub(crate) use table::IdentityMapTable;

@@ -1,6 +1,6 @@
 //! The table `identity_map`: each id a link speaks of, whose it is, from when to when, and why.
 //!
-//! In:      a snapshot of `identities`.
+//! In:      the links of a question.
 //! Out:     rows, as they are asked for.
 //! Promise: the rows are those of the map that `person_of` asks in the same question. A few batches of them are in memory
 //!          at a time.
@@ -21,7 +21,7 @@ use datafusion::physical_plan::{ExecutionPlan, SendableRecordBatchStream};
 use tributary_analytics::identity::{Entry, IdentityMap};
 use tributary_lake::Snapshot;
 
-use super::cache::Identities;
+use super::cache::Persons;
 
 static SCHEMA: LazyLock<SchemaRef> = LazyLock::new(|| {
     let text = |name: &str| Field::new(name, DataType::Utf8, true);
@@ -46,17 +46,17 @@ const BATCHES_AHEAD: usize = 2;
 
 #[derive(Debug)]
 pub(crate) struct IdentityMapTable {
-    snapshot: Snapshot,
-    identities: Arc<Identities>,
+    persons: Persons,
 }
 
 impl IdentityMapTable {
-    pub(crate) fn new(snapshot: Snapshot, identities: Arc<Identities>) -> Self {
-        Self { snapshot, identities }
+    pub(crate) fn new(persons: Persons) -> Self {
+        Self { persons }
     }
 
-    pub(crate) fn snapshot(&self) -> &Snapshot {
-        &self.snapshot
+    /// `None` where it tells the links that one access sees.
+    pub(crate) fn snapshot(&self) -> Option<&Snapshot> {
+        self.persons.snapshot()
     }
 }
 
@@ -77,7 +77,7 @@ impl TableProvider for IdentityMapTable {
         _: &[Expr],
         limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        let rows = Arc::new(Rows(self.identities.at(&self.snapshot).await?));
+        let rows = Arc::new(Rows(self.persons.map().await?));
         let plan = StreamingTableExec::try_new(Arc::clone(&SCHEMA), vec![rows], projection, [], false, limit)?;
         Ok(Arc::new(plan))
     }

@@ -4,7 +4,7 @@ use crate::definitions::with_examples;
 use crate::world;
 
 /// Statements of a block, without comments: a semicolon ends one, unless it stands in quotes.
-fn statements(block: &str) -> Vec<String> {
+pub(crate) fn statements(block: &str) -> Vec<String> {
     let (mut statements, mut statement) = (Vec::new(), String::new());
     for line in block.lines() {
         let mut is_quoted = false;

@@ -1,6 +1,6 @@
 //! What an answer says of itself, held against what is there.
 
-use tributary_query::{Answer, Engine, Facts, QuerySettings};
+use tributary_query::{Answer, Engine, Facts, QuerySettings, ReadFacts};
 use tributary_schemas::Table;
 
 use crate::definitions::with_examples;
@@ -20,6 +20,10 @@ fn rows_of(answer: &Answer) -> Vec<String> {
 
 async fn facts(engine: &Engine, sql: &str) -> Facts {
     engine.query(sql).await.unwrap_or_else(|error| panic!("{error}\n{sql}")).facts
+}
+
+async fn read(engine: &Engine, sql: &str) -> ReadFacts {
+    facts(engine, sql).await.read.unwrap()
 }
 
 /// Of each question of the documentation, and so of each function: the definition told, asked of an engine that has no
@@ -71,14 +75,14 @@ async fn rows_read_are_those_of_the_files_that_may_match() {
         ),
     ] {
         let counted = rows(&engine, &format!("SELECT count(*) FROM events WHERE {of_files}")).await;
-        let facts = facts(&engine, &sql).await;
-        assert_eq!(facts.rows_read.to_string(), counted[0], "{sql}");
-        assert!(0 < facts.bytes_read, "{sql}");
+        let read = read(&engine, &sql).await;
+        assert_eq!(read.rows_read.to_string(), counted[0], "{sql}");
+        assert!(0 < read.bytes_read, "{sql}");
     }
     // What the log of the table says needs no row; files that cannot match are not looked into.
     for sql in ["SELECT count(*) FROM events", "SELECT event_id FROM events WHERE event_date = '2020-01-01'"] {
-        let facts = facts(&engine, sql).await;
-        assert_eq!((facts.rows_read, facts.bytes_read), (0, 0), "{sql}");
+        let read = read(&engine, sql).await;
+        assert_eq!((read.rows_read, read.bytes_read), (0, 0), "{sql}");
     }
 }
 
@@ -89,25 +93,26 @@ async fn tables_that_are_read_are_told_with_version_and_newest_time() {
     let newest = |rows: Vec<String>| rows[0].parse::<i64>().unwrap();
     let event_time_us = newest(rows(&engine, "SELECT max(event_time_us) FROM events").await);
     let ingest_time_us = newest(rows(&engine, "SELECT max(ingest_time_us) FROM events").await);
-    let of = |facts: &Facts| facts.tables.iter().map(|table| table.table.clone()).collect::<Vec<_>>();
-    let plain = facts(&engine, "SELECT event_id FROM events").await;
+    let of = |read: &ReadFacts| read.tables.iter().map(|table| table.table.clone()).collect::<Vec<_>>();
+    let facts = facts(&engine, "SELECT event_id FROM events").await;
+    assert_eq!(facts.timezone, "UTC");
+    let plain = facts.read.unwrap();
     assert_eq!(of(&plain), ["events"]);
     let version = world.lake.snapshot(Table::Events).await.unwrap().version();
     assert_eq!((plain.tables[0].version, plain.tables[0].live), (version, false));
     assert_eq!(plain.tables[0].event_time_us, Some(event_time_us));
     assert_eq!(plain.tables[0].ingest_time_us, Some(ingest_time_us));
     assert!(plain.tables[0].written_time_us.is_some());
-    assert_eq!(plain.timezone, "UTC");
     // Persons are told by links, where somebody asks for persons.
-    assert_eq!(of(&facts(&engine, "SELECT event_id FROM person_events").await), ["events"]);
-    assert_eq!(of(&facts(&engine, "SELECT person_id FROM person_events").await), ["events", "identities"]);
-    assert_eq!(of(&facts(&engine, "SELECT count(*) FROM sessions").await), ["session_history"]);
-    assert_eq!(of(&facts(&engine, "SELECT * FROM persons").await), ["identities"]);
-    assert!(facts(&engine, "SELECT 1").await.tables.is_empty());
+    assert_eq!(of(&read(&engine, "SELECT event_id FROM person_events").await), ["events"]);
+    assert_eq!(of(&read(&engine, "SELECT person_id FROM person_events").await), ["events", "identities"]);
+    assert_eq!(of(&read(&engine, "SELECT count(*) FROM sessions").await), ["session_history"]);
+    assert_eq!(of(&read(&engine, "SELECT * FROM persons").await), ["identities"]);
+    assert!(read(&engine, "SELECT 1").await.tables.is_empty());
     // A commit later it is another version, and newer.
     let later = world::event("later", "d", tributary_schemas::EventKind::Page, event_time_us + DAY_US);
     world.plant(9_000, &[later]).await;
-    let newer = facts(&engine, "SELECT event_id FROM events").await;
+    let newer = read(&engine, "SELECT event_id FROM events").await;
     assert_eq!(newer.tables[0].version, version + 1);
     assert_eq!(newer.tables[0].event_time_us, Some(event_time_us + DAY_US));
 }

@@ -252,7 +252,7 @@ async fn facts_stand_in_a_header_where_the_body_is_the_answer_alone() {
     let facts = tributary_query::Facts::from_header(response.headers()["x-tributary-facts"].to_str().unwrap()).unwrap();
     assert!(facts.definition.contains("window => '30 days'") && facts.definition.contains('\u{e9}'), "{facts:?}");
     // All but one file, whose four rows have no page among them.
-    assert_eq!((facts.rows_read, facts.timezone.as_str()), (490, "UTC"));
+    assert_eq!((facts.read.unwrap().rows_read, facts.timezone.as_str()), (490, "UTC"));
 }
 
 #[tokio::test]

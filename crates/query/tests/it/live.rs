@@ -78,8 +78,9 @@ async fn a_live_table_is_the_table_and_its_tail() {
     assert_eq!(number(&engine, "SELECT count(*) FROM sessions_live").await, 0);
     let answer = engine.query("SELECT event_id FROM events_live ORDER BY event_time_us DESC").await.unwrap();
     assert_eq!(answer.live_positions, Some(vec![(0, 4)]));
-    assert_eq!(answer.facts.rows_read, 4, "two of the file and two of the tail");
-    assert!(answer.facts.tables[0].table == "events" && answer.facts.tables[0].live);
+    let read = answer.facts.read.unwrap();
+    assert_eq!(read.rows_read, 4, "two of the file and two of the tail");
+    assert!(read.tables[0].table == "events" && read.tables[0].live);
     assert_eq!(tail.asked.load(Ordering::Relaxed), 6, "a question that names no live table asks nobody");
 }
 

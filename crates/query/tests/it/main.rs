@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+mod access;
+mod access_shop;
 mod definitions;
 mod docs;
 mod experiment_oracle;

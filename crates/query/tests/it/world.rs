@@ -39,12 +39,16 @@ impl World {
         self.plant_in(0, first_offset, events).await;
     }
 
-    /// As the pipeline does it: the bytes of the log, decoded, and the columns of the lake beside them.
     pub(crate) async fn plant_in(&self, partition: i32, first_offset: i64, events: &[Event]) {
+        let offsets: Vec<i64> = (first_offset..).take(events.len()).collect();
+        self.plant_at(partition, &offsets, events).await;
+    }
+
+    /// As the pipeline does it: the bytes of the log, decoded, and the columns of the lake beside them.
+    pub(crate) async fn plant_at(&self, partition: i32, offsets: &[i64], events: &[Event]) {
         let bytes: Vec<Vec<u8>> = events.iter().map(encode_event).collect();
         let decoded = WireDecoder::new(Shape::Event).decode(&bytes);
         assert!(decoded.refused.is_empty());
-        let count = i64::try_from(events.len()).unwrap();
         let keys = events.iter().map(|event| event.person_key().unwrap_or(&event.event_id).to_owned());
         let days = events.iter().map(|event| i32::try_from(event.event_time_us.div_euclid(DAY_US)).unwrap());
         let mut columns = decoded.batch.columns().to_vec();
@@ -52,7 +56,7 @@ impl World {
             ("session_key", Arc::new(StringArray::from_iter_values(keys))),
             ("content_hash", Arc::new(Int64Array::from_iter_values(events.iter().map(|_| 0)))), // nobody asks for it
             ("log_partition", Arc::new(Int32Array::from_iter_values(events.iter().map(|_| partition)))),
-            ("log_offset", Arc::new(Int64Array::from_iter_values(first_offset..first_offset + count))),
+            ("log_offset", Arc::new(Int64Array::from_iter_values(offsets.iter().copied()))),
             ("event_date", Arc::new(Date32Array::from_iter_values(days))),
         ];
         let schema = Table::Events.arrow_schema();

@@ -78,7 +78,9 @@ export function panel({ id, title, wide, draw, empty, signal }) {
     more.replaceChildren(...tools(answer));
     const cut = answer.truncated ? "the first " : "";
     const told = `${cut}${format.count(answer.rows.length)} ${answer.rows.length === 1 ? "row" : "rows"} in ${format.seconds(answer.elapsed_ms / 1_000)}`;
-    const read = answer.facts ? ` · ${format.count(answer.facts.rows_read)} read` : "";
+    // Not told to a token that does not see all.
+    const rows = answer.facts?.rows_read;
+    const read = rows === undefined ? "" : ` · ${format.count(rows)} read`;
     facts.replaceChildren(h("span", {}, told + read));
     element.dataset.sql = sql;
   }

@@ -1,16 +1,19 @@
 //! `tributary sql`: questions from the command line, one or many.
 //!
-//! In:       SQL; a lake folder on this machine, or a server.
+//! In:       SQL, questions with a `;` between them; a lake folder on this machine, or a server.
 //! Out:      answers on stdout as table, CSV or JSON; errors and remarks on stderr.
-//! Promise:  stdout carries the answer only; exit code 1 when a question cannot be answered, or not in full: CSV and
-//!           JSON from a folder are never cut off.
+//! Promise:  stdout carries the answers only, in their order, with an empty line between them; the first question that cannot be
+//!           answered, or not in full, is the last, and the exit code 1. CSV and JSON from a folder are never cut off.
 //! Not here: what may be asked, and the limits (`query`).
 
 mod asker;
 mod shell;
+mod split;
 
 use std::io::{IsTerminal, Read, Write};
 use std::path::PathBuf;
+
+use anyhow::Context;
 
 use crate::server::ServerArgs;
 use crate::settings::{Settings, SettingsError};
@@ -45,18 +48,38 @@ pub(crate) async fn command(
         None => Asker::folder(load(data)?, token).await?,
     };
     match args.query {
-        Some(sql) => answer_once(&asker, &sql, args.format).await,
+        Some(sql) => answer_each(&asker, &sql, args.format).await,
         None if std::io::stdin().is_terminal() => shell::run(&asker, args.format).await,
         None => {
             let mut sql = String::new();
             std::io::stdin().read_to_string(&mut sql)?;
-            answer_once(&asker, &sql, args.format).await
+            answer_each(&asker, &sql, args.format).await
         }
     }
 }
 
+async fn answer_each(asker: &Asker, sql: &str, format: Format) -> anyhow::Result<()> {
+    let (mut questions, last) = split::split(sql);
+    if !last.is_empty() || questions.is_empty() {
+        questions.push(last);
+    }
+    let count = questions.len();
+    for (index, question) in questions.into_iter().enumerate() {
+        if 0 < index {
+            // A fault comes again with the answer, where it is told.
+            drop(std::io::stdout().write_all(b"\n"));
+        }
+        let answered = answer_once(asker, question, format).await;
+        if 1 < count {
+            answered.with_context(|| format!("question {} of {count}", index + 1))?;
+        } else {
+            answered?;
+        }
+    }
+    Ok(())
+}
+
 async fn answer_once(asker: &Asker, sql: &str, format: Format) -> anyhow::Result<()> {
-    let sql = sql.trim().trim_end_matches(';');
     if let (Asker::Folder(folder), Format::Csv | Format::Json) = (asker, format)
         && !asker::is_live(sql)
     {

@@ -13,6 +13,7 @@ use rustyline::history::FileHistory;
 use rustyline::{DefaultEditor, Editor};
 
 use super::asker::{Asker, TRUNCATED};
+use super::split::split;
 use super::{Format, print};
 
 const HELP: &str = "  a question ends with ;
@@ -82,11 +83,15 @@ pub(crate) async fn run(asker: &Asker, format: Format) -> anyhow::Result<()> {
             question.push('\n');
         }
         question.push_str(&line);
-        if is_whole(&question) {
-            let sql = std::mem::take(&mut question);
-            remember(&mut editor, sql.trim());
-            answer(asker, sql.trim().trim_end_matches(';'), format, is_timed, None).await?;
+        // A line that was pasted may end several.
+        let (ended, rest) = split(&question);
+        if !ended.is_empty() {
+            remember(&mut editor, &format!("{};", ended.join("; ")));
         }
+        for sql in &ended {
+            answer(asker, sql, format, is_timed, None).await?;
+        }
+        question = rest.to_owned();
     }
     if let Some(file) = history
         && let Err(error) = editor.save_history(&file)
@@ -120,41 +125,6 @@ fn is_word(typed: &str, word: &str) -> bool {
 
 fn is_name(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
-}
-
-/// Whether a question has come to the `;` that ends it: one outside of texts, quoted names and comments.
-fn is_whole(sql: &str) -> bool {
-    let mut ends = false;
-    let mut rest = sql.chars().peekable();
-    while let Some(char) = rest.next() {
-        match char {
-            // A doubled quote ends one text and begins the next.
-            '\'' | '"' => {
-                if !rest.by_ref().any(|other| other == char) {
-                    return false;
-                }
-                ends = false;
-            }
-            '-' if rest.next_if_eq(&'-').is_some() => {
-                let _line_end = rest.by_ref().find(|char| *char == '\n');
-            }
-            '/' if rest.next_if_eq(&'*').is_some() => {
-                let mut depth = 1;
-                while depth > 0 {
-                    match rest.next() {
-                        Some('*') if rest.next_if_eq(&'/').is_some() => depth -= 1,
-                        Some('/') if rest.next_if_eq(&'*').is_some() => depth += 1,
-                        Some(_) => {}
-                        None => return false,
-                    }
-                }
-            }
-            ';' => ends = true,
-            char if char.is_whitespace() => {}
-            _ => ends = false,
-        }
-    }
-    ends
 }
 
 /// * `none`: what to say in place of an answer without rows.
@@ -219,36 +189,6 @@ fn history_file() -> Option<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_question_ends_at_a_semicolon_of_its_own() {
-        for whole in [
-            "SELECT 1;",
-            "SELECT 1 ;  ",
-            "SELECT ';' ;",
-            "SELECT 'it''s';",
-            "SELECT 1; -- done",
-            "SELECT 1 /* ; /* ; */ */;",
-            "SELECT \"a;b\" FROM t;",
-            "SELECT 4 - -1 / 2;",
-        ] {
-            assert!(is_whole(whole), "{whole}");
-        }
-        for open in [
-            "SELECT 1",
-            "SELECT 'a;",
-            "SELECT 'a;'",
-            "SELECT \"a;",
-            "SELECT 1 -- not yet;",
-            "SELECT 1 -- it's;\n",
-            "SELECT 1 /* ;",
-            "SELECT 1 /* /* */ ;",
-            "SELECT 1; SELECT",
-            "",
-        ] {
-            assert!(!is_whole(open), "{open}");
-        }
-    }
 
     #[test]
     fn the_words_of_other_shells_lead_out_and_help_but_are_no_part_of_a_question() {

@@ -25,6 +25,11 @@ async fn sql_through_a_server_prints_each_format() {
     assert_eq!(ask("csv", sql).1, "user_id,event_name\nu1,E\n");
     assert_eq!(ask("json", sql).1.trim(), r#"[{"user_id":"u1","event_name":"E"}]"#);
     assert!(ask("table", sql).1.contains("| u1      | E          |"), "{}", ask("table", sql).1);
+    // One after the other, up to the first that has no answer.
+    let several = "SELECT ';' AS a; SELECT count(*) AS n FROM events -- of all;\n; SELECT nothing; SELECT 4 AS b;";
+    let (code, out, told) = ask("csv", several);
+    assert_eq!((code, out.as_str()), (Some(1), "a\n;\n\nn\n1\n\n"), "{told}");
+    assert!(told.contains("question 3 of 4") && told.contains("nothing"), "{told}");
     let (code, out, told) = ask("table", "DROP TABLE events");
     assert!(code == Some(1) && out.is_empty() && told.contains("only read"), "{told}");
 }

@@ -62,9 +62,8 @@ pub enum Look {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Guardrail {
     pub name: String,
-    pub estimate: Estimate,
-    /// Of "worse", one-sided or two-sided, adjusted or not, as the asker decided.
-    pub p: PValue,
+    /// The effect, and p of "worse", one-sided or two-sided, adjusted or not, as the asker decided.
+    pub effect: Result<(Estimate, PValue), Untestable>,
     pub goal: Goal,
 }
 
@@ -148,6 +147,11 @@ pub enum Ground {
         value: f64,
         log10_p: f64,
     },
+    /// Nobody can say that it is not worse.
+    GuardrailUntested {
+        name: String,
+        why: Untestable,
+    },
     Peeking {
         unit_count: u64,
         planned_unit_count: u64,
@@ -192,6 +196,14 @@ impl fmt::Display for Ground {
             ),
             Self::GuardrailWorse { name, value, log10_p } => {
                 write!(formatter, "guardrail {name} is worse: {value:.4} (p = 10^{log10_p:.1})")
+            }
+            Self::GuardrailUntested { name, why } => {
+                let why = match why {
+                    Untestable::TooFewUnits { .. } => "too few units",
+                    Untestable::NoVariation => "within neither arm do units differ",
+                    Untestable::NoDenominator => "its denominator sums to 0 in an arm",
+                };
+                write!(formatter, "guardrail {name} cannot be tested: {why}")
             }
             Self::Peeking { unit_count, planned_unit_count } => write!(
                 formatter,
@@ -327,7 +339,14 @@ fn found(evidence: &Evidence, rule: &DecisionRule, estimate: &Estimate, tested: 
             grounds.insert(0, fading);
             (Advice::KeepRunning, grounds)
         }
-        _ => (Advice::Ship, grounds),
+        _ => {
+            let untested = untested_guardrails(evidence);
+            if untested.is_empty() {
+                return (Advice::Ship, grounds);
+            }
+            grounds.splice(0..0, untested);
+            (Advice::CannotSay, grounds)
+        }
     }
 }
 
@@ -354,16 +373,21 @@ fn not_found(evidence: &Evidence, rule: &DecisionRule, tested: &Tested) -> (Advi
 }
 
 fn broken_guardrails(evidence: &Evidence, rule: &DecisionRule) -> Vec<Ground> {
-    let worse = evidence.guardrails.iter().filter(|guardrail| {
-        guardrail.p.p_value < rule.alpha.ratio() && !is_better(guardrail.estimate.value, guardrail.goal)
-    });
-    worse
-        .map(|guardrail| Ground::GuardrailWorse {
-            name: guardrail.name.clone(),
-            value: guardrail.estimate.value,
-            log10_p: guardrail.p.log10_p,
-        })
-        .collect()
+    let broken = |guardrail: &Guardrail| {
+        let (estimate, p) = guardrail.effect.ok()?;
+        let is_broken = p.p_value < rule.alpha.ratio() && !is_better(estimate.value, guardrail.goal);
+        let (name, log10_p) = (guardrail.name.clone(), p.log10_p);
+        is_broken.then_some(Ground::GuardrailWorse { name, value: estimate.value, log10_p })
+    };
+    evidence.guardrails.iter().filter_map(broken).collect()
+}
+
+fn untested_guardrails(evidence: &Evidence) -> Vec<Ground> {
+    let untested = |guardrail: &Guardrail| {
+        let why = guardrail.effect.err()?;
+        Some(Ground::GuardrailUntested { name: guardrail.name.clone(), why })
+    };
+    evidence.guardrails.iter().filter_map(untested).collect()
 }
 
 fn shortages(evidence: &Evidence, rule: &DecisionRule) -> Vec<Ground> {

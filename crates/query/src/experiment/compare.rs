@@ -158,15 +158,24 @@ type Guardrails = BTreeMap<(Option<String>, String), Vec<Guardrail>>;
 fn guardrails(design: &Design, analysis: &Analysis, lines: &[Line]) -> Guardrails {
     let mut guardrails = Guardrails::new();
     for line in lines.iter().filter(|line| analysis.guardrails.contains(&line.metric)) {
-        let Some(Ok(inferred)) = line.compared.as_ref().map(|compared| &compared.inferred) else { continue };
-        guardrails.entry((line.slice.clone(), line.variant.clone())).or_default().push(Guardrail {
-            name: design.metrics[line.metric].name.clone(),
-            estimate: inferred.estimate,
-            p: inferred.tested.p,
-            goal: analysis.goals[line.metric],
-        });
+        let Some(compared) = &line.compared else { continue };
+        let effect = match &compared.inferred {
+            Ok(inferred) => Ok((inferred.estimate, inferred.tested.p)),
+            // All units of both arms are the same: no complaint on either side is no harm.
+            Err(Untestable::NoVariation) if of_control(lines, line) == line.alone.value => continue,
+            Err(why) => Err(*why),
+        };
+        let name = design.metrics[line.metric].name.clone();
+        let guardrail = Guardrail { name, effect, goal: analysis.goals[line.metric] };
+        guardrails.entry((line.slice.clone(), line.variant.clone())).or_default().push(guardrail);
     }
     guardrails
+}
+
+/// What the metric is in control, of the same slice.
+fn of_control(lines: &[Line], line: &Line) -> Option<f64> {
+    let is_it = |other: &&Line| other.is_control && other.metric == line.metric && other.slice == line.slice;
+    lines.iter().find(is_it)?.alone.value
 }
 
 /// `None` if nobody was exposed to anything.

@@ -105,15 +105,25 @@ fn no_difference_ends_a_fixed_test_and_not_a_sequential_one() {
 #[test]
 fn a_guardrail_stops_a_winner_at_any_look() {
     let (estimate, tested) = evidence(160, 100).effect.unwrap();
-    let guarded = Evidence {
-        guardrails: vec![Guardrail { name: "speed".to_owned(), estimate, p: tested.p, goal: Goal::HigherIsBetter }],
+    let guarded_by = |effect| Evidence {
+        guardrails: vec![Guardrail { name: "speed".to_owned(), effect, goal: Goal::HigherIsBetter }],
         ..evidence(100, 160)
     };
+    let guarded = guarded_by(Ok((estimate, tested.p)));
     assert_decision(
         &guarded,
         &DecisionRule::CONVENTIONAL,
         "do not ship: guardrail speed is worse: -0.0600 (p = 10^-4.2)",
     );
+    // Nor does a winner go out past one that nobody can judge; a loser is one all the same.
+    let decision = decide(&guarded_by(Err(Untestable::NoDenominator)), &DecisionRule::CONVENTIONAL);
+    assert_eq!(decision.advice, Advice::CannotSay);
+    assert_eq!(
+        decision.grounds[0].to_string(),
+        "guardrail speed cannot be tested: its denominator sums to 0 in an arm"
+    );
+    let loser = Evidence { effect: evidence(160, 100).effect, ..guarded_by(Err(Untestable::NoVariation)) };
+    assert_eq!(decide(&loser, &DecisionRule::CONVENTIONAL).advice, Advice::DoNotShip);
 }
 
 #[test]

@@ -262,6 +262,11 @@ impl FunnelDefinition {
         self.step_count
     }
 
+    /// Steps one of which every attempt begins with; bit `k` is step `k + 1`. Of a unit that meets none there is nothing to tell.
+    pub fn opening_mask(&self) -> u32 {
+        if self.order.is_any() { self.step_mask } else { 1 }
+    }
+
     /// Whether step `k` of an answer is "`k` steps done", as it is where they come in any order.
     pub fn is_by_position(&self) -> bool {
         self.order.is_any()

@@ -1,6 +1,6 @@
 //! The operator.
 //!
-//! In:       the partitions of its input.
+//! In:       the partitions of its input; those of a second that tells which units are asked for, if any does.
 //! Out:      one partition: the fold's answer.
 //! Promise:  each input is gathered by a task of its own; then each share of units is put in order and folded by
 //!           whichever task is free. Dropping the stream ends the tasks, each after at most a batch or a share.
@@ -28,6 +28,7 @@ use tokio::sync::mpsc::Sender;
 
 use super::gather::{Gatherer, Harvest};
 use super::interner::Interner;
+use super::look::look;
 use super::shard::{Gathered, Grouped, SHARDS, Shard, common_texts};
 use super::{About, AnyPart, Folding, Texts};
 use crate::stop::StopFlag;
@@ -35,6 +36,7 @@ use crate::stop::StopFlag;
 #[derive(Debug)]
 pub(crate) struct FoldExec {
     input: Arc<dyn ExecutionPlan>,
+    look: Option<Arc<dyn ExecutionPlan>>,
     folding: Folding,
     stop: StopFlag,
     properties: Arc<PlanProperties>,
@@ -42,14 +44,19 @@ pub(crate) struct FoldExec {
 }
 
 impl FoldExec {
-    pub(super) fn new(input: Arc<dyn ExecutionPlan>, folding: Folding, stop: StopFlag) -> Self {
+    pub(super) fn new(
+        input: Arc<dyn ExecutionPlan>,
+        look: Option<Arc<dyn ExecutionPlan>>,
+        folding: Folding,
+        stop: StopFlag,
+    ) -> Self {
         let properties = PlanProperties::new(
             EquivalenceProperties::new(folding.fold.schema()),
             Partitioning::UnknownPartitioning(1),
             EmissionType::Final,
             Boundedness::Bounded,
         );
-        Self { input, folding, stop, properties: Arc::new(properties), metrics: ExecutionPlanMetricsSet::new() }
+        Self { input, look, folding, stop, properties: Arc::new(properties), metrics: ExecutionPlanMetricsSet::new() }
     }
 }
 
@@ -69,7 +76,7 @@ impl ExecutionPlan for FoldExec {
     }
 
     fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
-        vec![&self.input]
+        std::iter::once(&self.input).chain(&self.look).collect()
     }
 
     fn apply_expressions(
@@ -81,12 +88,15 @@ impl ExecutionPlan for FoldExec {
 
     fn replace_children(
         self: Arc<Self>,
-        mut children: Vec<Arc<dyn ExecutionPlan>>,
+        children: Vec<Arc<dyn ExecutionPlan>>,
         _: ReplaceChildrenOptions,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        match (children.pop(), children.is_empty()) {
-            (Some(input), true) => Ok(Arc::new(Self::new(input, self.folding.clone(), self.stop.clone()))),
-            _ => internal_err!("a fold has one input"),
+        let mut children = children.into_iter();
+        match (children.next(), children.next(), children.next()) {
+            (Some(input), look, None) if look.is_some() == self.look.is_some() => {
+                Ok(Arc::new(Self::new(input, look, self.folding.clone(), self.stop.clone())))
+            }
+            _ => internal_err!("a fold has the inputs it was made with"),
         }
     }
 
@@ -101,11 +111,13 @@ impl ExecutionPlan for FoldExec {
         }
         let run = Run {
             input: Arc::clone(&self.input),
+            look: self.look.clone(),
             folding: self.folding.clone(),
             stop: self.stop.clone(),
             context,
             rows: MetricBuilder::new(&self.metrics).counter("rows_folded", partition),
             units: MetricBuilder::new(&self.metrics).counter("units", partition),
+            wanted: MetricBuilder::new(&self.metrics).counter("units_wanted", partition),
             spilled: MetricBuilder::new(&self.metrics).counter("spilled_bytes", partition),
         };
         let schema: SchemaRef = self.folding.fold.schema();
@@ -130,21 +142,33 @@ const BATCHES_AHEAD: usize = 2;
 
 struct Run {
     input: Arc<dyn ExecutionPlan>,
+    look: Option<Arc<dyn ExecutionPlan>>,
     folding: Folding,
     stop: StopFlag,
     context: Arc<TaskContext>,
     rows: Count,
     units: Count,
+    wanted: Count,
     spilled: Count,
 }
 
 impl Run {
     async fn answer(self, out: &Sender<Result<RecordBatch>>) -> Result<RecordBatch> {
+        let wanted = match &self.look {
+            Some(units) => look(units, &self.context).await?.map(Arc::new),
+            None => None,
+        };
+        self.wanted.add(wanted.as_ref().map_or(0, |wanted| wanted.len()));
         let inputs = self.input.properties().output_partitioning().partition_count();
         let mut gathering = JoinSet::new();
         for input in 0..inputs {
             let batches = self.input.execute(input, Arc::clone(&self.context))?;
-            let gathered = gather(batches, self.folding.clone(), Arc::clone(&self.context), self.spilled.clone());
+            let gathered = gather(
+                batches,
+                Gatherer::new(self.folding.layout, wanted.clone()),
+                Arc::clone(&self.context),
+                self.spilled.clone(),
+            );
             gathering.spawn(async move { Ok::<_, DataFusionError>((input, gathered.await?)) });
         }
         let mut harvests = Vec::with_capacity(inputs);
@@ -191,12 +215,11 @@ impl Run {
 
 async fn gather(
     mut batches: SendableRecordBatchStream,
-    folding: Folding,
+    mut gatherer: Gatherer,
     context: Arc<TaskContext>,
     spilled: Count,
 ) -> Result<(Harvest, MemoryReservation)> {
     let reservation = MemoryConsumer::new("Fold").with_can_spill(true).register(context.memory_pool());
-    let mut gatherer = Gatherer::new(folding.layout);
     while let Some(batch) = batches.next().await {
         gatherer.push(&batch?);
         if reservation.try_resize(gatherer.size()).is_err() {

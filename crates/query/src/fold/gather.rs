@@ -1,10 +1,12 @@
 //! Gathering: batches of one input, cut into shares of units.
 //!
-//! In:       batches of a `Layout`.
+//! In:       batches of a `Layout`; which units are wanted, if not all.
 //! Out:      shares; the texts of the code columns.
-//! Promise:  a unit is looked up once for each run of rows of it. A row without a unit or a time is left out.
+//! Promise:  a unit is looked up once for each run of rows of it. A row without a unit or a time is left out; one
+//!           of a unit that is not wanted is counted, and no more.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use datafusion::arrow::array::{Array, AsArray, Decimal128Array, Int64Array, RecordBatch, StringViewArray};
 use datafusion::arrow::datatypes::{Decimal128Type, Int64Type};
@@ -13,6 +15,7 @@ use datafusion::execution::TaskContext;
 
 use super::Layout;
 use super::interner::{self, Interner};
+use super::look::Wanted;
 use super::row::{NO_CODE, NO_VALUE, sortable, stride, unit_and_mask};
 use super::shard::{SHARDS, Shard, shard_of};
 use super::spill::Spilled;
@@ -20,6 +23,7 @@ use crate::columns;
 
 pub(super) struct Gatherer {
     layout: Layout,
+    wanted: Option<Arc<Wanted>>,
     /// Of the batch at hand; kept for its memory.
     runs: Vec<Run>,
     stride: usize,
@@ -49,9 +53,11 @@ pub(super) struct Harvest {
 }
 
 impl Gatherer {
-    pub(super) fn new(layout: Layout) -> Self {
+    /// * `wanted`: `None` for all units.
+    pub(super) fn new(layout: Layout, wanted: Option<Arc<Wanted>>) -> Self {
         Self {
             layout,
+            wanted,
             runs: Vec::new(),
             stride: stride(layout),
             shards: std::iter::repeat_with(Shard::default).take(SHARDS).collect(),
@@ -69,24 +75,22 @@ impl Gatherer {
         let times = column(1).as_primitive::<Int64Type>();
         let sequences = column(2).as_primitive::<Int64Type>();
         let rest = Layout::BEFORE_MASKS;
+        self.find_runs(units, times);
+        let runs = std::mem::take(&mut self.runs);
         let row_masks = columns::masks((rest..rest + masks).map(|index| column(index).as_boolean()), batch.num_rows());
         let rest = rest + masks;
+        let some_rows: Vec<Range<usize>> = match self.wanted {
+            Some(_) => runs.iter().map(|run| run.rows.clone()).collect(),
+            None => std::iter::once(0..batch.num_rows()).collect(),
+        };
         let row_codes: Vec<Vec<u32>> = (0..codes)
-            .map(|index| intern_each(&mut self.codes[index], column(rest + index).as_string_view()))
+            .map(|index| intern_each(&mut self.codes[index], column(rest + index).as_string_view(), &some_rows))
             .collect();
         let rest = rest + codes;
         let row_values: Vec<&Decimal128Array> =
             (0..values).map(|index| column(rest + index).as_primitive::<Decimal128Type>()).collect();
         let batch = Columns { times, sequences, masks: &row_masks, codes: &row_codes, values: &row_values };
-        self.find_runs(units, times);
-        let runs = std::mem::take(&mut self.runs);
         for run in &runs {
-            let (first_us, last_us) = self.times_us.unwrap_or((i64::MAX, i64::MIN));
-            let of_run = &times.values()[run.rows.clone()];
-            let first_us = of_run.iter().fold(first_us, |least, time_us| *time_us.min(&least));
-            let last_us = of_run.iter().fold(last_us, |most, time_us| *time_us.max(&most));
-            self.times_us = Some((first_us, last_us));
-            self.rows += run.rows.len() as u64;
             self.shards[run.shard].put(run.rows.clone(), self.stride, |words, rows| match self.stride {
                 3 => batch.write::<3>(words, rows, run.unit),
                 4 => batch.write::<4>(words, rows, run.unit),
@@ -99,7 +103,8 @@ impl Gatherer {
         self.runs = runs;
     }
 
-    /// Runs of rows of one unit, each with the unit's number. All are looked for before any is found: see `Interner::guess`.
+    /// Runs of rows of one unit that is wanted, each with the unit's number. All are looked for before any is found: see
+    /// `Interner::guess`.
     fn find_runs(&mut self, units: &StringViewArray, times: &Int64Array) {
         let changes = columns::changes(&[units], units.len());
         self.runs.clear();
@@ -118,6 +123,15 @@ impl Gatherer {
         for run in &mut self.runs {
             run.hash = interner::hash(units.value(run.rows.start).as_bytes());
             run.shard = shard_of(run.hash);
+            let (first_us, last_us) = self.times_us.unwrap_or((i64::MAX, i64::MIN));
+            let of_run = &times.values()[run.rows.clone()];
+            let first_us = of_run.iter().fold(first_us, |least, time_us| *time_us.min(&least));
+            let last_us = of_run.iter().fold(last_us, |most, time_us| *time_us.max(&most));
+            self.times_us = Some((first_us, last_us));
+            self.rows += run.rows.len() as u64;
+        }
+        if let Some(wanted) = &self.wanted {
+            self.runs.retain(|run| wanted.has(run.hash));
         }
         for run in &mut self.runs {
             run.guess = self.shards[run.shard].units.guess(run.hash);
@@ -186,13 +200,13 @@ impl Columns<'_> {
     }
 }
 
-/// The code of each text. Most columns of codes hold few texts, and the batch has each of them at one place or a few: a
+/// The code of each text of some rows. Most columns of codes hold few texts, and the batch has each of them at one place or a few: a
 /// small table of views is asked before the texts are.
-fn intern_each(interner: &mut Interner, texts: &StringViewArray) -> Vec<u32> {
+fn intern_each(interner: &mut Interner, texts: &StringViewArray, rows: &[Range<usize>]) -> Vec<u32> {
     const PLACES_BITS: u32 = 8;
     let mut seen = vec![(0_u128, NO_CODE); 1 << PLACES_BITS];
     let nulls = texts.nulls().filter(|nulls| 0 < nulls.null_count());
-    let code = |(row, view): (usize, &u128)| {
+    let mut code = |(row, view): (usize, &u128)| {
         if nulls.is_some_and(|nulls| nulls.is_null(row)) {
             return NO_CODE;
         }
@@ -204,5 +218,10 @@ fn intern_each(interner: &mut Interner, texts: &StringViewArray) -> Vec<u32> {
         }
         place.1
     };
-    texts.views().iter().enumerate().map(code).collect()
+    let mut codes = vec![NO_CODE; texts.len()];
+    for rows in rows {
+        let views = rows.clone().zip(&texts.views()[rows.clone()]);
+        codes[rows.clone()].iter_mut().zip(views).for_each(|(to, at)| *to = code(at));
+    }
+    codes
 }

@@ -15,6 +15,7 @@
 mod exec;
 mod gather;
 mod interner;
+mod look;
 mod node;
 mod row;
 mod shard;
@@ -27,6 +28,7 @@ use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::common::Result;
 
+pub(crate) use exec::FoldExec;
 pub(crate) use node::{FoldNode, FoldPlanner};
 pub(crate) use row::{Row, Rows};
 

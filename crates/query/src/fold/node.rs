@@ -1,7 +1,8 @@
 //! The fold as a node of a logical plan, and how it is planned.
 //!
 //! In:       a plan with the columns of a layout, of whatever types.
-//! Out:      a node with the fold's schema; the operator for it.
+//! Out:      a node with the fold's schema; the operator for it. Where a fold leaves units out by a condition, a second input
+//!           tells the units that meet it.
 //! Promise:  texts are read as views, which are compared and passed on without a copy.
 
 use std::cmp::Ordering;
@@ -12,6 +13,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use datafusion::arrow::datatypes::DataType;
 use datafusion::catalog::Session;
+use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::common::{DFSchema, DFSchemaRef, Result, internal_err};
 use datafusion::execution::context::QueryPlanner;
 use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
@@ -28,6 +30,8 @@ use crate::stop::StopFlag;
 #[derive(Debug, Clone)]
 pub(crate) struct FoldNode {
     input: LogicalPlan,
+    /// The units of the rows that meet a condition the fold asks for.
+    look: Option<LogicalPlan>,
     folding: Folding,
     stop: StopFlag,
     schema: DFSchemaRef,
@@ -57,10 +61,31 @@ impl FoldNode {
             Ok(column.cast_to(&wanted, &schema)?.alias(format!("c{index}")))
         };
         let columns = schema.columns().into_iter().map(Expr::Column).enumerate().map(cast);
-        let input = LogicalPlanBuilder::from(input.clone()).project(columns.collect::<Result<Vec<_>>>()?)?.build()?;
+        let columns = columns.collect::<Result<Vec<_>>>()?;
+        let wanted = folding.fold.wanted();
+        let conditions = (0..masks).filter(|bit| wanted & 1 << bit != 0);
+        let conditions = conditions.map(|bit| columns[Layout::BEFORE_MASKS + bit].clone().unalias());
+        let look = match conditions.reduce(Expr::or).filter(|_| !is_volatile(&input)) {
+            Some(any) => {
+                let units = LogicalPlanBuilder::from(input.clone()).filter(any)?.project([columns[0].clone()])?;
+                Some(units.build()?)
+            }
+            None => None,
+        };
+        let input = LogicalPlanBuilder::from(input).project(columns)?.build()?;
         let schema = Arc::new(DFSchema::try_from(folding.fold.schema())?);
-        Ok(LogicalPlan::Extension(Extension { node: Arc::new(Self { input, folding, stop, schema }) }))
+        Ok(LogicalPlan::Extension(Extension { node: Arc::new(Self { input, look, folding, stop, schema }) }))
     }
+}
+
+/// Whether it may say something else when it is asked twice.
+fn is_volatile(plan: &LogicalPlan) -> bool {
+    let mut found = false;
+    let looked = plan.apply_with_subqueries(|node| {
+        found |= node.expressions().iter().any(Expr::is_volatile);
+        Ok(if found { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
+    });
+    found || looked.is_err()
 }
 
 /// Equal only to its own copies: two calls do not share a fold.
@@ -90,7 +115,7 @@ impl UserDefinedLogicalNodeCore for FoldNode {
     }
 
     fn inputs(&self) -> Vec<&LogicalPlan> {
-        vec![&self.input]
+        std::iter::once(&self.input).chain(&self.look).collect()
     }
 
     fn schema(&self) -> &DFSchemaRef {
@@ -105,16 +130,20 @@ impl UserDefinedLogicalNodeCore for FoldNode {
         write!(f, "Fold: {}", self.folding.fold.explain())
     }
 
-    fn with_exprs_and_inputs(&self, _: Vec<Expr>, mut inputs: Vec<LogicalPlan>) -> Result<Self> {
-        match (inputs.pop(), inputs.is_empty()) {
-            (Some(input), true) => Ok(Self { input, ..self.clone() }),
-            _ => internal_err!("a fold has one input"),
+    fn with_exprs_and_inputs(&self, _: Vec<Expr>, inputs: Vec<LogicalPlan>) -> Result<Self> {
+        let mut inputs = inputs.into_iter();
+        match (inputs.next(), inputs.next(), inputs.next()) {
+            (Some(input), look, None) if look.is_some() == self.look.is_some() => {
+                Ok(Self { input, look, ..self.clone() })
+            }
+            _ => internal_err!("a fold has the inputs it was made with"),
         }
     }
 
     /// All of the input's columns, whichever of the answer's are asked for.
     fn necessary_children_exprs(&self, _: &[usize]) -> Option<Vec<Vec<usize>>> {
-        Some(vec![(0..self.folding.layout.column_count()).collect()])
+        let units = self.look.as_ref().map(|_| vec![0]);
+        Some(std::iter::once((0..self.folding.layout.column_count()).collect()).chain(units).collect())
     }
 }
 
@@ -142,7 +171,11 @@ impl ExtensionPlanner for FoldPlanner {
         _: &PhysicalPlanningContext,
     ) -> Result<Option<Arc<dyn ExecutionPlan>>> {
         let Some(fold) = node.as_any().downcast_ref::<FoldNode>() else { return Ok(None) };
-        let [input] = inputs else { return internal_err!("a fold has one input") };
-        Ok(Some(Arc::new(FoldExec::new(Arc::clone(input), fold.folding.clone(), fold.stop.clone()))))
+        let (input, look) = match inputs {
+            [input] => (input, None),
+            [input, look] => (input, Some(Arc::clone(look))),
+            _ => return internal_err!("a fold has one input, or two"),
+        };
+        Ok(Some(Arc::new(FoldExec::new(Arc::clone(input), look, fold.folding.clone(), fold.stop.clone()))))
     }
 }

@@ -24,6 +24,7 @@ use super::{About, Fold, FoldNode, FoldPlanner, Folding, Layout, Rows, Texts};
 #[derive(Debug)]
 struct Tell {
     layout: Layout,
+    wanted: u32,
 }
 
 #[derive(Default)]
@@ -42,6 +43,10 @@ impl Fold for Tell {
     fn schema(&self) -> SchemaRef {
         let text = |name| Field::new(name, DataType::Utf8, false);
         Arc::new(Schema::new(vec![text("unit"), text("rows"), Field::new("last_time_us", DataType::Int64, false)]))
+    }
+
+    fn wanted(&self) -> u32 {
+        self.wanted
     }
 
     fn start(&self, about: &About<'_>) -> Result<Told> {
@@ -190,6 +195,16 @@ async fn answer(
     partitions: usize,
     memory_bytes: usize,
 ) -> Result<(Vec<(String, String)>, i64)> {
+    answer_of(rows, Tell { layout, wanted: 0 }, partitions, memory_bytes).await
+}
+
+async fn answer_of(
+    rows: &[Row],
+    tell: Tell,
+    partitions: usize,
+    memory_bytes: usize,
+) -> Result<(Vec<(String, String)>, i64)> {
+    let layout = tell.layout;
     let runtime = RuntimeEnvBuilder::new().with_memory_pool(Arc::new(FairSpillPool::new(memory_bytes))).build_arc()?;
     let state = SessionStateBuilder::new()
         .with_config(SessionConfig::new().with_target_partitions(partitions))
@@ -205,7 +220,7 @@ async fn answer(
     let schema = batch(&[], layout).schema();
     let table = MemTable::try_new(schema, parts)?;
     let input = LogicalPlanBuilder::scan("rows", provider_as_source(Arc::new(table)), None)?.build()?;
-    let plan = FoldNode::plan(input, Folding { fold: Arc::new(Tell { layout }), layout }, StopFlag::default())?;
+    let plan = FoldNode::plan(input, Folding { fold: Arc::new(tell), layout }, StopFlag::default())?;
     let batches = context.execute_logical_plan(plan).await?.collect().await?;
     let mut told = Vec::new();
     let mut last = 0;
@@ -250,4 +265,32 @@ async fn what_does_not_fit_goes_to_disk_and_comes_back() {
     }
     let refused = answer(&rows, layout, 2, 20_000).await.unwrap_err();
     assert!(refused.to_string().contains("Fold"), "{refused}");
+}
+
+#[tokio::test]
+async fn who_meets_no_wanted_condition_is_left_out_however_many_do() {
+    let mut dice = Dice(5);
+    let layout = Layout { masks: 3, codes: 1, values: 1 };
+    // The last is more than a look goes through.
+    for (count, one_in) in [(0, 2), (400, 1_000), (400, 20), (3_000, 300), (150_000, 1)] {
+        let mut rows = random_rows(&mut dice, count, layout);
+        for (_, _, event) in &mut rows {
+            event.masks[1] = (dice.below(9) != 0).then(|| dice.below(one_in) == 0);
+            event.masks[2] = Some(false);
+        }
+        let is_asked_for = |unit: &str| {
+            let own = rows.iter().filter(|row| row.0.as_deref() == Some(unit) && row.1.is_some());
+            own.into_iter().any(|row| row.2.masks[1] == Some(true))
+        };
+        let mut wanted = expected(&rows);
+        wanted.retain(|(unit, _)| is_asked_for(unit));
+        for partitions in [1, 2, 5] {
+            let tell = Tell { layout, wanted: 0b110 };
+            let (told, last_told) = answer_of(&rows, tell, partitions, ENOUGH).await.unwrap();
+            assert!(told == wanted, "{count} rows, one in {one_in}, {partitions} partitions");
+            // Of all rows, also of those left out.
+            let last = rows.iter().filter(|row| row.0.is_some()).filter_map(|row| row.1).max();
+            assert_eq!(last_told, if told.is_empty() { 0 } else { last.unwrap() });
+        }
+    }
 }

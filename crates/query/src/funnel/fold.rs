@@ -158,6 +158,10 @@ impl Fold for FunnelAnswer {
         Arc::new(Schema::new(fields))
     }
 
+    fn wanted(&self) -> u32 {
+        self.question.definition.opening_mask()
+    }
+
     fn start(&self, about: &About<'_>) -> Result<Part> {
         Ok(Part {
             fold: FunnelFold::new(&self.question.definition),

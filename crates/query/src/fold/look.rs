@@ -1,0 +1,122 @@
+//! A first look: which units have a row that the fold asks for.
+//!
+//! In:       the units of the rows that meet one of the conditions of `Fold::wanted`, and of no others.
+//! Out:      their hashes; `None` where so many rows do that it would not pay to leave the others out.
+//! Promise:  no unit with such a row is missing. One without may be taken for one, by its hash: it is left out later, as all
+//!           are where there was no look.
+//!
+//! Of a hundred visitors a few convert. Who did is told by two columns, one of them short; the rows of all the others then
+//! need no room, no lookup and no order.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use datafusion::arrow::array::{Array, AsArray, StringViewArray};
+use datafusion::common::runtime::JoinSet;
+use datafusion::common::{Result, exec_datafusion_err};
+use datafusion::execution::TaskContext;
+use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
+use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties, SendableRecordBatchStream};
+use futures::StreamExt;
+use hashbrown::HashTable;
+
+use super::interner;
+use crate::columns;
+
+/// Hashes of units.
+#[derive(Debug)]
+pub(super) struct Wanted {
+    hashes: HashTable<u64>,
+    /// Given back with the hashes.
+    held: Vec<MemoryReservation>,
+}
+
+impl Wanted {
+    pub(super) fn has(&self, hash: u64) -> bool {
+        self.hashes.find(hash, |known| *known == hash).is_some()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.hashes.len()
+    }
+}
+
+/// One row in so many that were read may be asked for,
+const ROWS_A_WANTED_ROW: usize = 8;
+/// beyond the first few of each thread, by which nobody can tell.
+const WANTED_ROWS_MIN: usize = 32_768;
+
+pub(super) async fn look(units: &Arc<dyn ExecutionPlan>, context: &Arc<TaskContext>) -> Result<Option<Wanted>> {
+    let wanted_rows = Arc::new(AtomicUsize::new(0));
+    let mut looking = JoinSet::new();
+    for partition in 0..units.output_partitioning().partition_count() {
+        let looker = Looker {
+            units: Arc::clone(units),
+            batches: units.execute(partition, Arc::clone(context))?,
+            held: MemoryConsumer::new("Fold look").register(context.memory_pool()),
+            wanted_rows: Arc::clone(&wanted_rows),
+        };
+        looking.spawn(looker.hashes());
+    }
+    let mut whole: Option<Wanted> = None;
+    while let Some(done) = looking.join_next().await {
+        let found = done.map_err(|error| exec_datafusion_err!("looking broke: {error}"))??;
+        // The others are ended with their tasks.
+        let Some((hashes, held)) = found else { return Ok(None) };
+        let Some(whole) = &mut whole else {
+            whole = Some(Wanted { hashes, held: vec![held] });
+            continue;
+        };
+        for hash in hashes {
+            add(&mut whole.hashes, hash);
+        }
+        whole.held.push(held);
+    }
+    Ok(whole)
+}
+
+struct Looker {
+    units: Arc<dyn ExecutionPlan>,
+    batches: SendableRecordBatchStream,
+    held: MemoryReservation,
+    /// Of all threads.
+    wanted_rows: Arc<AtomicUsize>,
+}
+
+impl Looker {
+    /// `None` if there are too many, or too many for the memory there is.
+    async fn hashes(mut self) -> Result<Option<(HashTable<u64>, MemoryReservation)>> {
+        let mut hashes = HashTable::new();
+        while let Some(batch) = self.batches.next().await {
+            let batch = batch?;
+            let wanted_rows = self.wanted_rows.fetch_add(batch.num_rows(), Ordering::Relaxed) + batch.num_rows();
+            if WANTED_ROWS_MIN < wanted_rows && rows_read(&self.units) < ROWS_A_WANTED_ROW * wanted_rows {
+                return Ok(None);
+            }
+            let units: &StringViewArray = batch.column(0).as_string_view();
+            for (row, is_other) in columns::changes(&[units], units.len()).into_iter().enumerate() {
+                if is_other && units.is_valid(row) {
+                    add(&mut hashes, interner::hash(units.value(row).as_bytes()));
+                }
+            }
+            // Twice: it is put together with those of the other threads.
+            if self.held.try_resize(2 * hashes.allocation_size()).is_err() {
+                return Ok(None);
+            }
+        }
+        Ok(Some((hashes, self.held)))
+    }
+}
+
+/// By the scans below, so far.
+fn rows_read(plan: &Arc<dyn ExecutionPlan>) -> usize {
+    let children = plan.children();
+    if children.is_empty() {
+        return plan.metrics().and_then(|metrics| metrics.output_rows()).unwrap_or(0);
+    }
+    children.into_iter().map(rows_read).sum()
+}
+
+fn add(hashes: &mut HashTable<u64>, hash: u64) {
+    hashes.entry(hash, |known| *known == hash, |known| *known).or_insert(hash);
+}

@@ -73,6 +73,14 @@ pub(crate) fn check_tree(statement: &Statement) -> Result<(), String> {
     }
 }
 
+/// The same of an expression alone.
+pub(crate) fn check_expression(expression: &Expr) -> Result<(), String> {
+    match expression.visit(&mut Gauge::default()) {
+        ControlFlow::Break(fault) => Err(fault),
+        ControlFlow::Continue(()) => Ok(()),
+    }
+}
+
 fn too_intricate(bound: &str) -> ControlFlow<String> {
     ControlFlow::Break(format!("the question is too intricate: {bound}; cut it into several"))
 }

@@ -7,7 +7,8 @@
 //!
 //! * `event('x')`, `segment('x')`: conditions, wherever one may stand.
 //! * `channel_of()`: an expression, for `by` and `breakdown`, or in plain SQL.
-//! * `definition => 'x'`: in a call, what the definition says; what the call says itself goes before.
+//! * `definition => 'x'`: in a call, what the definition says; what the call says itself goes before, but for `filter`: both
+//!   hold, so that a call can ask for a part of what is defined, never for something else under its name.
 //!   `metric('x', ...)` is `metric(definition => 'x', ...)`.
 //!
 //! Arguments may be text: `'event(''x'')'`, as programs write them. A text that holds one of these words, and is SQL, becomes
@@ -38,21 +39,26 @@ impl Names for &Definitions {
     }
 
     fn channels(&mut self) -> Result<Expr, String> {
-        self.channel_expression()
+        Ok(self.channel.as_deref().cloned().unwrap_or_else(own_channel))
     }
+}
+
+/// What the stream job has found.
+pub(super) fn own_channel() -> Expr {
+    Expr::Identifier(ast::Ident::new("channel"))
 }
 
 /// Writes out all names in a statement.
 pub(crate) fn expand(definitions: &Definitions, statement: &mut Statement) -> Result<(), QueryError> {
     let Some(statement) = statement::sql_of(statement) else { return Ok(()) };
-    match statement.visit(&mut Expander { names: &mut &*definitions, definitions: Some(definitions) }) {
+    match statement.visit(&mut Expander { names: &mut &*definitions, definitions: Some(definitions), parts: 0 }) {
         ControlFlow::Break(reason) => Err(QueryError::Statement { reason }),
         ControlFlow::Continue(()) => Ok(()),
     }
 }
 
 pub(super) fn expand_expression(expression: &mut Expr, names: &mut dyn Names) -> Result<(), String> {
-    match VisitMut::visit(expression, &mut Expander { names, definitions: None }) {
+    match VisitMut::visit(expression, &mut Expander { names, definitions: None, parts: 0 }) {
         ControlFlow::Break(reason) => Err(reason),
         ControlFlow::Continue(()) => Ok(()),
     }
@@ -81,7 +87,12 @@ struct Expander<'n> {
     names: &'n mut dyn Names,
     /// Where calls of table functions may name a definition: not in one.
     definitions: Option<&'n Definitions>,
+    /// Expressions that were put in the place of names so far.
+    parts: usize,
 }
+
+/// Some 20 MB of tree.
+const PARTS_MAX: usize = 50_000;
 
 impl VisitorMut for Expander<'_> {
     type Break = String;
@@ -107,12 +118,27 @@ impl VisitorMut for Expander<'_> {
         };
         match written {
             Ok(written) => {
+                self.parts += part_count(&written);
+                if PARTS_MAX < self.parts {
+                    return ControlFlow::Break(format!(
+                        "names of definitions stand for more than {PARTS_MAX} expressions here: name fewer at once"
+                    ));
+                }
                 *expression = Expr::Nested(Box::new(written));
                 ControlFlow::Continue(())
             }
             Err(reason) => ControlFlow::Break(reason),
         }
     }
+}
+
+fn part_count(expression: &Expr) -> usize {
+    let mut count = 0;
+    let ControlFlow::Continue(()) = ast::visit_expressions(expression, |_| {
+        count += 1;
+        ControlFlow::<std::convert::Infallible>::Continue(())
+    });
+    count
 }
 
 enum Named {
@@ -173,17 +199,46 @@ fn call(spec: &Spec, arguments: &mut Vec<FunctionArg>, definitions: Option<&Defi
     let kind = Kind::of_function(spec.name).expect("only such a call has a definition taken from it");
     let given: Vec<String> =
         arguments.iter().enumerate().map(|(index, argument)| name_of(spec, index, argument)).collect();
+    let says = |name: &str| given.iter().any(|given| given == name);
     for (name, value) in definitions.arguments(kind, &definition)? {
+        if name == "filter" && says(name) {
+            let at = given.iter().position(|given| given == name).expect("it is among them");
+            both(&mut arguments[at], value)?;
+            continue;
+        }
         // A sister of the function may not have all of them: `touchpoints` has no model.
-        if given.contains(name) || !spec.parameters.iter().any(|parameter| parameter.name == name) {
+        if says(name) || !spec.parameters.iter().any(|parameter| parameter.name == name) {
             continue;
         }
-        // Names of other steps than these would be wrong.
-        if name == "names" && given.iter().any(|given| given == "steps") {
-            continue;
+        // What belongs to something that is said anew would be wrong of it: names to steps, a unit to a measure, and a measure
+        // to the two it may be made of.
+        let is_of_another = match name.as_str() {
+            "names" => says("steps"),
+            "unit" => ["measure", "numerator", "denominator"].into_iter().any(says),
+            "numerator" | "denominator" => says("measure"),
+            "measure" => says("numerator") || says("denominator"),
+            _ => false,
+        };
+        if !is_of_another {
+            arguments.push(with_name(name, value.clone()));
         }
-        arguments.push(with_name(name, value.clone()));
     }
+    Ok(())
+}
+
+/// Has a condition hold besides the one that is given.
+fn both(argument: &mut FunctionArg, defined: &Expr) -> Result<(), String> {
+    let (FunctionArg::Named { arg: FunctionArgExpr::Expr(given), .. }
+    | FunctionArg::Unnamed(FunctionArgExpr::Expr(given))) = argument
+    else {
+        return Err(format!("{argument}: give a condition"));
+    };
+    let condition = |value: &Expr| match text_of(value) {
+        Some(text) => parse_expression(text).map_err(|reason| format!("filter: {reason}")),
+        None => Ok(value.clone()),
+    };
+    let [given_condition, defined] = [condition(given)?, condition(defined)?].map(|part| Expr::Nested(Box::new(part)));
+    *given = Expr::BinaryOp { left: Box::new(defined), op: ast::BinaryOperator::And, right: Box::new(given_condition) };
     Ok(())
 }
 
@@ -199,7 +254,11 @@ fn take_definition(spec: &Spec, arguments: &mut Vec<FunctionArg>) -> Result<Opti
     if Kind::of_function(spec.name).is_none() {
         return Err("no definitions are made of it: give its arguments".to_owned());
     }
-    match arguments.remove(at) {
+    let taken = arguments.remove(at);
+    if spec.name == "metric" && arguments.iter().any(|argument| matches!(argument, FunctionArg::Unnamed(_))) {
+        return Err("after the name of a metric each argument has its own, such as by => channel".to_owned());
+    }
+    match taken {
         FunctionArg::Named { arg: FunctionArgExpr::Expr(value), .. }
         | FunctionArg::Unnamed(FunctionArgExpr::Expr(value)) => match text_of(&value) {
             Some(name) => Ok(Some(name.to_owned())),

@@ -156,6 +156,8 @@ pub struct Definitions {
     meanings: BTreeMap<(Kind, String), Meaning>,
     /// Names of channels, first rule first.
     channels: Vec<String>,
+    /// What `channel_of()` stands for; `None` where there are no rules.
+    channel: Option<Box<Expr>>,
 }
 
 impl Definitions {
@@ -190,7 +192,11 @@ impl Definitions {
             };
             (format!("{}: {}.{}", it.file, it.kind.section(), it.name), sql)
         };
-        self.told.iter().map(question).collect()
+        let channel = self.channel.iter().map(|_| {
+            let place = format!("{}: all rules together", Kind::Channel.section());
+            (place, "SELECT count(channel_of()) FROM person_events".to_owned())
+        });
+        self.told.iter().map(question).chain(channel).collect()
     }
 
     fn meaning(&self, kind: Kind, name: &str) -> Result<&Meaning, String> {

@@ -8,14 +8,14 @@
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry as Slot;
 
-use datafusion::sql::sqlparser::ast::{self, Expr, Value, ValueWithSpan};
+use datafusion::sql::sqlparser::ast::{Expr, Value, ValueWithSpan};
 use tributary_schemas::event::EVENT_COLUMNS;
 
-use super::expand::{Names, expand_expression, names_of_steps, texts_with_names};
+use super::expand::{Names, expand_expression, names_of_steps, own_channel, texts_with_names};
 use super::file::{Entry, Said};
 use super::{Definition, Definitions, Kind, Meaning};
 use crate::table_function::{self, parse_expression, quoted};
-use crate::{catalog, error, views};
+use crate::{catalog, complexity, error, views};
 
 /// A definition written out. Two that each take the one before them twice double with every step.
 const WRITTEN_OUT_BYTES_MAX: usize = 32 << 10;
@@ -58,6 +58,13 @@ pub(super) fn resolve(entries: Vec<Entry>, faults: &mut Vec<String>) -> Definiti
         channels.iter().position(|name| definition.kind == Kind::Channel && *name == definition.name)
     };
     let channels = done.channels.clone();
+    // Where a rule is wrong, that is told.
+    if faults.is_empty() && !channels.is_empty() {
+        match done.channel_expression() {
+            Ok(channel) => done.channel = Some(Box::new(channel)),
+            Err(fault) => faults.push(fault),
+        }
+    }
     done.told.sort_by(|a, b| (a.kind, place(&channels, a), &a.name).cmp(&(b.kind, place(&channels, b), &b.name)));
     done
 }
@@ -90,6 +97,19 @@ fn wrong_name(entry: &Entry) -> Option<String> {
     None
 }
 
+/// Definitions that may stand in one another.
+const CHAIN_MAX: usize = 32;
+
+fn bounded_text(sql: &str) -> Result<(), String> {
+    if WRITTEN_OUT_BYTES_MAX < sql.len() {
+        return Err(format!(
+            "written out it has {} bytes of SQL, {WRITTEN_OUT_BYTES_MAX} are allowed; take less from others",
+            sql.len()
+        ));
+    }
+    Ok(())
+}
+
 struct Resolver<'e> {
     entries: &'e BTreeMap<(Kind, String), &'e Entry>,
     done: Definitions,
@@ -113,6 +133,9 @@ impl Resolver<'_> {
             let circle: Vec<String> =
                 self.open[at..].iter().chain([&key]).map(|(kind, name)| format!("{} {name}", kind.word())).collect();
             return Err(format!("it goes round in a circle: {}", circle.join(" > ")));
+        }
+        if CHAIN_MAX <= self.open.len() {
+            return Err(format!("more than {CHAIN_MAX} definitions take one another: write some of them out"));
         }
         self.open.push(key.clone());
         let written = self.write_out(entry);
@@ -192,11 +215,12 @@ impl Resolver<'_> {
                 (Meaning::Arguments(arguments), sql, unit)
             }
         };
-        if WRITTEN_OUT_BYTES_MAX < sql.len() {
-            return Err(format!(
-                "written out it has {} bytes of SQL, {WRITTEN_OUT_BYTES_MAX} are allowed; take less from others",
-                sql.len()
-            ));
+        bounded_text(&sql)?;
+        match &meaning {
+            Meaning::Condition(condition) => complexity::check_expression(condition)?,
+            Meaning::Arguments(arguments) => {
+                arguments.iter().try_for_each(|(_, value)| complexity::check_expression(value))?;
+            }
         }
         Ok((meaning, sql, unit))
     }
@@ -240,7 +264,7 @@ impl Definitions {
     /// The first rule that holds, else what the stream job has found.
     pub(super) fn channel_expression(&self) -> Result<Expr, String> {
         if self.channels.is_empty() {
-            return Ok(Expr::Identifier(ast::Ident::new("channel")));
+            return Ok(own_channel());
         }
         let mut sql = "CASE".to_owned();
         for name in &self.channels {
@@ -248,6 +272,8 @@ impl Definitions {
             sql.push_str(&format!(" WHEN {condition} THEN {}", quoted(name)));
         }
         sql.push_str(" ELSE channel END");
-        parse_expression(&sql).map_err(|reason| format!("the rules of channels cannot be put into SQL: {reason}"))
+        let together = |reason: String| format!("channels: all rules together make one CASE, and {reason}");
+        bounded_text(&sql).map_err(together)?;
+        parse_expression(&sql).map_err(together)
     }
 }

@@ -228,6 +228,39 @@ fn definitions_that_double_are_refused_before_they_fill_the_memory() {
 }
 
 #[test]
+fn a_long_chain_many_names_and_many_rules_are_refused_before_they_are_a_tree() {
+    let chain = |names: &[usize]| {
+        let one = |step: &usize| match step {
+            0 => "[events.x000]\ncondition = \"event_kind = 'page'\"\n".to_owned(),
+            step => format!("[events.x{step:03}]\ncondition = \"event('x{:03}')\"\n", step - 1),
+        };
+        read(&names.iter().map(one).collect::<String>())
+    };
+    let up: Vec<usize> = (0..200).collect();
+    let down: Vec<usize> = up.iter().rev().copied().collect();
+    for (order, words) in [(&up, "operators in one chain"), (&down, "definitions take one another")] {
+        let told = chain(order).unwrap_err().join("\n");
+        assert!(told.contains(words), "{told}");
+    }
+    chain(&up[..30]).unwrap();
+    chain(&down[170..]).unwrap();
+    let ids: Vec<String> = (0..100).map(|id| format!("'u{id}'")).collect();
+    let names = vec!["event('a')"; 600].join(", ");
+    let many = format!(
+        "[events.a]\ncondition = \"user_id IN ({})\"\n[events.b]\ncondition = \"true IN ({names})\"\n",
+        ids.join(", ")
+    );
+    let told = read(&many).unwrap_err().join("\n");
+    assert!(told.contains("events.b: names of definitions stand for more than"), "{told}");
+    let rule = |index: usize| {
+        format!("[[channels]]\nname = \"c{index}\"\ncondition = \"utm_source = 'a' AND utm_medium = 'b{index}'\"\n")
+    };
+    read(&(0..300).map(rule).collect::<String>()).unwrap();
+    let told = read(&(0..400).map(rule).collect::<String>()).unwrap_err().join("\n");
+    assert!(told.contains("channels: all rules together"), "{told}");
+}
+
+#[test]
 fn a_call_within_a_definition_takes_no_other_definition_round_in_a_circle() {
     let by_name = r#"
         [events.a]

@@ -101,8 +101,11 @@ fn period(arguments: &Arguments<'_>) -> Result<Option<String>, QueryError> {
     let wrong = |error: AnalyticsError| arguments.fault(error.to_string());
     let (zone, week_start) = (arguments.text("timezone")?, arguments.text("week_start")?);
     let first = Period::parse_week_start(&week_start).map_err(wrong)?;
-    let Some(period) = arguments.maybe_text("period")? else { return Ok(None) };
-    period_start::calendar(&period, &zone, first).map_err(|reason| arguments.fault(reason))?;
+    let period = arguments.maybe_text("period")?;
+    // The zone is checked without a period, too: it is told.
+    let checked = period_start::calendar(period.as_deref().unwrap_or("day"), &zone, first);
+    checked.map_err(|reason| arguments.fault(reason))?;
+    let Some(period) = period else { return Ok(None) };
     let [period, zone, week_start] = [period, zone, week_start].map(|text| quoted(&text));
     Ok(Some(format!("period_start({period}, event_time_us, {zone}, {week_start})")))
 }

@@ -51,6 +51,21 @@ const PAIRS: &[(&str, &str)] = &[
         "SELECT CAST(sum(value) AS DOUBLE) / count(*) AS v FROM events WHERE event_kind = 'conversion' AND \
          event_date = '2026-03-03'",
     ),
+    // A filter asks for a part; what is measured anew has no unit of before.
+    (
+        "SELECT value, unit FROM metric('revenue', filter => channel = 'email', period => NULL)",
+        "SELECT sum(value) AS v, 'EUR' AS unit FROM events WHERE event_kind = 'conversion' AND currency = 'EUR' \
+         AND channel = 'email'",
+    ),
+    (
+        "SELECT value, unit FROM metric('revenue', measure => count(*), filter => 'event(''bought'')', period => NULL)",
+        "SELECT count(*) AS v, CAST(NULL AS VARCHAR) AS unit FROM events WHERE event_kind = 'conversion' AND currency = 'EUR'",
+    ),
+    (
+        "SELECT value, numerator FROM metric('conversion_rate', measure => count(*), filter => source = 'shop', period => NULL)",
+        "SELECT count(*) AS v, CAST(NULL AS DOUBLE) AS n FROM events WHERE (event_kind = 'conversion' OR (event_kind IN \
+         ('page', 'click') AND engagement_class IN ('human', 'unknown'))) AND source = 'shop'",
+    ),
     (
         "SELECT DISTINCT person_id FROM person_events WHERE segment('big_spenders')",
         "SELECT person_id FROM person_events WHERE event_kind = 'conversion' AND currency = 'EUR' GROUP BY person_id \

@@ -1,13 +1,15 @@
 //! A question as it is understood.
 //!
 //! In:      a statement in which no name of a definition stands any more.
-//! Out:     its text, in which each call of ours has all its arguments by name, defaults too; its window and time zone.
+//! Out:     its text, in which each call of ours has all its arguments by name, defaults too; its window and time zones.
 
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
 use datafusion::sql::parser::Statement;
-use datafusion::sql::sqlparser::ast::{Expr, FunctionArg, FunctionArgExpr, TableFactor, VisitMut, VisitorMut};
+use datafusion::sql::sqlparser::ast::{
+    Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, TableFactor, VisitMut, VisitorMut,
+};
 
 use crate::statement;
 use crate::table_function::{self, Spec, is_null, name_of, parse_expression, text_of, with_name};
@@ -21,11 +23,18 @@ pub(crate) struct Understood {
 }
 
 /// Arguments that say how far back or how long.
-const OF_TIME: [&str; 11] = [
+const OF_TIME: [&str; 18] = [
     "window",
     "step_windows",
     "calendar_days",
     "session_gap",
+    "gap",
+    "periods",
+    "brackets",
+    "return_days",
+    "days",
+    "early_days",
+    "cuped",
     "lookback",
     "view_lookback",
     "windows",
@@ -44,7 +53,11 @@ pub(crate) fn understood(statement: &Statement) -> Understood {
     if let Some(statement) = statement::sql_of(&mut statement) {
         let ControlFlow::Continue(()) = VisitMut::visit(statement, &mut filler);
     }
-    let zones: Vec<String> = filler.zones.into_iter().collect();
+    let mut zones: Vec<String> = filler.zones.into_iter().collect();
+    // Through UTC, as it is written, others are come by.
+    if 1 < zones.len() {
+        zones.retain(|zone| zone != UTC);
+    }
     Understood {
         definition: statement.to_string(),
         functions: filler.functions.into_iter().collect(),
@@ -69,6 +82,24 @@ impl VisitorMut for Filler {
             self.functions.insert(spec.name.to_owned());
             self.fill(spec, &mut arguments.args);
         }
+        ControlFlow::Continue(())
+    }
+
+    /// Plain SQL counts in a zone by `AT TIME ZONE '...'` and by the third argument of `period_start`.
+    fn pre_visit_expr(&mut self, expression: &mut Expr) -> ControlFlow<Self::Break> {
+        let zone = match expression {
+            Expr::AtTimeZone { time_zone, .. } => text_of(time_zone),
+            Expr::Function(Function { name, args: FunctionArguments::List(list), .. })
+                if name.to_string().eq_ignore_ascii_case("period_start") =>
+            {
+                match list.args.get(2) {
+                    Some(FunctionArg::Unnamed(FunctionArgExpr::Expr(zone))) => text_of(zone),
+                    _ => None,
+                }
+            }
+            _ => None,
+        };
+        self.zones.extend(zone.map(str::to_owned));
         ControlFlow::Continue(())
     }
 }

@@ -2,8 +2,8 @@
 //!
 //! In:       the statement as it is understood, the plan that runs, the versions of tables it reads.
 //! Out:      `Facts`: definition, window, time zone; rows and bytes read and how fresh each table is, for who sees all.
-//! Promise:  the definition, asked again of the same tables, gives the same answer: every argument of a call stands in it, and
-//!           no name of a definition that could change. Numbers are those of the work that was done.
+//! Promise:  the definition, asked again of the same tables, gives the same answer, unless it asks for the time or for chance
+//!           (`now()`, `random()`): every argument of a call stands in it, and no name of a definition that could change. Numbers are those of the work that was done.
 //! Not here: how they are told (`http.rs`, `render/`); `line` is for people.
 
 mod definition;
@@ -21,6 +21,7 @@ use serde::{Deserialize, Serialize};
 pub(crate) use definition::{Understood, understood};
 pub(crate) use freshness::{Freshness, Reads, reads};
 
+use crate::fold::FoldExec;
 use crate::lake_table::LAKE_URL;
 
 /// What a result says of itself.
@@ -62,7 +63,8 @@ pub struct TableFacts {
     pub live: bool,
     /// When its newest file was written.
     pub written_time_us: Option<i64>,
-    /// Received up to then: the newest row that is committed. `None` where the table does not say.
+    /// When the newest row that is committed was received; of another partition of the log older ones may be to come. `None`
+    /// where the table does not say.
     pub ingest_time_us: Option<i64>,
     /// The newest time its events say; for sessions, that of the newest start.
     pub event_time_us: Option<i64>,
@@ -84,25 +86,30 @@ impl Facts {
         serde_json::from_str(value)
     }
 
-    /// For people, a line or two; `None` where nothing was read, or is told of it.
+    /// For people, a line or two; `None` where no table of ours was read.
     pub fn lines(&self) -> Option<String> {
-        let ReadFacts { rows_read, tables, .. } = self.read.as_ref().filter(|read| !read.tables.is_empty())?;
+        let window = self.window.as_ref().map(|window| format!("; {window}")).unwrap_or_default();
+        // Plain SQL says all by itself.
+        let is_told = !self.functions.is_empty() && !self.definition.is_empty();
+        let definition = if is_told { format!("\nin full: {}", self.definition) } else { String::new() };
+        let Some(ReadFacts { rows_read, tables, .. }) = &self.read else {
+            return is_told.then(|| format!("as far as this token may see{window}; {}{definition}", self.timezone));
+        };
+        if tables.is_empty() {
+            return None;
+        }
         let table = |table: &TableFacts| {
             let tail = if table.live { " and the log's tail" } else { "" };
             let until = match (table.ingest_time_us, table.event_time_us) {
-                (Some(us), _) => format!(", received until {}", shown(us)),
+                (Some(us), _) => format!(", newest received {}", shown(us)),
                 (None, Some(us)) => format!(", until {}", shown(us)),
                 (None, None) => String::new(),
             };
             format!("{} at version {}{until}{tail}", table.table, table.version)
         };
         let tables: Vec<String> = tables.iter().map(table).collect();
-        let window = self.window.as_ref().map(|window| format!("; {window}")).unwrap_or_default();
         let plural = if *rows_read == 1 { "row" } else { "rows" };
         let read = format!("read {rows_read} {plural} of {}{window}; {}", tables.join(" and "), self.timezone);
-        // Plain SQL says all by itself.
-        let is_told = !self.functions.is_empty() && !self.definition.is_empty();
-        let definition = if is_told { format!("\nin full: {}", self.definition) } else { String::new() };
         Some(format!("{read}{definition}"))
     }
 }
@@ -171,8 +178,11 @@ fn count(plan: &Arc<dyn ExecutionPlan>, rows: &mut u64, bytes: &mut u64) {
         *rows += metrics.output_rows().unwrap_or(0) as u64;
         *bytes += metrics.sum_by_name("bytes_scanned").map_or(0, |sum| sum.as_usize()) as u64;
     }
-    for child in plan.children() {
-        count(child, rows, bytes);
+    let mut again = 0;
+    for (index, child) in plan.children().into_iter().enumerate() {
+        // The first look of a fold is at rows that it will be given once more.
+        let is_look = 0 < index && plan.downcast_ref::<FoldExec>().is_some();
+        count(child, if is_look { &mut again } else { rows }, bytes);
     }
 }
 

@@ -84,7 +84,7 @@ fn a_header_is_ascii_and_gives_the_facts_back() {
 fn people_read_a_line_and_the_call_in_full() {
     assert_eq!(
         facts("SELECT 1").lines().unwrap(),
-        "read 14 rows of events at version 3, received until 2026-03-03 14:00:00; window => '7 days'; UTC\n\
+        "read 14 rows of events at version 3, newest received 2026-03-03 14:00:00; window => '7 days'; UTC\n\
          in full: SELECT 1"
     );
     assert_eq!(Facts::default().lines(), None);

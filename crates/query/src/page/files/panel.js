@@ -81,7 +81,9 @@ export function panel({ id, title, wide, draw, empty, signal }) {
     // Not told to a token that does not see all.
     const rows = answer.facts?.rows_read;
     const read = rows === undefined ? "" : ` · ${format.count(rows)} read`;
-    facts.replaceChildren(h("span", {}, told + read));
+    const newest = (answer.facts?.tables ?? []).flatMap(({ event_time_us }) => event_time_us ?? []);
+    const fresh = 0 < newest.length ? ` · newest event ${format.dateTime(Math.max(...newest), "UTC")} UTC` : "";
+    facts.replaceChildren(h("span", {}, told + read + fresh));
     element.dataset.sql = sql;
   }
 
@@ -94,8 +96,9 @@ export function panel({ id, title, wide, draw, empty, signal }) {
       "Copy",
     );
     // With every default written out, where a function of ours was called.
+    const said = [answer?.facts?.window, answer?.facts?.timezone].filter(Boolean).join("; ");
     const full = answer?.facts?.functions?.length
-      ? [h("p", { class: "about" }, "In full:"), h("pre", { tabindex: "0" }, answer.facts.definition)]
+      ? [h("p", { class: "about" }, `In full (${said}):`), h("pre", { tabindex: "0" }, answer.facts.definition)]
       : [];
     const told = [h("details", { "data-more": "sql" }, h("summary", {}, "SQL"), code, copy, full)];
     if (answer && answer.rows.length > 0) {

@@ -288,7 +288,7 @@ pub(crate) fn described(events_max: usize) -> serde_json::Value {
         health: &["/healthz"],
         ready: &["/readyz"],
         itself: &["/openapi.json"],
-        sql: &["/v1/sql"],
+        sql: &["/v1/sql", "/v1/query/sql"],
         functions: &["/v1/query"],
         function: &["/v1/query/{function}"],
         definitions: &["/v1/metrics"],

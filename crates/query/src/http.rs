@@ -1,4 +1,4 @@
-//! `POST /v1/sql`, `POST /v1/query/FUNCTION`: questions over HTTP.
+//! `POST /v1/sql` (`/v1/query/sql` too), `POST /v1/query/FUNCTION`: questions over HTTP.
 //!
 //! In:       `{"sql": "...", "format": "json"}`, or the SQL as plain text with `?format=csv`; for a function, its arguments as
 //!           a JSON object (`ask.rs`); a token. Formats: json, csv, ndjson, arrow (an IPC stream), parquet; by `format` or
@@ -15,7 +15,7 @@
 use std::sync::Arc;
 
 use axum::body::Bytes;
-use axum::extract::rejection::BytesRejection;
+use axum::extract::rejection::{BytesRejection, QueryRejection};
 use axum::extract::{DefaultBodyLimit, Path, Query, Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
@@ -45,6 +45,7 @@ pub fn router(engine: Arc<Engine>) -> Router {
     let body_bytes_max = engine.settings().sql_bytes_max.saturating_mul(6).saturating_add(1_024);
     Router::new()
         .route("/v1/sql", post(sql))
+        .route("/v1/query/sql", post(sql))
         .route("/v1/query", get(functions))
         .route("/v1/metrics", get(definitions))
         .route("/v1/query/{function}", post(function))
@@ -197,10 +198,14 @@ fn whole(engine: &Engine, body: Result<Bytes, BytesRejection>) -> Result<Bytes, 
     })
 }
 
+fn of_address(parameters: Result<Query<Parameters>, QueryRejection>) -> Result<Parameters, String> {
+    parameters.map(|Query(parameters)| parameters).map_err(|rejection| rejection.body_text())
+}
+
 async fn sql(
     State(engine): State<Arc<Engine>>,
     Extension(asker): Extension<Asker>,
-    Query(parameters): Query<Parameters>,
+    parameters: Result<Query<Parameters>, QueryRejection>,
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Response {
@@ -208,7 +213,7 @@ async fn sql(
         Ok(body) => body,
         Err(response) => return *response,
     };
-    let question = match read(&headers, &parameters, &body) {
+    let question = match of_address(parameters).and_then(|parameters| read(&headers, &parameters, &body)) {
         Ok(question) => question,
         Err(reason) => {
             let advice = r#"send {"sql": "SELECT ...", "format": "json"}, or the SQL alone as text/plain"#;
@@ -233,7 +238,7 @@ async fn function(
     State(engine): State<Arc<Engine>>,
     Extension(asker): Extension<Asker>,
     Path(name): Path<String>,
-    Query(parameters): Query<Parameters>,
+    parameters: Result<Query<Parameters>, QueryRejection>,
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Response {
@@ -246,7 +251,7 @@ async fn function(
         let arguments = if body.is_empty() { "{}".as_bytes() } else { &body };
         let arguments = serde_json::from_slice(arguments);
         let arguments = arguments.map_err(|error| format!("the arguments cannot be read as a JSON object: {error}"))?;
-        let format = Format::asked(&parameters, &headers)?.unwrap_or_default();
+        let format = Format::asked(&of_address(parameters)?, &headers)?.unwrap_or_default();
         Ok((ask::call(&name, &arguments)?, format))
     };
     match read() {

@@ -229,21 +229,21 @@ fn definitions_that_double_are_refused_before_they_fill_the_memory() {
 
 #[test]
 fn a_long_chain_many_names_and_many_rules_are_refused_before_they_are_a_tree() {
-    let chain = |names: &[usize]| {
-        let one = |step: &usize| match step {
-            0 => "[events.x000]\ncondition = \"event_kind = 'page'\"\n".to_owned(),
-            step => format!("[events.x{step:03}]\ncondition = \"event('x{:03}')\"\n", step - 1),
+    // Each takes the one before it, which is there already; or the one after it, which is not.
+    let chain = |count: usize, is_backward: bool| {
+        let of = |step: usize| {
+            let taken = if is_backward { step.checked_sub(1) } else { Some(step + 1).filter(|step| *step < count) };
+            let condition =
+                taken.map_or_else(|| "event_kind = 'page'".to_owned(), |step| format!("event('x{step:03}')"));
+            format!("[events.x{step:03}]\ncondition = \"{condition}\"\n")
         };
-        read(&names.iter().map(one).collect::<String>())
+        read(&(0..count).map(of).collect::<String>())
     };
-    let up: Vec<usize> = (0..200).collect();
-    let down: Vec<usize> = up.iter().rev().copied().collect();
-    for (order, words) in [(&up, "operators in one chain"), (&down, "definitions take one another")] {
-        let told = chain(order).unwrap_err().join("\n");
+    for (is_backward, words) in [(true, "operators in one chain"), (false, "definitions take one another")] {
+        chain(30, is_backward).unwrap();
+        let told = chain(200, is_backward).unwrap_err().join("\n");
         assert!(told.contains(words), "{told}");
     }
-    chain(&up[..30]).unwrap();
-    chain(&down[170..]).unwrap();
     let ids: Vec<String> = (0..100).map(|id| format!("'u{id}'")).collect();
     let names = vec!["event('a')"; 600].join(", ");
     let many = format!(

@@ -53,11 +53,7 @@ pub(crate) fn understood(statement: &Statement) -> Understood {
     if let Some(statement) = statement::sql_of(&mut statement) {
         let ControlFlow::Continue(()) = VisitMut::visit(statement, &mut filler);
     }
-    let mut zones: Vec<String> = filler.zones.into_iter().collect();
-    // Through UTC, as it is written, others are come by.
-    if 1 < zones.len() {
-        zones.retain(|zone| zone != UTC);
-    }
+    let zones: Vec<String> = filler.zones.into_iter().collect();
     Understood {
         definition: statement.to_string(),
         functions: filler.functions.into_iter().collect(),
@@ -88,7 +84,8 @@ impl VisitorMut for Filler {
     /// Plain SQL counts in a zone by `AT TIME ZONE '...'` and by the third argument of `period_start`.
     fn pre_visit_expr(&mut self, expression: &mut Expr) -> ControlFlow<Self::Break> {
         let zone = match expression {
-            Expr::AtTimeZone { time_zone, .. } => text_of(time_zone),
+            // Times are UTC: by it another is come by.
+            Expr::AtTimeZone { time_zone, .. } => text_of(time_zone).filter(|zone| *zone != UTC),
             Expr::Function(Function { name, args: FunctionArguments::List(list), .. })
                 if name.to_string().eq_ignore_ascii_case("period_start") =>
             {

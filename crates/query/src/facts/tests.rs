@@ -29,6 +29,10 @@ fn windows_and_zones_of_all_calls_are_told_and_plain_sql_counts_in_utc() {
     );
     assert_eq!(two.window.as_deref(), Some("window => '7 days', since => '2026-10-01'"));
     assert_eq!(two.timezone, "Asia/Tokyo, UTC");
+    let by_day = "SELECT period_start('day', event_time_us, 'Europe/Berlin') FROM events";
+    assert_eq!(told(by_day).timezone, "Europe/Berlin");
+    let by_hour = "SELECT event_time AT TIME ZONE 'UTC' AT TIME ZONE 'America/Lima' FROM person_events";
+    assert_eq!(told(by_hour).timezone, "America/Lima");
     let plain = told("SELECT  1");
     assert_eq!((plain.definition.as_str(), plain.window, plain.timezone.as_str()), ("SELECT 1", None, "UTC"));
 }
@@ -88,5 +92,8 @@ fn people_read_a_line_and_the_call_in_full() {
          in full: SELECT 1"
     );
     assert_eq!(Facts::default().lines(), None);
-    assert_eq!(Facts { read: None, ..facts("SELECT 1") }.lines(), None);
+    let unseen = Facts { read: None, ..facts("SELECT 1") };
+    let told = "as far as this token may see; window => '7 days'; UTC\nin full: SELECT 1";
+    assert_eq!(unseen.lines().as_deref(), Some(told));
+    assert_eq!(Facts { functions: Vec::new(), ..unseen }.lines(), None);
 }

@@ -43,7 +43,7 @@ use std::sync::Arc;
 use tributary_analytics::experiment::NoveltyRule;
 
 use crate::error::QueryError;
-use crate::table_function::{Arguments, Parameter, Spec, Written, needed, with_default};
+use crate::table_function::{Arguments, DONE, Parameter, Spec, Written, needed, with_default};
 use days::DaysAsked;
 use fold::{ExperimentFold, Told};
 
@@ -57,7 +57,7 @@ const FILTER: Parameter = with_default("filter", "true");
 const VALUE: Parameter = with_default("value", "value");
 const NUMERATOR: Parameter = with_default("numerator", "NULL");
 const DENOMINATOR: Parameter = with_default("denominator", "NULL");
-const RETURNS: Parameter = with_default("returns", "true");
+const RETURNS: Parameter = with_default("returns", DONE);
 const RETURN_DAYS: Parameter = with_default("return_days", "[1, 8]");
 const STEPS: Parameter = with_default("steps", "NULL");
 const DELAY: Parameter = with_default("delay", "'0'");

@@ -15,7 +15,7 @@ fn a_call_is_told_with_every_argument_by_name() {
         call.definition,
         "SELECT * FROM RFM(purchase => event_name = 'Order', tiles => 5, cut => 'quantiles', as_of => NULL, \
          timezone => 'Europe/Berlin', key => person_id, source => NULL, \
-         filter => engagement_class IN ('human', 'unknown')) LIMIT 3"
+         filter => engagement_class IN ('human', 'unknown') AND event_kind NOT IN ('send', 'decision', 'cost')) LIMIT 3"
     );
     assert_eq!((call.window, call.timezone.as_str()), (None, "Europe/Berlin"));
     assert_eq!(call.functions, ["rfm"]);

@@ -21,7 +21,7 @@ use tributary_analytics::path::{
 };
 
 use crate::error::QueryError;
-use crate::table_function::{Arguments, Parameter, Spec, Wants, Written, as_text, never, with_default};
+use crate::table_function::{Arguments, DONE_BY_PEOPLE, Parameter, Spec, Wants, Written, as_text, never, with_default};
 use fold::{PathAnswer, Told};
 
 const SHARED: [Parameter; 15] = [
@@ -30,7 +30,7 @@ const SHARED: [Parameter; 15] = [
     with_default("start_at", "NULL"),
     with_default("end_at", "NULL"),
     with_default("steps", "5"),
-    with_default("filter", "engagement_class IN ('human', 'unknown')"),
+    with_default("filter", DONE_BY_PEOPLE),
     with_default("source", "NULL"),
     with_default("key", "person_id"),
     with_default("session_gap", "'30 minutes'"),

@@ -24,11 +24,13 @@ use tributary_analytics::rfm::{Cut, RfmRule};
 
 use crate::error::QueryError;
 use crate::fold::About;
-use crate::table_function::{Arguments, FoldRows, Parameter, Spec, Wants, Written, as_text, with_default};
+use crate::table_function::{
+    Arguments, DONE_BY_PEOPLE, FoldRows, Parameter, Spec, Wants, Written, as_text, with_default,
+};
 
 const KEY: Parameter = with_default("key", "person_id");
 const SOURCE: Parameter = with_default("source", "NULL");
-const FILTER: Parameter = with_default("filter", "engagement_class IN ('human', 'unknown')");
+const FILTER: Parameter = with_default("filter", DONE_BY_PEOPLE);
 const TIMEZONE: Parameter = with_default("timezone", "'UTC'");
 const WEEK_START: Parameter = with_default("week_start", "'monday'");
 const SINCE: Parameter = with_default("since", "NULL");

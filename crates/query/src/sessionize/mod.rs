@@ -16,7 +16,7 @@ mod fold;
 use std::sync::Arc;
 
 use crate::error::QueryError;
-use crate::table_function::{Arguments, Spec, Wants, Written, as_text, with_default};
+use crate::table_function::{Arguments, DONE_BY_PEOPLE, Spec, Wants, Written, as_text, with_default};
 
 pub(crate) const SPEC: Spec = Spec {
     name: "sessionize",
@@ -27,7 +27,7 @@ pub(crate) const SPEC: Spec = Spec {
         with_default("goal", "event_kind = 'conversion'"),
         with_default("key", "person_id"),
         with_default("source", "NULL"),
-        with_default("filter", "engagement_class IN ('human', 'unknown')"),
+        with_default("filter", DONE_BY_PEOPLE),
     ],
     example: "SELECT count(*), avg(events) FROM sessionize(gap => '1 hour', key => account_id)",
 };

@@ -162,6 +162,13 @@ fn print_summary(summary: &Summary) {
     if (summary.rejects_shown.len() as u64) < summary.rejected {
         eprintln!("  ... and {} more", grouped(summary.rejected - summary.rejects_shown.len() as u64));
     }
+    if 0 < summary.behind {
+        eprintln!(
+            "  {} of them happened more than an hour before one that stands above them: they may be too late for a session. Sort \
+             the file by time (docs/import.md); `tributary status` counts what came too late",
+            grouped(summary.behind)
+        );
+    }
     if let Some(file) = &summary.rejects_file {
         eprintln!("  all rejected rows, with reasons: {}", file.display());
     }

@@ -85,9 +85,10 @@ impl Mapping {
                     missing_columns(&event, columns, &mut missing);
                     anyhow::ensure!(
                         missing.is_empty(),
-                        "the mapping names columns the file does not have: {}; it has: {}",
+                        "the mapping names columns the file does not have: {}; it has: {}{}",
                         missing.join(", "),
-                        columns.names().join(", ")
+                        columns.names().join(", "),
+                        other_delimiter(columns.names())
                     );
                 }
                 Fields::Mapped(event)
@@ -108,6 +109,18 @@ pub(crate) struct Mapper {
 enum Fields {
     Mapped(Node),
     AsTheyAre,
+}
+
+/// A hint, where all columns came as one.
+fn other_delimiter(names: &[String]) -> String {
+    let [name] = names else { return String::new() };
+    let between = [';', '\t', '|'].into_iter().find(|delimiter| name.contains(*delimiter));
+    between.map_or_else(String::new, |delimiter| {
+        format!(
+            "; if {delimiter:?} stands between them, write delimiter = \"{}\" below [file] into the mapping",
+            delimiter.escape_default()
+        )
+    })
 }
 
 impl Mapper {

@@ -76,6 +76,8 @@ pub(crate) struct Summary {
     pub(crate) dead_lettered: u64,
     /// Rows that never got as far as the door, or that it would not take.
     pub(crate) rejected: u64,
+    /// Rows so far behind one before them that no session waits for them.
+    pub(crate) behind: u64,
     /// The first few of those, ready to print.
     pub(crate) rejects_shown: Vec<String>,
     pub(crate) rejects_file: Option<PathBuf>,
@@ -87,6 +89,24 @@ pub(crate) struct Summary {
 impl Summary {
     pub(crate) fn rows_per_second(&self) -> f64 {
         self.rows as f64 / self.took.as_secs_f64().max(1e-9)
+    }
+}
+
+/// Times of rows, as they stand in the file.
+#[derive(Debug, Clone, Copy, Default)]
+struct Order {
+    newest_us: Option<i64>,
+    behind: u64,
+}
+
+/// As `pipeline.allowed_lateness_ms` is where nobody sets it: what the server has is not known here.
+const LATENESS_US: i64 = 3_600_000_000;
+
+impl Order {
+    fn take(&mut self, time_us: i64) {
+        let newest_us = self.newest_us.map_or(time_us, |newest_us| newest_us.max(time_us));
+        self.behind += u64::from(time_us < newest_us.saturating_sub(LATENESS_US));
+        self.newest_us = Some(newest_us);
     }
 }
 
@@ -118,10 +138,11 @@ pub(crate) async fn run(
         let options = options.clone();
         let name = source.name().to_owned();
         let rejects = rejects.clone();
-        tokio::task::spawn_blocking(move || -> anyhow::Result<Option<String>> {
+        tokio::task::spawn_blocking(move || -> anyhow::Result<(Option<String>, Order)> {
             let mut rows = source.open(options.format, &mapping, bytes_read).map_err(users)?;
             let mapper = mapping.for_columns(rows.columns(), &name).map_err(users)?;
             let mut batcher = Batcher::new(options.batch_events_max);
+            let mut order = Order::default();
             let broke_off = loop {
                 let row = match rows.next_row() {
                     Ok(Some(row)) => row,
@@ -134,10 +155,11 @@ pub(crate) async fn run(
                 };
                 match event {
                     Ok(event) => {
+                        event.time_us.into_iter().for_each(|time_us| order.take(time_us));
                         if let Some(full) = batcher.add(event) {
                             // The sender is gone only when it gave up; its error is the one to tell.
                             if batches_in.blocking_send(full).is_err() {
-                                return Ok(None);
+                                return Ok((None, order));
                             }
                         }
                     }
@@ -147,7 +169,7 @@ pub(crate) async fn run(
             if let Some(last) = batcher.finish() {
                 drop(batches_in.blocking_send(last));
             }
-            Ok(broke_off)
+            Ok((broke_off, order))
         })
     };
 
@@ -167,7 +189,7 @@ pub(crate) async fn run(
     // Closing the channel lets the reading thread end, whatever became of the sender.
     batches_out.close();
     while batches_out.recv().await.is_some() {}
-    let broke_off = reading.await.context("the thread that reads the file broke off")??;
+    let (broke_off, order) = reading.await.context("the thread that reads the file broke off")??;
     let sent = sent?;
     progress.finish_and_clear();
     let mut rejects = locked(&rejects);
@@ -177,6 +199,7 @@ pub(crate) async fn run(
         accepted: sent.accepted,
         dead_lettered: sent.dead_lettered,
         rejected: rejects.count(),
+        behind: order.behind,
         rejects_shown,
         rejects_file: rejects.file_written(),
         broke_off,

@@ -395,6 +395,7 @@ impl Planner {
         let pool = Arc::clone(&context.runtime_env().memory_pool);
         context.register_udf(attribution::credit_function(stop.flag(), pool));
         let state = context.state();
+        statement::knows_functions(&mut parsed, |name| state.table_functions().contains_key(name))?;
         if statement::calls_a_table_function(&mut parsed) {
             let person_events = context.table_provider("person_events").await;
             let person_events =

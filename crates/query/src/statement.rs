@@ -15,7 +15,7 @@ use datafusion::sql::sqlparser::ast::{
 use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
 
 use crate::complexity;
-use crate::error::QueryError;
+use crate::error::{self, QueryError};
 use crate::fold::Folding;
 use crate::question::{Dialect, Rewrite};
 use crate::table_function::{self, Checker, Replacement};
@@ -138,6 +138,28 @@ impl Visitor for WriteFinder {
             Some(_) => ControlFlow::Break("SELECT INTO"),
             None => ControlFlow::Continue(()),
         }
+    }
+}
+
+/// Fails for a table function that nobody has; DataFusion would complain of its arguments first.
+///
+/// * `others`: whether a function that is not ours is known.
+pub(crate) fn knows_functions(statement: &mut Statement, others: impl Fn(&str) -> bool) -> Result<(), QueryError> {
+    struct Finder<F>(F);
+    impl<F: Fn(&str) -> bool> VisitorMut for Finder<F> {
+        type Break = String;
+        fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<String> {
+            match called(factor) {
+                Some((name, _)) if !table_function::is_known(&name) && !self.0(&name) => ControlFlow::Break(name),
+                _ => ControlFlow::Continue(()),
+            }
+        }
+    }
+    match sql_of(statement).map(|statement| statement.visit(&mut Finder(others))) {
+        Some(ControlFlow::Break(name)) => Err(QueryError::Statement {
+            reason: error::unknown_name("table function", &name, &table_function::names()),
+        }),
+        _ => Ok(()),
     }
 }
 

@@ -179,8 +179,14 @@ async fn authorize(State(engine): State<Arc<Engine>>, mut request: Request, next
         request.extensions_mut().insert(asker);
         return next.run(request).await;
     }
-    let what = if given.is_empty() { "no token was sent" } else { "no such token" };
-    let mut response = refusal(StatusCode::UNAUTHORIZED, what, "send the header: Authorization: Bearer <token>");
+    let (what, advice) = match given {
+        "" => ("no token was sent", "send the header: Authorization: Bearer <token>"),
+        _ => (
+            "no such token",
+            "take one of query.tokens or query.access; the first start wrote one (sql_...) into keys.toml",
+        ),
+    };
+    let mut response = refusal(StatusCode::UNAUTHORIZED, what, advice);
     response.headers_mut().insert(header::WWW_AUTHENTICATE, header::HeaderValue::from_static("Bearer"));
     response
 }
@@ -285,7 +291,8 @@ async fn answer(engine: &Arc<Engine>, asker: Asker, sql: &str, format: Format) -
 fn read(headers: &HeaderMap, parameters: &Parameters, body: &[u8]) -> Result<Asked, String> {
     let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let format = Format::asked(parameters, headers)?;
-    if content_type.starts_with("application/json") {
+    // No SQL begins so, and most who forget the header have written JSON.
+    if content_type.starts_with("application/json") || body.trim_ascii_start().starts_with(b"{") {
         let mut question: Asked =
             serde_json::from_slice(body).map_err(|error| format!("the body cannot be read as JSON: {error}"))?;
         question.format = question.format.or(format);

@@ -27,11 +27,13 @@ use datafusion::physical_plan::execute_stream;
 use datafusion::prelude::{SessionConfig, SessionContext};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout_at};
+use tokio_util::task::AbortOnDropHandle;
 use tributary_lake::{Lake, Snapshot};
 use tributary_schemas::Table;
 
 use crate::answer::{Answer, AnswerStream, Started, Tally};
 use crate::definitions::{self, Definitions};
+use crate::distributed::{self, Head};
 use crate::error::{self, Advice, QueryError};
 use crate::facts::{self, Freshness, Understood, Working};
 use crate::fold::{FoldNode, FoldPlanner};
@@ -64,6 +66,17 @@ struct Planner {
     /// A question keeps to those it began with.
     defined: RwLock<Arc<Defined>>,
     freshness: Freshness,
+    /// Where workers help.
+    head: Option<Head>,
+}
+
+/// What a worker takes from the engine of its process.
+#[derive(Clone)]
+pub(crate) struct Parts {
+    pub(crate) base: SessionState,
+    pub(crate) settings: Arc<QuerySettings>,
+    pub(crate) lake: Lake,
+    pub(crate) identities: Arc<Identities>,
 }
 
 /// Definitions, and the table that tells them.
@@ -90,6 +103,7 @@ impl Engine {
     /// One that can be asked for live tables.
     pub fn with_live(settings: QuerySettings, lake: Lake, live: LiveSources) -> Result<Self, QueryError> {
         settings.check()?;
+        let settings = Arc::new(settings);
         let definitions = match &settings.metrics_dir {
             Some(folder) => Definitions::read(folder).map_err(|faults| QueryError::Definitions { faults })?,
             None => Definitions::default(),
@@ -102,7 +116,9 @@ impl Engine {
         let identities = Arc::new(Identities::new(&settings));
         let defined = RwLock::new(Defined::new(definitions).map_err(broke)?);
         let freshness = Freshness::default();
-        let planner = Planner { settings: Arc::new(settings), lake, base, identities, live, defined, freshness };
+        let head = settings.is_head().then(|| Head::new(Arc::clone(&settings), &base)).transpose().map_err(broke)?;
+        let planner =
+            Planner { settings: Arc::clone(&settings), lake, base, identities, live, defined, freshness, head };
         Ok(Self { planner: Arc::new(planner), turns, workers: Arc::new(workers) })
     }
 
@@ -148,6 +164,24 @@ impl Engine {
             }
         }
         if faults.is_empty() { Ok(()) } else { Err(QueryError::Definitions { faults }) }
+    }
+
+    pub(crate) fn parts(&self) -> Parts {
+        let Planner { base, settings, lake, identities, .. } = &*self.planner;
+        Parts {
+            base: base.clone(),
+            settings: Arc::clone(settings),
+            lake: lake.clone(),
+            identities: Arc::clone(identities),
+        }
+    }
+
+    /// Does work of another process on the threads for questions.
+    pub(crate) fn spawn<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = T> + Send + 'static,
+    ) -> AbortOnDropHandle<T> {
+        self.workers.spawn(work)
     }
 
     /// Tasks at work on questions; 0 once all are answered or stopped.
@@ -300,8 +334,15 @@ impl Planner {
         let reads = facts::reads(&plan, links, &self.freshness).map_err(wrong)?;
         let plan = state.query_planner().create_physical_plan(&plan, &state).await.map_err(wrong)?;
         let plan = stop::pause_in_joins(plan).map_err(wrong)?;
-        let batches = execute_stream(Arc::clone(&plan), context.task_ctx()).map_err(wrong)?;
-        Ok((told::stream(batches), versions, live, Working::new(understood, reads, plan)))
+        let spread = match &self.head {
+            Some(head) => head.run(&plan, &state, distributed::Pinned::of(&snapshots, links, &self.settings)).await?,
+            None => None,
+        };
+        let (batches, counted) = match spread {
+            Some((batches, counted)) => (batches, Some(counted)),
+            None => (execute_stream(Arc::clone(&plan), context.task_ctx()).map_err(wrong)?, None),
+        };
+        Ok((told::stream(batches), versions, live, Working::new(understood, reads, plan, counted)))
     }
 
     /// What a statement means, with the tables it means pinned.
@@ -470,13 +511,16 @@ fn runtime(settings: &QuerySettings, lake: &Lake) -> datafusion::error::Result<A
 }
 
 fn base_session(settings: &QuerySettings, runtime: Arc<RuntimeEnv>) -> datafusion::error::Result<SessionState> {
-    let config = SessionConfig::new()
+    let mut config = SessionConfig::new()
         .with_target_partitions(settings.partitions())
         .with_default_catalog_and_schema(catalog::CATALOG, catalog::SCHEMA)
         .with_create_default_catalog_and_schema(false)
         .with_information_schema(true)
         // The rows of our table functions come in an order that means something.
         .with_enable_subquery_sort_elimination(false);
+    if settings.is_head() {
+        distributed::fit(&mut config);
+    }
     let mut state = SessionStateBuilder::new()
         .with_config(config)
         .with_runtime_env(runtime)

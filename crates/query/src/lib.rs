@@ -17,6 +17,8 @@ pub mod live;
 
 pub mod definitions;
 
+pub mod distributed;
+
 mod answer;
 mod ask;
 mod bounded;
@@ -56,7 +58,7 @@ pub use answer::{Answer, AnswerStream};
 pub use definitions::Definitions;
 pub use engine::Engine;
 pub use error::{Advice, QueryError};
-pub use facts::{FACTS_HEADER, Facts, TableFacts};
+pub use facts::{FACTS_HEADER, Facts, TableFacts, WorkersFacts};
 pub use http::{live_router, router};
 pub use question::{Beside, Described, Dialect, Face, Question, Relation, Rewrite};
 pub use settings::QuerySettings;

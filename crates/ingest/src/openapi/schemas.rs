@@ -213,7 +213,10 @@ pub(super) fn all(limits: &Limits) -> Value {
         "Facts": object(&["window", "timezone", "rows_read", "bytes_read", "tables"], json!({
             "definition": {"type": "string", "description": "The question with every argument written out."},
             "functions": {"type": "array", "items": text}, "window": maybe_text, "timezone": text, "rows_read": count,
-            "bytes_read": count, "tables": {"type": "array", "items": of("TableFacts")}})),
+            "bytes_read": count, "tables": {"type": "array", "items": of("TableFacts")}, "workers": of("WorkersFacts")})),
+        "WorkersFacts": object(&["count", "tasks", "asked_again", "counted"], json!({
+            "count": count, "tasks": count, "asked_again": {"type": "boolean", "description": "A worker went away."},
+            "counted": {"type": "boolean", "description": "Whether rows_read and bytes_read hold what they read."}})),
         "TableFacts": object(&["table", "version", "live", "written_time_us", "ingest_time_us", "event_time_us"], json!({
             "table": text, "version": count, "live": {"type": "boolean", "description": "With the tail of the log."},
             "written_time_us": maybe_time, "ingest_time_us": maybe_time, "event_time_us": maybe_time})),

@@ -92,10 +92,11 @@ fn code_of(error: &QueryError) -> &'static str {
         QueryError::Busy { .. } => "53000",
         QueryError::OutOfMemory { .. } => "53200",
         QueryError::TooManyLinks { .. } => "54000",
-        QueryError::Live { .. } => "55000",
+        QueryError::Live { .. } | QueryError::WorkersAway { .. } => "55000",
         QueryError::Lake(_) => "58030",
         QueryError::Settings { .. }
         | QueryError::Definitions { .. }
+        | QueryError::WorkerRefuses { .. }
         | QueryError::Engine(_)
         | QueryError::Output(_) => "XX000",
     }

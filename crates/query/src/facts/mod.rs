@@ -21,6 +21,7 @@ use serde::{Deserialize, Serialize};
 pub(crate) use definition::{Understood, understood};
 pub(crate) use freshness::{Freshness, Reads, reads};
 
+use crate::distributed::Counted;
 use crate::lake_table::LAKE_URL;
 
 /// What a result says of itself.
@@ -42,6 +43,23 @@ pub struct Facts {
     pub bytes_read: u64,
     /// The tables it was computed from, views as the tables below them.
     pub tables: Vec<TableFacts>,
+    /// Where workers helped.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub workers: Option<WorkersFacts>,
+}
+
+/// Who helped to answer.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WorkersFacts {
+    /// That were there; 0 where in the end the head did it alone.
+    pub count: usize,
+    /// Parts of the plan they were given.
+    pub tasks: usize,
+    /// A worker went away, and the question was begun anew.
+    pub asked_again: bool,
+    /// Whether `rows_read` and `bytes_read` hold what the workers read: false until the last row, and where it was not waited
+    /// for.
+    pub counted: bool,
 }
 
 /// How fresh a table is. All times are UTC microseconds.
@@ -93,7 +111,14 @@ impl Facts {
         let tables: Vec<String> = self.tables.iter().map(table).collect();
         let window = self.window.as_ref().map(|window| format!("; {window}")).unwrap_or_default();
         let plural = if self.rows_read == 1 { "row" } else { "rows" };
-        let read = format!("read {} {plural} of {}{window}; {}", self.rows_read, tables.join(" and "), self.timezone);
+        let by = match &self.workers {
+            Some(workers) if workers.count == 0 => String::new(),
+            Some(workers) if workers.counted => format!(", by {} workers", workers.count),
+            Some(workers) => format!(", besides what {} workers read, who did not tell", workers.count),
+            None => String::new(),
+        };
+        let of = tables.join(" and ");
+        let read = format!("read {} {plural} of {of}{by}{window}; {}", self.rows_read, self.timezone);
         // Plain SQL says all by itself.
         let is_told = !self.functions.is_empty() && !self.definition.is_empty();
         let definition = if is_told { format!("\nin full: {}", self.definition) } else { String::new() };
@@ -132,14 +157,23 @@ pub(crate) struct Working {
     facts: Facts,
     plan: Arc<dyn ExecutionPlan>,
     tails: Vec<Arc<AtomicU64>>,
+    /// Of workers, where they help.
+    counted: Option<Arc<Counted>>,
 }
 
 impl Working {
-    pub(crate) fn new(understood: Understood, reads: Reads, plan: Arc<dyn ExecutionPlan>) -> Self {
+    /// * `plan`: of one process; what workers do of it is in `counted`.
+    pub(crate) fn new(
+        understood: Understood,
+        reads: Reads,
+        plan: Arc<dyn ExecutionPlan>,
+        counted: Option<Arc<Counted>>,
+    ) -> Self {
         let Understood { definition, functions, window, timezone } = understood;
         let Reads { tables, tails } = reads;
-        let facts = Facts { definition, functions, window, timezone, rows_read: 0, bytes_read: 0, tables };
-        Self { facts, plan, tails }
+        let facts =
+            Facts { definition, functions, window, timezone, rows_read: 0, bytes_read: 0, tables, workers: None };
+        Self { facts, plan, tails, counted }
     }
 
     /// As far as the work has come.
@@ -148,7 +182,13 @@ impl Working {
         count(&self.plan, &mut rows_read, &mut bytes_read);
         // A tail lies in memory and is looked at whole.
         rows_read += self.tails.iter().map(|rows| rows.load(Ordering::Relaxed)).sum::<u64>();
-        Facts { rows_read, bytes_read, ..self.facts.clone() }
+        let mut workers = None;
+        if let Some(counted) = &self.counted {
+            let (rows, bytes) = counted.read();
+            (rows_read, bytes_read) = (rows_read + rows, bytes_read + bytes);
+            workers = Some(counted.facts());
+        }
+        Facts { rows_read, bytes_read, workers, ..self.facts.clone() }
     }
 }
 

@@ -58,6 +58,7 @@ fn facts(definition: &str) -> Facts {
             ingest_time_us: Some(1_772_546_400_999_999),
             event_time_us: None,
         }],
+        workers: None,
     }
 }
 
@@ -81,4 +82,9 @@ fn people_read_a_line_and_the_call_in_full() {
          in full: SELECT 1"
     );
     assert_eq!(Facts::default().lines(), None);
+    let by = |counted| Some(WorkersFacts { count: 3, tasks: 6, asked_again: false, counted });
+    let lines = |counted| Facts { workers: by(counted), ..facts("SELECT 1") }.lines().unwrap();
+    assert!(lines(true).starts_with("read 14 rows of events at version 3"), "{}", lines(true));
+    assert!(lines(true).contains("14:00:00, by 3 workers; window"), "{}", lines(true));
+    assert!(lines(false).contains(", besides what 3 workers read, who did not tell; window"), "{}", lines(false));
 }

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod definitions;
+mod distributed;
 mod docs;
 mod experiment_oracle;
 mod experiment_reference;

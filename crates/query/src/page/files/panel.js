@@ -78,7 +78,9 @@ export function panel({ id, title, wide, draw, empty, signal }) {
     more.replaceChildren(...tools(answer));
     const cut = answer.truncated ? "the first " : "";
     const told = `${cut}${format.count(answer.rows.length)} ${answer.rows.length === 1 ? "row" : "rows"} in ${format.seconds(answer.elapsed_ms / 1_000)}`;
-    const read = answer.facts ? ` · ${format.count(answer.facts.rows_read)} read` : "";
+    // Of workers that did not tell, the number would be too small.
+    const isWhole = answer.facts?.workers?.counted ?? true;
+    const read = answer.facts && isWhole ? ` · ${format.count(answer.facts.rows_read)} read` : "";
     facts.replaceChildren(h("span", {}, told + read));
     element.dataset.sql = sql;
   }

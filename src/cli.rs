@@ -76,6 +76,9 @@ struct ServeArgs {
     /// Address and port to listen on; port 0 takes a free one
     #[arg(long, value_name = "ADDR")]
     listen: Option<String>,
+    /// Which workers help to answer, by URL, comma-separated
+    #[arg(long, value_delimiter = ',', value_name = "URLS")]
+    workers: Vec<String>,
 }
 
 /// A fault of the user's own: told as it is, with exit code 2.
@@ -193,6 +196,9 @@ impl ServeArgs {
         }
         flags.extend(self.log.as_ref().map(|kind| ("log.kind", spelling(kind))));
         flags.extend(self.listen.clone().map(|listen| ("serve.listen", listen)));
+        if !self.workers.is_empty() {
+            flags.push(("query.workers", self.workers.join(",")));
+        }
         flags
     }
 }
@@ -213,10 +219,26 @@ mod tests {
 
     #[test]
     fn flags_of_serve_become_the_last_layer() {
-        let cli = Cli::parse_from(["tributary", "serve", "--roles", "ingest,query", "--log", "kafka", "--data", "d"]);
+        let cli = Cli::parse_from([
+            "tributary",
+            "serve",
+            "--roles",
+            "ingest,query",
+            "--log",
+            "kafka",
+            "--data",
+            "d",
+            "--workers",
+            "http://a:1,http://b:1",
+        ]);
         let Command::Serve(args) = cli.command else { panic!("serve was asked for") };
         let flags = args.flags();
-        let expected = [("serve.data_dir", "d"), ("serve.roles", "ingest,query"), ("log.kind", "kafka")];
+        let expected = [
+            ("serve.data_dir", "d"),
+            ("serve.roles", "ingest,query"),
+            ("log.kind", "kafka"),
+            ("query.workers", "http://a:1,http://b:1"),
+        ];
         assert_eq!(flags, expected.map(|(key, value)| (key, value.to_owned())));
     }
 }

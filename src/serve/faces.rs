@@ -13,7 +13,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tributary_protocols::{flight, postgres};
-use tributary_query::Engine;
+use tributary_query::{Engine, distributed};
 
 use super::tls;
 use crate::cli::UserError;
@@ -30,20 +30,26 @@ const FLIGHT_ALPN: &[u8] = b"h2";
 pub(crate) struct Faces {
     postgres: Option<TcpListener>,
     flight: Option<TcpListener>,
+    /// Where heads hand over parts of plans.
+    worker: Option<TcpListener>,
 }
 
 impl Faces {
     pub(crate) async fn bind(settings: &Settings) -> anyhow::Result<Self> {
-        if !settings.serve.roles.contains(&Role::Query) {
-            return Ok(Self::default());
+        let mut faces = Self::default();
+        if settings.serve.roles.contains(&Role::Query) {
+            faces.postgres = listen(&settings.postgres.listen, "postgres.listen").await?;
+            faces.flight = listen(&settings.flight.listen, "flight.listen").await?;
         }
-        let postgres = listen(&settings.postgres.listen, "postgres.listen").await?;
-        Ok(Self { postgres, flight: listen(&settings.flight.listen, "flight.listen").await? })
+        if settings.serve.roles.contains(&Role::Worker) {
+            faces.worker = listen(&settings.worker.listen, "worker.listen").await?;
+        }
+        Ok(faces)
     }
 
     /// Each with its scheme.
     pub(crate) fn addresses(&self) -> anyhow::Result<Vec<(&'static str, SocketAddr)>> {
-        let all = [("postgresql", &self.postgres), ("grpc", &self.flight)];
+        let all = [("postgresql", &self.postgres), ("grpc", &self.flight), ("worker", &self.worker)];
         let bound = all.into_iter().filter_map(|(scheme, listener)| Some((scheme, listener.as_ref()?)));
         bound
             .map(|(scheme, listener)| Ok((scheme, listener.local_addr().context("the listener has no address")?)))
@@ -58,7 +64,7 @@ impl Faces {
         tls: Option<&TlsAcceptor>,
         stop: CancellationToken,
     ) -> Option<JoinHandle<()>> {
-        if self.postgres.is_none() && self.flight.is_none() {
+        if self.postgres.is_none() && self.flight.is_none() && self.worker.is_none() {
             return None;
         }
         let mut serving = JoinSet::new();
@@ -70,6 +76,14 @@ impl Faces {
         if let Some(listener) = self.flight {
             let (engine, settings) = (Arc::clone(engine), settings.flight.clone());
             serving.spawn(flight::serve(listener, with(FLIGHT_ALPN), engine, settings, stop.clone()));
+        }
+        if let Some(listener) = self.worker {
+            let working = distributed::serve(listener, Arc::clone(engine), settings.worker.clone(), stop.clone());
+            serving.spawn(async move {
+                if let Err(error) = working.await {
+                    tracing::error!(%error, "the port of the worker broke off");
+                }
+            });
         }
         Some(tokio::spawn(async move {
             // One that ends by itself is to be noticed: the others go with it.

@@ -102,7 +102,11 @@ impl Line {
         {
             tracing::info!("a replay that was cut off is finished: {told}");
         }
-        let lake = if has(Role::Pipeline) || has(Role::Query) { Some(open_lake(settings).await?) } else { None };
+        let lake = if has(Role::Pipeline) || has(Role::Query) || has(Role::Worker) {
+            Some(open_lake(settings).await?)
+        } else {
+            None
+        };
 
         let ledger: Arc<tributary_ingest::Ledger> = Arc::default();
         let (unready, late_appends) = (CancellationToken::new(), TaskTracker::new());
@@ -143,6 +147,7 @@ impl Line {
                 let mut query = settings.query.clone();
                 // Who answers nobody needs no names.
                 query.metrics_dir = query.metrics_dir.filter(|_| has(Role::Query));
+                query.workers.retain(|_| has(Role::Query));
                 let engine = Engine::with_live(query, lake.clone(), live).map_err(definitions::told)?;
                 engine.check_definitions().await.map_err(definitions::told)?;
                 Some(Arc::new(engine))
@@ -258,7 +263,7 @@ impl Line {
         }
         let faces = engine
             .as_ref()
-            .filter(|_| has(Role::Query))
+            .filter(|_| has(Role::Query) || has(Role::Worker))
             .and_then(|engine| faces.serve(engine, settings, tls.as_ref(), door_stop.clone()));
         let server =
             tokio::spawn(http::serve(listener, tls, http::Routes { router, short }, limits, door_stop.clone()));

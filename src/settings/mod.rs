@@ -20,6 +20,7 @@ use tributary_ingest::IngestSettings;
 use tributary_lake::{LakeSettings, StoreOptions};
 use tributary_pipeline::{Assignment, FileText, PipelineSettings};
 use tributary_protocols::{FlightSettings, PostgresSettings};
+use tributary_query::distributed::WorkerSettings;
 use tributary_query::{QueryError, QuerySettings};
 
 pub(crate) use keys::{FIRST_SOURCES, Keys, add_missing_keys, keys_file};
@@ -36,6 +37,7 @@ pub(crate) struct Settings {
     pub(crate) query: QuerySettings,
     pub(crate) postgres: PostgresSettings,
     pub(crate) flight: FlightSettings,
+    pub(crate) worker: WorkerSettings,
     pub(crate) telemetry: TelemetrySettings,
 }
 
@@ -60,13 +62,15 @@ impl ServeSettings {
     }
 }
 
-/// What a process does. All of them, unless a team splits them over Kafka.
+/// What a process does. The first three, unless a team splits them over Kafka.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Role {
     Ingest,
     Pipeline,
     Query,
+    /// Helps other processes to answer.
+    Worker,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -212,6 +216,8 @@ impl Settings {
         let ingest = merged.section("ingest");
         let postgres = merged.section("postgres");
         let flight = merged.section("flight");
+        let worker: WorkerSettings = merged.section("worker");
+        query.worker_token.clone_from(&worker.token);
         let mut pipeline: PipelineSettings = merged.section("pipeline");
         pipeline.accept_grown_partitions = log.partitions_grown == PartitionsGrown::Accept;
         pipeline.channel_rules_text = match pipeline.channel_rules.as_str() {
@@ -223,7 +229,7 @@ impl Settings {
         for fault in unread {
             merged.add_fault(fault);
         }
-        Self { serve, log, ingest, pipeline, lake, query, postgres, flight, telemetry }
+        Self { serve, log, ingest, pipeline, lake, query, postgres, flight, worker, telemetry }
     }
 
     /// What is wrong with values of the right kind: each crate's own rules, and what no single crate can see.
@@ -236,7 +242,7 @@ impl Settings {
             ));
         }
         if self.serve.roles.is_empty() {
-            faults.push("serve.roles is empty; name at least one of ingest, pipeline, query".to_owned());
+            faults.push("serve.roles is empty; name at least one of ingest, pipeline, query, worker".to_owned());
         }
         for (name, value) in
             [("connections_max", self.serve.connections_max as u64), ("idle_ms_max", self.serve.idle_ms_max)]
@@ -307,6 +313,9 @@ impl Settings {
         faults.extend(with_a_key.check());
         faults.extend(self.flight.check().into_iter().map(|text| format!("flight.{text}")));
         faults.extend(self.postgres.check().into_iter().map(|text| format!("postgres.{text}")));
+        if self.serve.roles.contains(&Role::Worker) {
+            faults.extend(self.worker.check().into_iter().map(|text| format!("worker.{text}")));
+        }
         match self.query.check() {
             Ok(()) => {}
             Err(QueryError::Settings { faults: found }) => {

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::server::{Home, QUERY_TOKEN, Server, WRITE_KEY};
 
 const FRESH_MAX: Duration = Duration::from_secs(1);
-const PATIENCE: Duration = Duration::from_secs(90);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
 
 fn seldom() -> Home {
     Home::embedded().with("pipeline.commit_interval_ms", "30000")
@@ -67,13 +67,13 @@ async fn an_acknowledged_event_is_in_the_live_tables_within_a_second() {
 }
 
 /// A process that only answers questions, on the lake of another.
-struct Questions {
+pub(crate) struct Questions {
     client: reqwest::Client,
     url: String,
 }
 
 impl Questions {
-    async fn of(home: &Home) -> Self {
+    pub(crate) async fn of(home: &Home) -> Self {
         let begun = Instant::now();
         let client = reqwest::Client::builder().no_proxy().timeout(PATIENCE).build().unwrap();
         loop {
@@ -89,7 +89,7 @@ impl Questions {
         }
     }
 
-    async fn ask(&self, sql: &str) -> (u16, Value) {
+    pub(crate) async fn ask(&self, sql: &str) -> (u16, Value) {
         let body = json!({"sql": sql}).to_string();
         let request = self.client.post(&self.url).bearer_auth(QUERY_TOKEN).header("content-type", "application/json");
         let answer = request.body(body).send().await.unwrap();

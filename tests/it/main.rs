@@ -33,6 +33,7 @@ mod other_engine;
 mod page;
 mod persons;
 mod postgres;
+mod scale_out;
 mod sdk;
 mod tls;
 mod tour;

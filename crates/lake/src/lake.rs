@@ -138,6 +138,18 @@ impl Lake {
         Ok(self.snapshot_of(table, state))
     }
 
+    /// The id of a table as it was last seen, without a look at it.
+    pub fn table_id_seen(&self, table: Table) -> Option<Arc<str>> {
+        self.newest().get(&table).map(|state| Arc::clone(&state.id))
+    }
+
+    /// A version of a table that another process has pinned. An error if it is not there (yet, or any more).
+    pub async fn snapshot_at(&self, table: Table, version: u64) -> Result<Snapshot, LakeError> {
+        let seen = self.newest().get(&table).cloned();
+        let state = log_load::at(self, table, seen, version).await?;
+        Ok(self.snapshot_of(table, state))
+    }
+
     pub(crate) fn snapshot_of(&self, table: Table, state: LogState) -> Snapshot {
         Snapshot::new(table, self.schema(table).clone(), state, self.object_store())
     }

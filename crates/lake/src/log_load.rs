@@ -34,8 +34,29 @@ const COMMITS_IN_FLIGHT: usize = 8;
 
 /// Reads the newest version from the checkpoint on.
 pub(crate) async fn load(lake: &Lake, table: Table) -> Result<LogState, LakeError> {
+    load_version(lake, table, None).await
+}
+
+/// The state at `version`: from `seen`, where that is not younger, commit by commit; else from a checkpoint on.
+pub(crate) async fn at(lake: &Lake, table: Table, seen: Option<LogState>, version: u64) -> Result<LogState, LakeError> {
     let log = lake.log(table);
-    let eager = EagerSnapshot::try_new(log.as_ref(), None)
+    if let Some(mut state) = seen.filter(|state| state.version <= version) {
+        while state.version < version {
+            let Some(actions) = commit(table, log.as_ref(), state.version + 1).await? else { break };
+            if let Applied::Redefined = state.apply(table, actions)? {
+                break;
+            }
+        }
+        if state.version == version {
+            return Ok(state);
+        }
+    }
+    load_version(lake, table, Some(version)).await
+}
+
+async fn load_version(lake: &Lake, table: Table, version: Option<u64>) -> Result<LogState, LakeError> {
+    let log = lake.log(table);
+    let eager = EagerSnapshot::try_new(log.as_ref(), version)
         .await
         .map_err(|source| LakeError::log(table, "loading its log", source))?;
     let shape = definition::check(table, lake.schema(table), &eager)?;
@@ -53,6 +74,7 @@ pub(crate) async fn load(lake: &Lake, table: Table) -> Result<LogState, LakeErro
     files.sort_by(|one, other| (one.modified_ms, &one.path).cmp(&(other.modified_ms, &other.path)));
     let positions = positions(table, log.as_ref(), eager.version()).await?;
     Ok(LogState {
+        id: Arc::from(eager.metadata().id()),
         version: eager.version(),
         files: Arc::new(files),
         positions: Arc::new(positions),

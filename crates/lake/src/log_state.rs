@@ -21,6 +21,8 @@ use crate::snapshot::DataFile;
 
 #[derive(Debug, Clone)]
 pub(crate) struct LogState {
+    /// The table's own id: one that was made anew in the same place has another.
+    pub id: Arc<str>,
     pub version: u64,
     pub files: Arc<Vec<DataFile>>,
     pub positions: Arc<BTreeMap<String, i64>>,
@@ -115,6 +117,7 @@ mod tests {
 
     fn state() -> LogState {
         LogState {
+            id: Arc::from("id"),
             version: 0,
             files: Arc::default(),
             positions: Arc::default(),

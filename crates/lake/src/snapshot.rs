@@ -116,6 +116,11 @@ impl Snapshot {
         self.table
     }
 
+    /// The table's own id, made with it: one that was made anew in the same place has another.
+    pub fn table_id(&self) -> &str {
+        &self.state.id
+    }
+
     pub fn version(&self) -> u64 {
         self.state.version
     }

@@ -26,12 +26,14 @@ use datafusion::physical_plan::execute_stream;
 use datafusion::prelude::{SessionConfig, SessionContext};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout_at};
+use tokio_util::task::AbortOnDropHandle;
 use tributary_lake::Lake;
 use tributary_schemas::Table;
 
 use crate::access::{Asker, Askers};
 use crate::answer::{Answer, AnswerStream, Started, Tally};
 use crate::definitions::{self, Definitions};
+use crate::distributed::{self, Head};
 use crate::error::{self, Advice, QueryError};
 use crate::facts::{self, Freshness, Understood, Working};
 use crate::fold::{FoldNode, FoldPlanner};
@@ -65,6 +67,17 @@ struct Planner {
     /// A question keeps to those it began with.
     defined: RwLock<Arc<Defined>>,
     freshness: Freshness,
+    /// Where workers help.
+    head: Option<Head>,
+}
+
+/// What a worker takes from the engine of its process.
+#[derive(Clone)]
+pub(crate) struct Parts {
+    pub(crate) base: SessionState,
+    pub(crate) settings: Arc<QuerySettings>,
+    pub(crate) lake: Lake,
+    pub(crate) identities: Arc<Identities>,
 }
 
 /// Definitions, and the table that tells them.
@@ -91,6 +104,7 @@ impl Engine {
     /// One that can be asked for live tables.
     pub fn with_live(settings: QuerySettings, lake: Lake, live: LiveSources) -> Result<Self, QueryError> {
         settings.check()?;
+        let settings = Arc::new(settings);
         let definitions = match &settings.metrics_dir {
             Some(folder) => Definitions::read(folder).map_err(|faults| QueryError::Definitions { faults })?,
             None => Definitions::default(),
@@ -102,9 +116,10 @@ impl Engine {
         let workers = Workers::start().map_err(|error| QueryError::Engine(Box::new(error.into())))?;
         let identities = Arc::new(Identities::new(&settings));
         let defined = RwLock::new(Defined::new(definitions).map_err(broke)?);
-        let settings = Arc::new(settings);
         let askers = Askers::new(&settings, &base)?;
-        let planner = Planner { settings, lake, base, identities, live, defined, freshness: Freshness::default() };
+        let freshness = Freshness::default();
+        let head = settings.is_head().then(|| Head::new(Arc::clone(&settings), &base)).transpose().map_err(broke)?;
+        let planner = Planner { settings, lake, base, identities, live, defined, freshness, head };
         Ok(Self { planner: Arc::new(planner), askers, turns, workers: Arc::new(workers) })
     }
 
@@ -170,6 +185,24 @@ impl Engine {
             }
         }
         if faults.is_empty() { Ok(()) } else { Err(QueryError::Definitions { faults }) }
+    }
+
+    pub(crate) fn parts(&self) -> Parts {
+        let Planner { base, settings, lake, identities, .. } = &*self.planner;
+        Parts {
+            base: base.clone(),
+            settings: Arc::clone(settings),
+            lake: lake.clone(),
+            identities: Arc::clone(identities),
+        }
+    }
+
+    /// Does work of another process on the threads for questions.
+    pub(crate) fn spawn<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = T> + Send + 'static,
+    ) -> AbortOnDropHandle<T> {
+        self.workers.spawn(work)
     }
 
     /// Tasks at work on questions; 0 once all are answered or stopped.
@@ -342,7 +375,7 @@ impl Planner {
     ) -> Result<(SendableRecordBatchStream, Vec<(Table, u64)>, Live, Working), QueryError> {
         let wrong = |error| self.wrong(error);
         let sees_all = asked.asker.sees_all();
-        let (plan, Pinned { context, person_of, persons, versions, live, understood }) =
+        let (plan, Pinned { context, person_of, persons, lake_id, versions, live, understood }) =
             self.logical(asked, stop, &self.defined()).await?;
         let state = context.state();
         let plan = state.optimize(&plan).and_then(|plan| stop.ask_in_joins(plan)).map_err(wrong)?;
@@ -361,8 +394,19 @@ impl Planner {
         };
         let plan = state.query_planner().create_physical_plan(&plan, &state).await.map_err(wrong)?;
         let plan = stop::pause_in_joins(plan).map_err(wrong)?;
-        let batches = execute_stream(Arc::clone(&plan), context.task_ctx()).map_err(wrong)?;
-        Ok((told::stream(batches), versions, live, Working::new(understood, reads, plan)))
+        // What a token may not see is left out in this process: nothing of its question travels.
+        let spread = match self.head.as_ref().filter(|_| sees_all) {
+            Some(head) => {
+                let links = persons.snapshot().filter(|_| wants_persons);
+                head.run(&plan, &state, distributed::Pinned::of(lake_id, links, &self.settings)).await?
+            }
+            None => None,
+        };
+        let (batches, counted) = match spread {
+            Some((batches, counted)) => (batches, Some(counted)),
+            None => (execute_stream(Arc::clone(&plan), context.task_ctx()).map_err(wrong)?, None),
+        };
+        Ok((told::stream(batches), versions, live, Working::new(understood, reads, plan, counted)))
     }
 
     /// What a statement means, with the tables it means pinned.
@@ -375,6 +419,8 @@ impl Planner {
         let understood = facts::understood(&parsed);
         let (snapshots, live) = live::pin(&self.lake, &self.live, Wants::of(&parsed.to_string())).await?;
         let versions = snapshots.iter().map(|snapshot| (snapshot.table(), snapshot.version())).collect();
+        let events = snapshots.iter().find(|snapshot| snapshot.table() == Table::Events);
+        let lake_id = events.map(|snapshot| snapshot.table_id().to_owned()).unwrap_or_default();
         let person_of = PersonOf::new();
         let mut base = asker.access().base.as_ref().unwrap_or(&self.base).clone();
         for function in beside.iter().flat_map(|beside| &beside.functions) {
@@ -411,7 +457,7 @@ impl Planner {
         let read_only = SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
         read_only.verify_plan(&plan).map_err(wrong)?;
         each_column_has_its_own_name(&plan)?;
-        Ok((plan, Pinned { context, person_of, persons, versions, live, understood }))
+        Ok((plan, Pinned { context, person_of, persons, lake_id, versions, live, understood }))
     }
 
     async fn relations(&self) -> Result<Vec<Relation>, QueryError> {
@@ -455,6 +501,8 @@ struct Pinned {
     context: SessionContext,
     person_of: PersonOf,
     persons: Persons,
+    /// Of the table of events.
+    lake_id: String,
     versions: Vec<(Table, u64)>,
     live: Live,
     understood: Understood,
@@ -564,13 +612,16 @@ fn runtime(settings: &QuerySettings, lake: &Lake) -> datafusion::error::Result<A
 }
 
 fn base_session(settings: &QuerySettings, runtime: Arc<RuntimeEnv>) -> datafusion::error::Result<SessionState> {
-    let config = SessionConfig::new()
+    let mut config = SessionConfig::new()
         .with_target_partitions(settings.partitions())
         .with_default_catalog_and_schema(catalog::CATALOG, catalog::SCHEMA)
         .with_create_default_catalog_and_schema(false)
         .with_information_schema(true)
         // The rows of our table functions come in an order that means something.
         .with_enable_subquery_sort_elimination(false);
+    if settings.is_head() {
+        distributed::fit(&mut config);
+    }
     let mut state = SessionStateBuilder::new()
         .with_config(config)
         .with_runtime_env(runtime)

@@ -86,6 +86,12 @@ pub enum QueryError {
     #[error("a live table cannot be read now: {reason}")]
     Live { reason: String },
 
+    #[error("{reason}")]
+    WorkersAway { reason: String },
+
+    #[error("a worker cannot help: {reason}")]
+    WorkerRefuses { reason: String },
+
     #[error("the lake cannot be read: {0}")]
     Lake(#[from] LakeError),
 
@@ -108,12 +114,12 @@ impl QueryError {
             Self::TimedOut { .. } | Self::TooManyRows { .. } | Self::OutOfMemory { .. } | Self::TooManyLinks { .. } => {
                 Advice::AskLess
             }
-            Self::Busy { .. } | Self::Live { .. } | Self::TooOften { .. } => Advice::Retry,
+            Self::Busy { .. } | Self::Live { .. } | Self::TooOften { .. } | Self::WorkersAway { .. } => Advice::Retry,
             Self::Lake(error) => match error.advice() {
                 tributary_lake::Advice::Retry => Advice::Retry,
                 _ => Advice::Stop,
             },
-            Self::Engine(_) | Self::Output(_) => Advice::Stop,
+            Self::WorkerRefuses { .. } | Self::Engine(_) | Self::Output(_) => Advice::Stop,
         }
     }
 

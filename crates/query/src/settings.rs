@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use serde::Deserialize;
 
 use crate::access::{self, AccessSettings};
+use crate::distributed;
 use crate::error::QueryError;
 
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -50,6 +51,13 @@ pub struct QuerySettings {
     pub live_bytes_max: usize,
     /// Where definitions are (`definitions/`); absent: nothing is defined.
     pub metrics_dir: Option<PathBuf>,
+    /// Processes with the role worker that help to answer, by URL; none: all is done here.
+    pub workers: Vec<String>,
+    /// Bytes of files in a scan, for each of them that is to help with it.
+    pub worker_scan_bytes_min: u64,
+    /// Shown to each of them: the one of their `WorkerSettings`.
+    #[serde(skip)]
+    pub worker_token: String,
 }
 
 impl Default for QuerySettings {
@@ -76,6 +84,9 @@ impl Default for QuerySettings {
             live_wait_ms_max: 5_000,
             live_bytes_max: 256 << 20,
             metrics_dir: None,
+            workers: Vec::new(),
+            worker_scan_bytes_min: 64 << 20,
+            worker_token: String::new(),
         }
     }
 }
@@ -104,13 +115,13 @@ impl QuerySettings {
             ("identity_links_max", self.identity_links_max == 0),
             ("live_wait_ms_max", self.live_wait_ms_max == 0),
             ("live_bytes_max", self.live_bytes_max == 0),
+            ("worker_scan_bytes_min", self.worker_scan_bytes_min == 0),
         ];
         for (name, _) in above_zero.iter().filter(|(_, is_zero)| *is_zero) {
             faults.push(format!("{name} is 0: no question could be answered; give at least 1"));
         }
         for (index, token) in self.tokens.iter().enumerate() {
-            let visible = token.bytes().all(|byte| byte.is_ascii_graphic());
-            if token.len() < TOKEN_BYTES_MIN || !visible {
+            if !is_token(token) {
                 faults.push(format!(
                     "token {} cannot be used: give at least {TOKEN_BYTES_MIN} visible ASCII characters, no blanks",
                     index + 1
@@ -118,13 +129,24 @@ impl QuerySettings {
             }
         }
         faults.extend(access::faults(self));
+        faults.extend(distributed::faults_of_head(self));
         if faults.is_empty() { Ok(()) } else { Err(QueryError::Settings { faults }) }
+    }
+
+    /// Whether others help to answer.
+    pub(crate) fn is_head(&self) -> bool {
+        !self.workers.is_empty()
     }
 
     /// `threads`, with 0 replaced by the number of cores.
     pub(crate) fn partitions(&self) -> usize {
         if self.threads == 0 { cores() } else { self.threads }
     }
+}
+
+/// Whether a text may stand in a header and is not guessed.
+pub(crate) fn is_token(text: &str) -> bool {
+    TOKEN_BYTES_MIN <= text.len() && text.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
 pub(crate) fn cores() -> usize {

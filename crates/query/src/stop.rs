@@ -75,8 +75,7 @@ impl Stop {
 impl StopFlag {
     /// The same for a plan within another.
     pub(crate) fn ask_in_joins(&self, plan: LogicalPlan) -> Result<LogicalPlan> {
-        let signature = Signature::exact(vec![DataType::Boolean], Volatility::Volatile);
-        let ask = ScalarUDF::from(UnlessStopped { signature, flag: self.clone() });
+        let ask = unless_stopped(self.clone());
         let asking = plan.transform_up_with_subqueries(|node| match node {
             LogicalPlan::Join(mut join) if join.filter.is_some() => {
                 join.filter = join.filter.map(|filter| ask.call(vec![filter]));
@@ -92,6 +91,12 @@ impl Drop for Stop {
     fn drop(&mut self) {
         self.now();
     }
+}
+
+/// What a condition of a join asks.
+pub(crate) fn unless_stopped(flag: StopFlag) -> ScalarUDF {
+    let signature = Signature::exact(vec![DataType::Boolean], Volatility::Volatile);
+    ScalarUDF::from(UnlessStopped { signature, flag })
 }
 
 /// Has each join pause by budget.

@@ -14,6 +14,11 @@ pub(crate) const MEMORY_MAX: &str = "tributary_query_memory_bytes_max";
 pub(crate) const SPILLED: &str = "tributary_query_spill_bytes";
 pub(crate) const SPILLED_MAX: &str = "tributary_query_spill_bytes_max";
 
+pub(crate) const SPREAD_TASKS: &str = "tributary_query_spread_tasks_total";
+pub(crate) const ASKED_AGAIN: &str = "tributary_query_asked_again_total";
+pub(crate) const WORKER_TASKS: &str = "tributary_worker_tasks_total";
+pub(crate) const WORKER_TASKS_RUNNING: &str = "tributary_worker_tasks_running";
+
 /// Says what each is, for whoever reads `/metrics`.
 pub fn describe_metrics() {
     use metrics::Unit::{Bytes, Seconds};
@@ -26,4 +31,8 @@ pub fn describe_metrics() {
     metrics::describe_gauge!(MEMORY_MAX, Bytes, "How much there may be.");
     metrics::describe_gauge!(SPILLED, Bytes, "What questions have written to disk because it did not fit, now.");
     metrics::describe_gauge!(SPILLED_MAX, Bytes, "How much there may be.");
+    metrics::describe_counter!(SPREAD_TASKS, "Parts of plans that were given to workers.");
+    metrics::describe_counter!(ASKED_AGAIN, "Questions begun anew because a worker went away.");
+    metrics::describe_counter!(WORKER_TASKS, "Parts of plans that came to this worker.");
+    metrics::describe_gauge!(WORKER_TASKS_RUNNING, "Of these, those whose heads wait now.");
 }

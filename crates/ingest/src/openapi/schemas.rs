@@ -214,7 +214,10 @@ pub(super) fn all(limits: &Limits) -> Value {
             "definition": {"type": "string", "description": "The question with every argument written out."},
             "functions": {"type": "array", "items": text}, "window": maybe_text, "timezone": text,
             "rows_read": {"type": "integer", "minimum": 0, "description": "It, bytes_read and tables are told to tokens that see all rows and columns only."},
-            "bytes_read": count, "tables": {"type": "array", "items": of("TableFacts")}})),
+            "bytes_read": count, "tables": {"type": "array", "items": of("TableFacts")}, "workers": of("WorkersFacts")})),
+        "WorkersFacts": object(&["count", "tasks", "asked_again", "counted"], json!({
+            "count": count, "tasks": count, "asked_again": {"type": "boolean", "description": "A worker went away."},
+            "counted": {"type": "boolean", "description": "Whether rows_read and bytes_read hold what they read."}})),
         "TableFacts": object(&["table", "version", "live", "written_time_us", "ingest_time_us", "event_time_us"], json!({
             "table": text, "version": count, "live": {"type": "boolean", "description": "With the tail of the log."},
             "written_time_us": maybe_time, "ingest_time_us": maybe_time, "event_time_us": maybe_time})),

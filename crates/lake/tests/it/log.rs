@@ -69,3 +69,35 @@ async fn a_reader_in_another_handle_sees_each_commit_when_it_asks_anew() {
         assert_eq!(other.snapshot(Table::Identities).await.unwrap().files().len() as i64, number + 1);
     }
 }
+
+/// A version that another process pinned: whether this one has seen less, as much or more of the table.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_version_is_found_from_before_and_from_behind() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = LakeSettings { checkpoint_interval_commits: 5, ..settings(&folder) };
+    let lake = Lake::open(settings.clone()).await.unwrap();
+    let behind = Lake::open(settings.clone()).await.unwrap();
+    let mut writer = lake.writer(Table::Events).await.unwrap();
+    let mut pinned = vec![writer.snapshot()];
+    for number in 0..12 {
+        let moves = [advance("ing/0", (number != 0).then_some(number), number + 1)];
+        writer.append(vec![rows(Table::Events, number..number + 1, 1)], &moves).await.unwrap();
+        pinned.push(writer.snapshot());
+    }
+    lake.snapshot(Table::Events).await.unwrap();
+    for version in [0, 3, 7, 12] {
+        for seen in [&behind, &lake] {
+            let found = seen.snapshot_at(Table::Events, version).await.unwrap();
+            assert_eq!(found.version(), version);
+            assert_eq!(content(&found), content(&pinned[version as usize]));
+        }
+    }
+    assert!(lake.snapshot_at(Table::Events, 13).await.is_err(), "it is not there yet");
+    // The same table, and another in its place.
+    let id = pinned[0].table_id().to_owned();
+    assert_eq!(lake.table_id_seen(Table::Events).as_deref(), Some(id.as_str()));
+    assert_eq!(writer.snapshot().table_id(), id);
+    let other = tempfile::tempdir().unwrap();
+    let other = Lake::open(LakeSettings { url: other.path().to_str().unwrap().to_owned(), ..settings }).await.unwrap();
+    assert_ne!(other.snapshot(Table::Events).await.unwrap().table_id(), id);
+}

@@ -94,10 +94,11 @@ fn code_of(error: &QueryError) -> &'static str {
         QueryError::TooManyLinks { .. } | QueryError::TooManyRows { .. } => "54000",
         QueryError::Forbidden { .. } => "42501",
         QueryError::TooOften { .. } => "53400",
-        QueryError::Live { .. } => "55000",
+        QueryError::Live { .. } | QueryError::WorkersAway { .. } => "55000",
         QueryError::Lake(_) => "58030",
         QueryError::Settings { .. }
         | QueryError::Definitions { .. }
+        | QueryError::WorkerRefuses { .. }
         | QueryError::Engine(_)
         | QueryError::Output(_) => "XX000",
     }

@@ -21,6 +21,7 @@ use serde::{Deserialize, Serialize};
 pub(crate) use definition::{Understood, understood};
 pub(crate) use freshness::{Freshness, Reads, reads};
 
+use crate::distributed::Counted;
 use crate::fold::FoldExec;
 use crate::lake_table::LAKE_URL;
 
@@ -51,6 +52,23 @@ pub struct ReadFacts {
     pub bytes_read: u64,
     /// The tables it was computed from, views as the tables below them.
     pub tables: Vec<TableFacts>,
+    /// Where workers helped.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub workers: Option<WorkersFacts>,
+}
+
+/// Who helped to answer.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WorkersFacts {
+    /// That were there; 0 where in the end the head did it alone.
+    pub count: usize,
+    /// Parts of the plan they were given.
+    pub tasks: usize,
+    /// A worker went away, and the question was begun anew.
+    pub asked_again: bool,
+    /// Whether `rows_read` and `bytes_read` hold what the workers read: false until the last row, and where it was not waited
+    /// for.
+    pub counted: bool,
 }
 
 /// How fresh a table is. All times are UTC microseconds.
@@ -92,7 +110,7 @@ impl Facts {
         // Plain SQL says all by itself.
         let is_told = !self.functions.is_empty() && !self.definition.is_empty();
         let definition = if is_told { format!("\nin full: {}", self.definition) } else { String::new() };
-        let Some(ReadFacts { rows_read, tables, .. }) = &self.read else {
+        let Some(ReadFacts { rows_read, tables, workers, .. }) = &self.read else {
             return is_told.then(|| format!("as far as this token may see{window}; {}{definition}", self.timezone));
         };
         if tables.is_empty() {
@@ -109,7 +127,14 @@ impl Facts {
         };
         let tables: Vec<String> = tables.iter().map(table).collect();
         let plural = if *rows_read == 1 { "row" } else { "rows" };
-        let read = format!("read {rows_read} {plural} of {}{window}; {}", tables.join(" and "), self.timezone);
+        let by = match workers {
+            Some(workers) if workers.count == 0 => String::new(),
+            Some(workers) if workers.counted => format!(", by {} workers", workers.count),
+            Some(workers) => format!(", besides what {} workers read, who did not tell", workers.count),
+            None => String::new(),
+        };
+        let of = tables.join(" and ");
+        let read = format!("read {rows_read} {plural} of {of}{by}{window}; {}", self.timezone);
         Some(format!("{read}{definition}"))
     }
 }
@@ -145,14 +170,22 @@ pub(crate) struct Working {
     facts: Facts,
     /// And by what; `None` where it is not told.
     reads: Option<(Reads, Arc<dyn ExecutionPlan>)>,
+    /// Of workers, where they help.
+    counted: Option<Arc<Counted>>,
 }
 
 impl Working {
     /// * `reads`: `None` for who does not see all.
-    pub(crate) fn new(understood: Understood, reads: Option<Reads>, plan: Arc<dyn ExecutionPlan>) -> Self {
+    /// * `plan`: of one process; what workers do of it is in `counted`.
+    pub(crate) fn new(
+        understood: Understood,
+        reads: Option<Reads>,
+        plan: Arc<dyn ExecutionPlan>,
+        counted: Option<Arc<Counted>>,
+    ) -> Self {
         let Understood { definition, functions, window, timezone } = understood;
         let facts = Facts { definition, functions, window, timezone, read: None };
-        Self { facts, reads: reads.map(|reads| (reads, plan)) }
+        Self { facts, reads: reads.map(|reads| (reads, plan)), counted }
     }
 
     /// As far as the work has come.
@@ -162,7 +195,13 @@ impl Working {
             count(plan, &mut rows_read, &mut bytes_read);
             // A tail lies in memory and is looked at whole.
             rows_read += tails.iter().map(|rows| rows.load(Ordering::Relaxed)).sum::<u64>();
-            ReadFacts { rows_read, bytes_read, tables: tables.clone() }
+            let mut workers = None;
+            if let Some(counted) = &self.counted {
+                let (rows, bytes) = counted.read();
+                (rows_read, bytes_read) = (rows_read + rows, bytes_read + bytes);
+                workers = Some(counted.facts());
+            }
+            ReadFacts { rows_read, bytes_read, tables: tables.clone(), workers }
         });
         Facts { read, ..self.facts.clone() }
     }

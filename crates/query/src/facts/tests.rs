@@ -63,6 +63,7 @@ fn facts(definition: &str) -> Facts {
                 ingest_time_us: Some(1_772_546_400_999_999),
                 event_time_us: None,
             }],
+            workers: None,
         }),
     }
 }
@@ -96,4 +97,13 @@ fn people_read_a_line_and_the_call_in_full() {
     let told = "as far as this token may see; window => '7 days'; UTC\nin full: SELECT 1";
     assert_eq!(unseen.lines().as_deref(), Some(told));
     assert_eq!(Facts { functions: Vec::new(), ..unseen }.lines(), None);
+    let by = |counted| Some(WorkersFacts { count: 3, tasks: 6, asked_again: false, counted });
+    let lines = |counted| {
+        let mut told = facts("SELECT 1");
+        told.read.as_mut().unwrap().workers = by(counted);
+        told.lines().unwrap()
+    };
+    assert!(lines(true).starts_with("read 14 rows of events at version 3"), "{}", lines(true));
+    assert!(lines(true).contains("14:00:00, by 3 workers; window"), "{}", lines(true));
+    assert!(lines(false).contains(", besides what 3 workers read, who did not tell; window"), "{}", lines(false));
 }

@@ -60,6 +60,14 @@ impl FoldExec {
     }
 }
 
+impl FoldExec {
+    /// The same without its first look; `None` if it has none.
+    pub(crate) fn without_look(&self) -> Option<Arc<dyn ExecutionPlan>> {
+        self.look.as_ref()?;
+        Some(Arc::new(Self::new(Arc::clone(&self.input), None, self.folding.clone(), self.stop.clone())))
+    }
+}
+
 impl DisplayAs for FoldExec {
     fn fmt_as(&self, _: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "FoldExec: {}", self.folding.fold.explain())

@@ -133,7 +133,7 @@ impl Identities {
         Ok(map)
     }
 
-    async fn at(&self, snapshot: &Snapshot) -> Result<Arc<IdentityMap>, DataFusionError> {
+    pub(crate) async fn at(&self, snapshot: &Snapshot) -> Result<Arc<IdentityMap>, DataFusionError> {
         let links = snapshot.files().iter().map(|file| file.rows).sum::<u64>();
         if self.links_max < links {
             return Err(external(QueryError::TooManyLinks { links, links_max: self.links_max }));

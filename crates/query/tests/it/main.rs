@@ -5,6 +5,7 @@
 mod access;
 mod access_shop;
 mod definitions;
+mod distributed;
 mod docs;
 mod experiment_oracle;
 mod experiment_reference;

@@ -78,8 +78,8 @@ export function panel({ id, title, wide, draw, empty, signal }) {
     more.replaceChildren(...tools(answer));
     const cut = answer.truncated ? "the first " : "";
     const told = `${cut}${format.count(answer.rows.length)} ${answer.rows.length === 1 ? "row" : "rows"} in ${format.seconds(answer.elapsed_ms / 1_000)}`;
-    // Not told to a token that does not see all.
-    const rows = answer.facts?.rows_read;
+    // Not told to a token that does not see all; of workers that did not tell, the number would be too small.
+    const rows = (answer.facts?.workers?.counted ?? true) ? answer.facts?.rows_read : undefined;
     const read = rows === undefined ? "" : ` · ${format.count(rows)} read`;
     const newest = (answer.facts?.tables ?? []).flatMap(({ event_time_us }) => event_time_us ?? []);
     const fresh = 0 < newest.length ? ` · newest event ${format.dateTime(Math.max(...newest), "UTC")} UTC` : "";

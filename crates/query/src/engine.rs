@@ -44,7 +44,7 @@ use crate::question::{Beside, Described, Question, Relation};
 use crate::settings::QuerySettings;
 use crate::statement::FoldOf;
 use crate::stop::{self, Stop};
-use crate::table_function::{self, Checker};
+use crate::table_function::Checker;
 use crate::workers::Workers;
 use crate::{attribution, bounded, catalog, experiment, funnel, metric, statement, telling, told, window_funnel};
 
@@ -441,8 +441,7 @@ impl Planner {
         let pool = Arc::clone(&context.runtime_env().memory_pool);
         context.register_udf(attribution::credit_function(stop.flag(), pool));
         let state = context.state();
-        statement::knows_functions(&mut parsed, |name| state.table_functions().contains_key(name))?;
-        if statement::calls_a_table_function(&mut parsed) {
+        if statement::calls_a_table_function(&mut parsed, |name| state.table_functions().contains_key(name))? {
             let person_events = context.table_provider("person_events").await;
             let person_events =
                 person_events.map_err(|error| not_open(&asker, "person_events").unwrap_or_else(|| wrong(error)))?;
@@ -539,31 +538,20 @@ async fn add_folds(
     Ok(())
 }
 
-/// A fault that is a name nobody has, with the names there are; any other as it is. DataFusion says which name in words
+/// A fault that is a table nobody has, with those there are; any other as it is. DataFusion says which name in words
 /// only.
 fn named_wrong(context: &SessionContext, asker: &Asker, error: QueryError) -> QueryError {
     let message = error.to_string();
-    let named = |before: &str| {
-        let name = message.strip_prefix(before)?.strip_suffix("' not found")?;
-        (!name.contains('\'')).then(|| name.to_owned())
-    };
-    let reason = if let Some(name) = named("table function '") {
-        error::unknown_name("table function", &name, &table_function::names())
-    } else if let Some(name) = named("table '") {
-        let schema = context.catalog(catalog::CATALOG).and_then(|catalog| catalog.schema(catalog::SCHEMA));
-        let Some(schema) = schema else { return error };
-        let tables = schema.table_names();
-        let known: Vec<&str> = tables.iter().map(String::as_str).collect();
-        let ours = format!("{}.{}.", catalog::CATALOG, catalog::SCHEMA);
-        let name = name.strip_prefix(&ours).unwrap_or(&name);
-        if let Some(error) = not_open(asker, name) {
-            return error;
-        }
-        error::unknown_name("table", name, &known)
-    } else {
-        return error;
-    };
-    QueryError::Statement { reason }
+    let name = message.strip_prefix("table '").and_then(|rest| rest.strip_suffix("' not found"));
+    let Some(name) = name.filter(|name| !name.contains('\'')) else { return error };
+    let schema = context.catalog(catalog::CATALOG).and_then(|catalog| catalog.schema(catalog::SCHEMA));
+    let Some(schema) = schema else { return error };
+    let tables = schema.table_names();
+    let known: Vec<&str> = tables.iter().map(String::as_str).collect();
+    let ours = format!("{}.{}.", catalog::CATALOG, catalog::SCHEMA);
+    let name = name.strip_prefix(&ours).unwrap_or(name);
+    not_open(asker, name)
+        .unwrap_or_else(|| QueryError::Statement { reason: error::unknown_name("table", name, &known) })
 }
 
 /// What is told of a table that is there and not open to who asks.

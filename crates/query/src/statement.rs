@@ -141,39 +141,39 @@ impl Visitor for WriteFinder {
     }
 }
 
-/// Fails for a table function that nobody has; DataFusion would complain of its arguments first.
+/// Whether the statement calls one of our table functions: then `write_out` wants a `Checker`. Fails for one that nobody has;
+/// DataFusion would complain of its arguments first.
 ///
 /// * `others`: whether a function that is not ours is known.
-pub(crate) fn knows_functions(statement: &mut Statement, others: impl Fn(&str) -> bool) -> Result<(), QueryError> {
-    struct Finder<F>(F);
+pub(crate) fn calls_a_table_function(
+    statement: &mut Statement,
+    others: impl Fn(&str) -> bool,
+) -> Result<bool, QueryError> {
+    struct Finder<F> {
+        others: F,
+        found: bool,
+    }
     impl<F: Fn(&str) -> bool> VisitorMut for Finder<F> {
         type Break = String;
         fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<String> {
-            match called(factor) {
-                Some((name, _)) if !table_function::is_known(&name) && !self.0(&name) => ControlFlow::Break(name),
-                _ => ControlFlow::Continue(()),
-            }
+            let TableFactor::Table { name: ObjectName(parts), args: Some(_), .. } = factor else {
+                return ControlFlow::Continue(());
+            };
+            // Of a name with a schema before it the planner, too, takes the first part.
+            let first = parts.first().and_then(|part| part.as_ident());
+            let name = first.map(|ident| ident.value.to_lowercase()).unwrap_or_default();
+            let is_ours = called(factor).is_some() && table_function::is_known(&name);
+            self.found |= is_ours;
+            if is_ours || (self.others)(&name) { ControlFlow::Continue(()) } else { ControlFlow::Break(name) }
         }
     }
-    match sql_of(statement).map(|statement| statement.visit(&mut Finder(others))) {
+    let mut finder = Finder { others, found: false };
+    match sql_of(statement).map(|statement| statement.visit(&mut finder)) {
         Some(ControlFlow::Break(name)) => Err(QueryError::Statement {
             reason: error::unknown_name("table function", &name, &table_function::names()),
         }),
-        _ => Ok(()),
+        _ => Ok(finder.found),
     }
-}
-
-/// Whether the statement calls one of our table functions: then `write_out` wants a `Checker`.
-pub(crate) fn calls_a_table_function(statement: &mut Statement) -> bool {
-    struct Finder;
-    impl VisitorMut for Finder {
-        type Break = ();
-        fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<()> {
-            let is_ours = called(factor).is_some_and(|(name, _)| table_function::is_known(&name));
-            if is_ours { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-        }
-    }
-    sql_of(statement).is_some_and(|statement| statement.visit(&mut Finder).is_break())
 }
 
 /// Replaces each call of a table function by the query it stands for.

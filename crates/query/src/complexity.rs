@@ -12,7 +12,7 @@
 
 use std::ops::ControlFlow;
 
-use datafusion::sql::sqlparser::ast::{BinaryOperator, Expr, Select, Statement, TableFactor, Visit, Visitor};
+use datafusion::sql::sqlparser::ast::{BinaryOperator, Expr, Select, TableFactor, Visit, Visitor};
 use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
@@ -65,17 +65,8 @@ fn makes_deeper(token: &Token) -> bool {
 }
 
 /// Before it is planned, our table functions written out.
-pub(crate) fn check_tree(statement: &Statement) -> Result<(), String> {
-    let mut gauge = Gauge::default();
-    match statement.visit(&mut gauge) {
-        ControlFlow::Break(fault) => Err(fault),
-        ControlFlow::Continue(()) => Ok(()),
-    }
-}
-
-/// The same of an expression alone.
-pub(crate) fn check_expression(expression: &Expr) -> Result<(), String> {
-    match expression.visit(&mut Gauge::default()) {
+pub(crate) fn check_tree(tree: &impl Visit) -> Result<(), String> {
+    match tree.visit(&mut Gauge::default()) {
         ControlFlow::Break(fault) => Err(fault),
         ControlFlow::Continue(()) => Ok(()),
     }

@@ -414,10 +414,7 @@ impl<'c> Arguments<'c> {
     }
 
     fn plain_or_text(&self, value: &Expr, place: &str) -> Result<Expr, QueryError> {
-        match text_of(value) {
-            Some(text) => parse_expression(text).map_err(|reason| self.fault(format!("{place}: {reason}"))),
-            None => Ok(value.clone()),
-        }
+        plain_or_text(value).map_err(|reason| self.fault(format!("{place}: {reason}")))
     }
 }
 
@@ -446,6 +443,11 @@ pub(crate) fn relation_for(expressions: &[&str]) -> &'static str {
         found.map_or(true, |found| found.is_break())
     };
     if expressions.iter().any(names_a_person) { "person_events" } else { "events" }
+}
+
+/// The SQL of an argument, which may be given as text.
+pub(crate) fn plain_or_text(value: &Expr) -> Result<Expr, String> {
+    text_of(value).map_or_else(|| Ok(value.clone()), parse_expression)
 }
 
 /// Whether an expression names a column.

@@ -25,7 +25,7 @@ use datafusion::sql::sqlparser::ast::{
 use super::{Definitions, Kind};
 use crate::error::QueryError;
 use crate::statement;
-use crate::table_function::{self, Spec, name_of, parse_expression, text_of, with_name};
+use crate::table_function::{self, Spec, name_of, parse_expression, plain_or_text, text_of, with_name};
 
 /// Who knows what names stand for.
 pub(super) trait Names {
@@ -199,10 +199,12 @@ fn call(spec: &Spec, arguments: &mut Vec<FunctionArg>, definitions: Option<&Defi
     let kind = Kind::of_function(spec.name).expect("only such a call has a definition taken from it");
     let given: Vec<String> =
         arguments.iter().enumerate().map(|(index, argument)| name_of(spec, index, argument)).collect();
-    let says = |name: &str| given.iter().any(|given| given == name);
+    let place = |name: &str| given.iter().position(|given| given == name);
+    let says = |name: &str| place(name).is_some();
     for (name, value) in definitions.arguments(kind, &definition)? {
-        if name == "filter" && says(name) {
-            let at = given.iter().position(|given| given == name).expect("it is among them");
+        if name == "filter"
+            && let Some(at) = place(name)
+        {
             both(&mut arguments[at], value)?;
             continue;
         }
@@ -233,12 +235,11 @@ fn both(argument: &mut FunctionArg, defined: &Expr) -> Result<(), String> {
     else {
         return Err(format!("{argument}: give a condition"));
     };
-    let condition = |value: &Expr| match text_of(value) {
-        Some(text) => parse_expression(text).map_err(|reason| format!("filter: {reason}")),
-        None => Ok(value.clone()),
+    let part = |value: &Expr| {
+        let condition = plain_or_text(value).map_err(|reason| format!("filter: {reason}"))?;
+        Ok::<_, String>(Box::new(Expr::Nested(Box::new(condition))))
     };
-    let [given_condition, defined] = [condition(given)?, condition(defined)?].map(|part| Expr::Nested(Box::new(part)));
-    *given = Expr::BinaryOp { left: Box::new(defined), op: ast::BinaryOperator::And, right: Box::new(given_condition) };
+    *given = Expr::BinaryOp { left: part(defined)?, op: ast::BinaryOperator::And, right: part(given)? };
     Ok(())
 }
 

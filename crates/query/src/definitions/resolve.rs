@@ -217,9 +217,9 @@ impl Resolver<'_> {
         };
         bounded_text(&sql)?;
         match &meaning {
-            Meaning::Condition(condition) => complexity::check_expression(condition)?,
+            Meaning::Condition(condition) => complexity::check_tree(condition.as_ref())?,
             Meaning::Arguments(arguments) => {
-                arguments.iter().try_for_each(|(_, value)| complexity::check_expression(value))?;
+                arguments.iter().try_for_each(|(_, value)| complexity::check_tree(value))?;
             }
         }
         Ok((meaning, sql, unit))

@@ -37,16 +37,7 @@ use crate::{attribution, experiment, funnel, metric, path, retention, sessionize
 mod numbers;
 mod rows;
 
-pub(crate) use rows::{FoldRows, Wants, as_text, never};
-
-/// Events that somebody did: not what was done to them, or to nobody, by us. The kinds that make sessions.
-///
-/// Source: `docs/methods.md#session`.
-pub(crate) const DONE: &str = "event_kind NOT IN ('send', 'decision', 'cost')";
-
-/// And that no machine did.
-pub(crate) const DONE_BY_PEOPLE: &str =
-    "engagement_class IN ('human', 'unknown') AND event_kind NOT IN ('send', 'decision', 'cost')";
+pub(crate) use rows::{DONE, DONE_BY_PEOPLE, FoldRows, Wants, as_text, never};
 
 /// What a table function is called and takes.
 pub(crate) struct Spec {

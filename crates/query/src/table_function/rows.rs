@@ -10,6 +10,20 @@ use super::{Arguments, SEQUENCE, Written, quoted, relation_for};
 use crate::error::QueryError;
 use crate::fold::{AnyFold, Folding, Layout};
 
+macro_rules! done {
+    () => {
+        "event_kind NOT IN ('send', 'decision', 'cost')"
+    };
+}
+
+/// Events that somebody did: not what was done to them, or to nobody, by us. The kinds that make sessions.
+///
+/// Source: `docs/methods.md#session`.
+pub(crate) const DONE: &str = done!();
+
+/// And that no machine did.
+pub(crate) const DONE_BY_PEOPLE: &str = concat!("engagement_class IN ('human', 'unknown') AND ", done!());
+
 /// What a fold wants of each event: SQL expressions over the columns of `person_events`, in the order of its layout.
 #[derive(Debug, Default)]
 pub(crate) struct Wants {
@@ -66,5 +80,22 @@ impl FoldRows {
         let column = |(index, column): (usize, &String)| format!("({column}) AS f{index}");
         let columns: Vec<String> = columns.iter().enumerate().map(column).collect();
         Written::Fold { input: format!("SELECT {} {from}", columns.join(", ")), folding: Folding { fold, layout } }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tributary_analytics::session::belongs_to_session;
+    use tributary_schemas::EventKind;
+
+    use super::*;
+
+    #[test]
+    fn what_people_do_is_what_makes_sessions() {
+        for kind in EventKind::ALL.iter().copied() {
+            let is_left_out = DONE.contains(&format!("'{}'", kind.as_str()));
+            assert_eq!(is_left_out, !belongs_to_session(kind), "{}", kind.as_str());
+        }
+        assert!(DONE_BY_PEOPLE.ends_with(DONE));
     }
 }

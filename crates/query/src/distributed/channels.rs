@@ -31,8 +31,8 @@ use url::Url;
 /// How long a worker may take to accept a connection.
 pub(super) const CONNECT_MAX: Duration = Duration::from_secs(2);
 
-/// Between questions whether the other end is still there, and how long it may take to say so.
-const SILENT_MAX: Duration = Duration::from_secs(10);
+/// How often an end of a connection that is silent is asked whether it is there, and how long it may take to say so.
+pub(super) const SILENT_MAX: Duration = Duration::from_secs(10);
 
 pub(super) const VERSION_HEADER: HeaderName = HeaderName::from_static("x-tributary-version");
 

@@ -35,16 +35,11 @@ pub(super) struct Known {
 
 impl Known {
     pub(super) fn of(base: &SessionState) -> Self {
-        let pairs = |name: &String| name.clone();
         Self {
-            scalar: base.scalar_functions().iter().map(|(name, it)| (pairs(name), Arc::clone(it))).collect(),
-            aggregate: base.aggregate_functions().iter().map(|(name, it)| (pairs(name), Arc::clone(it))).collect(),
-            window: base.window_functions().iter().map(|(name, it)| (pairs(name), Arc::clone(it))).collect(),
-            higher_order: base
-                .higher_order_functions()
-                .iter()
-                .map(|(name, it)| (pairs(name), Arc::clone(it)))
-                .collect(),
+            scalar: base.scalar_functions().clone(),
+            aggregate: base.aggregate_functions().clone(),
+            window: base.window_functions().clone(),
+            higher_order: base.higher_order_functions().clone(),
         }
     }
 

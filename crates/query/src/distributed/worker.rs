@@ -8,7 +8,6 @@
 //! Not here: who may come in (`gate.rs`).
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use async_trait::async_trait;
 use datafusion::common::{Result, exec_err};
@@ -26,7 +25,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
 
-use super::channels::Channels;
+use super::channels::{Channels, SILENT_MAX};
 use super::codec::scan_of_lake;
 use super::gate::{Gate, Tasks};
 use super::settings::WorkerSettings;
@@ -38,9 +37,6 @@ use crate::stop::{self, Stop};
 /// Functions that a worker makes anew for each task, since they hold what belongs to a question: its map of persons, its
 /// end.
 pub(super) const MADE_FOR_EACH_QUESTION: [&str; 3] = ["person_of", "credit_touches", "unless_stopped"];
-
-/// How often a head that is silent is asked whether it is there, and how long it may take to say so.
-const SILENT_MAX: Duration = Duration::from_secs(10);
 
 /// Serves until `stop`, or until it cannot go on, which it tells.
 pub async fn serve(

@@ -328,6 +328,17 @@ mod tests {
     }
 
     #[test]
+    fn columns_that_came_as_one_are_told_with_the_delimiter_that_may_be_meant() {
+        let told = |names: &[&str]| {
+            let mapping = Mapping::parse("[event]\nuserId = '{who}'\n").unwrap();
+            mapping.for_columns(Some(&columns(names)), "f.csv").err().unwrap().to_string()
+        };
+        assert!(told(&["who;day"]).ends_with(r#"write delimiter = ";" below [file] into the mapping"#));
+        assert!(told(&["who\tday"]).ends_with(r#"write delimiter = "\t" below [file] into the mapping"#));
+        assert!(told(&["day"]).ends_with("it has: day") && told(&["a;b", "day"]).ends_with("it has: a;b, day"));
+    }
+
+    #[test]
     fn an_amount_that_is_none_rejects_its_row() {
         let mapping = Mapping::parse("[event]\nuserId = 'u'\n[event.properties]\nrevenue = '{r}'\ncurrency = '{c}'\n");
         let columns = columns(&["r", "c"]);

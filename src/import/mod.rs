@@ -27,6 +27,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use indicatif::ProgressBar;
 use tokio_util::sync::CancellationToken;
+use tributary_pipeline::PipelineSettings;
 
 pub(crate) use command::{ImportArgs, command};
 pub(crate) use mapping::Mapping;
@@ -93,20 +94,23 @@ impl Summary {
 }
 
 /// Times of rows, as they stand in the file.
-#[derive(Debug, Clone, Copy, Default)]
 struct Order {
-    newest_us: Option<i64>,
+    lateness_us: i64,
+    newest_us: i64,
     behind: u64,
 }
 
-/// As `pipeline.allowed_lateness_ms` is where nobody sets it: what the server has is not known here.
-const LATENESS_US: i64 = 3_600_000_000;
-
 impl Order {
+    /// By the lateness a server allows where nobody sets it: what this one does is not known here.
+    fn new() -> Self {
+        let lateness_ms = PipelineSettings::default().allowed_lateness_ms;
+        let lateness_us = i64::try_from(lateness_ms).unwrap_or(i64::MAX).saturating_mul(1_000);
+        Self { lateness_us, newest_us: i64::MIN, behind: 0 }
+    }
+
     fn take(&mut self, time_us: i64) {
-        let newest_us = self.newest_us.map_or(time_us, |newest_us| newest_us.max(time_us));
-        self.behind += u64::from(time_us < newest_us.saturating_sub(LATENESS_US));
-        self.newest_us = Some(newest_us);
+        self.newest_us = self.newest_us.max(time_us);
+        self.behind += u64::from(time_us < self.newest_us.saturating_sub(self.lateness_us));
     }
 }
 
@@ -138,11 +142,11 @@ pub(crate) async fn run(
         let options = options.clone();
         let name = source.name().to_owned();
         let rejects = rejects.clone();
-        tokio::task::spawn_blocking(move || -> anyhow::Result<(Option<String>, Order)> {
+        tokio::task::spawn_blocking(move || -> anyhow::Result<(Option<String>, u64)> {
             let mut rows = source.open(options.format, &mapping, bytes_read).map_err(users)?;
             let mapper = mapping.for_columns(rows.columns(), &name).map_err(users)?;
             let mut batcher = Batcher::new(options.batch_events_max);
-            let mut order = Order::default();
+            let mut order = Order::new();
             let broke_off = loop {
                 let row = match rows.next_row() {
                     Ok(Some(row)) => row,
@@ -159,7 +163,7 @@ pub(crate) async fn run(
                         if let Some(full) = batcher.add(event) {
                             // The sender is gone only when it gave up; its error is the one to tell.
                             if batches_in.blocking_send(full).is_err() {
-                                return Ok((None, order));
+                                return Ok((None, order.behind));
                             }
                         }
                     }
@@ -169,7 +173,7 @@ pub(crate) async fn run(
             if let Some(last) = batcher.finish() {
                 drop(batches_in.blocking_send(last));
             }
-            Ok((broke_off, order))
+            Ok((broke_off, order.behind))
         })
     };
 
@@ -189,7 +193,7 @@ pub(crate) async fn run(
     // Closing the channel lets the reading thread end, whatever became of the sender.
     batches_out.close();
     while batches_out.recv().await.is_some() {}
-    let (broke_off, order) = reading.await.context("the thread that reads the file broke off")??;
+    let (broke_off, behind) = reading.await.context("the thread that reads the file broke off")??;
     let sent = sent?;
     progress.finish_and_clear();
     let mut rejects = locked(&rejects);
@@ -199,7 +203,7 @@ pub(crate) async fn run(
         accepted: sent.accepted,
         dead_lettered: sent.dead_lettered,
         rejected: rejects.count(),
-        behind: order.behind,
+        behind,
         rejects_shown,
         rejects_file: rejects.file_written(),
         broke_off,
@@ -256,6 +260,19 @@ mod tests {
         for (number, text) in [(0, "0"), (999, "999"), (1_000, "1,000"), (1_234_567, "1,234,567")] {
             assert_eq!(grouped(number), text);
         }
+    }
+
+    #[test]
+    fn rows_far_behind_one_above_them_are_counted() {
+        let hour_us = 3_600_000_000;
+        let behind = |times: &[i64]| {
+            let mut order = Order::new();
+            times.iter().for_each(|time_us| order.take(*time_us));
+            order.behind
+        };
+        assert_eq!(behind(&[]), 0);
+        assert_eq!(behind(&[0, 5, 3, hour_us, 5, 2 * hour_us]), 0);
+        assert_eq!(behind(&[3 * hour_us, 2 * hour_us, 2 * hour_us - 1, 0, 4 * hour_us]), 2);
     }
 
     #[test]

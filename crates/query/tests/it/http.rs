@@ -170,6 +170,27 @@ async fn each_fault_has_its_status_and_advice() {
 }
 
 #[tokio::test]
+async fn a_question_in_json_needs_no_header_and_a_parameter_stands_once() {
+    let (door, _world) = door(QuerySettings::default()).await;
+    let post = |address: &str, body: &str| {
+        let request = Request::post(address).header("authorization", format!("Bearer {TOKEN}"));
+        request.header("content-type", "application/x-www-form-urlencoded").body(Body::from(body.to_owned())).unwrap()
+    };
+    for address in ["/v1/sql", "/v1/query/sql"] {
+        let (status, body) = answer(&door, post(address, r#" {"sql": "SELECT 1 AS one", "format": "csv"}"#)).await;
+        assert_eq!((status, body.as_str()), (StatusCode::OK, "one\n1\n"));
+        let (status, body) = answer(&door, post(&format!("{address}?format=csv"), "SELECT 1 AS one")).await;
+        assert_eq!((status, body.as_str()), (StatusCode::OK, "one\n1\n"));
+    }
+    for address in ["/v1/sql?format=csv&format=json", "/v1/query/rfm?format=csv&format=json"] {
+        let (status, body) = answer(&door, post(address, "")).await;
+        let body: serde_json::Value = serde_json::from_str(&body).unwrap();
+        assert_eq!(status, StatusCode::BAD_REQUEST);
+        assert!(body["error"].as_str().unwrap().contains("format") && body["advice"].is_string(), "{body}");
+    }
+}
+
+#[tokio::test]
 async fn a_text_within_its_bound_is_not_too_long_for_being_escaped() {
     let settings = QuerySettings { sql_bytes_max: 4_000, ..QuerySettings::default() };
     let (door, _world) = door(settings).await;

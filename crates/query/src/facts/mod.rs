@@ -3,7 +3,8 @@
 //! In:       the statement as it is understood, the plan that runs, the versions of tables it reads.
 //! Out:      `Facts`: definition, window, time zone; rows and bytes read and how fresh each table is, for who sees all.
 //! Promise:  the definition, asked again of the same tables, gives the same answer, unless it asks for the time or for chance
-//!           (`now()`, `random()`): every argument of a call stands in it, and no name of a definition that could change. Numbers are those of the work that was done.
+//!           (`now()`, `random()`): every argument of a call stands in it, and no name of a definition that could change.
+//!           Numbers are those of the work that was done.
 //! Not here: how they are told (`http.rs`, `render/`); `line` is for people.
 
 mod definition;

@@ -58,9 +58,7 @@ impl FoldExec {
         );
         Self { input, look, folding, stop, properties: Arc::new(properties), metrics: ExecutionPlanMetricsSet::new() }
     }
-}
 
-impl FoldExec {
     /// The same without its first look; `None` if it has none.
     pub(crate) fn without_look(&self) -> Option<Arc<dyn ExecutionPlan>> {
         self.look.as_ref()?;

@@ -200,8 +200,8 @@ impl Columns<'_> {
     }
 }
 
-/// The code of each text of some rows. Most columns of codes hold few texts, and the batch has each of them at one place or a few: a
-/// small table of views is asked before the texts are.
+/// The code of each text of some rows. Most columns of codes hold few texts, and the batch has each of them at one place or
+/// a few: a small table of views is asked before the texts are.
 fn intern_each(interner: &mut Interner, texts: &StringViewArray, rows: &[Range<usize>]) -> Vec<u32> {
     const PLACES_BITS: u32 = 8;
     let mut seen = vec![(0_u128, NO_CODE); 1 << PLACES_BITS];

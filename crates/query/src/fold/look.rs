@@ -43,7 +43,7 @@ impl Wanted {
 
 /// One row in so many that were read may be asked for,
 const ROWS_A_WANTED_ROW: usize = 8;
-/// beyond the first few of each thread, by which nobody can tell.
+/// beyond the first of all threads together, by which nobody can tell.
 const WANTED_ROWS_MIN: usize = 32_768;
 
 pub(super) async fn look(units: &Arc<dyn ExecutionPlan>, context: &Arc<TaskContext>) -> Result<Option<Wanted>> {

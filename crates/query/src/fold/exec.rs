@@ -26,6 +26,7 @@ use datafusion::physical_plan::{
 use futures::StreamExt;
 use tokio::sync::mpsc::Sender;
 
+use super::ask_text::TextConditions;
 use super::gather::{Gatherer, Harvest};
 use super::interner::Interner;
 use super::look::look;
@@ -37,6 +38,7 @@ use crate::stop::StopFlag;
 pub(crate) struct FoldExec {
     input: Arc<dyn ExecutionPlan>,
     look: Option<Arc<dyn ExecutionPlan>>,
+    conditions: Option<Arc<TextConditions>>,
     folding: Folding,
     stop: StopFlag,
     properties: Arc<PlanProperties>,
@@ -47,6 +49,7 @@ impl FoldExec {
     pub(super) fn new(
         input: Arc<dyn ExecutionPlan>,
         look: Option<Arc<dyn ExecutionPlan>>,
+        conditions: Option<Arc<TextConditions>>,
         folding: Folding,
         stop: StopFlag,
     ) -> Self {
@@ -56,19 +59,29 @@ impl FoldExec {
             EmissionType::Final,
             Boundedness::Bounded,
         );
-        Self { input, look, folding, stop, properties: Arc::new(properties), metrics: ExecutionPlanMetricsSet::new() }
+        let metrics = ExecutionPlanMetricsSet::new();
+        Self { input, look, conditions, folding, stop, properties: Arc::new(properties), metrics }
     }
 
     /// The same without its first look; `None` if it has none.
     pub(crate) fn without_look(&self) -> Option<Arc<dyn ExecutionPlan>> {
         self.look.as_ref()?;
-        Some(Arc::new(Self::new(Arc::clone(&self.input), None, self.folding.clone(), self.stop.clone())))
+        Some(Arc::new(self.over(Arc::clone(&self.input), None)))
+    }
+
+    fn over(&self, input: Arc<dyn ExecutionPlan>, look: Option<Arc<dyn ExecutionPlan>>) -> Self {
+        Self::new(input, look, self.conditions.clone(), self.folding.clone(), self.stop.clone())
     }
 }
 
 impl DisplayAs for FoldExec {
     fn fmt_as(&self, _: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "FoldExec: {}", self.folding.fold.explain())
+        write!(f, "FoldExec: {}", self.folding.fold.explain())?;
+        if let Some(asked) = &self.conditions {
+            let conditions: Vec<String> = asked.conditions.iter().map(ToString::to_string).collect();
+            write!(f, ", conditions=[{}]", conditions.join(", "))?;
+        }
+        Ok(())
     }
 }
 
@@ -99,9 +112,7 @@ impl ExecutionPlan for FoldExec {
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let mut children = children.into_iter();
         match (children.next(), children.next(), children.next()) {
-            (Some(input), look, None) if look.is_some() == self.look.is_some() => {
-                Ok(Arc::new(Self::new(input, look, self.folding.clone(), self.stop.clone())))
-            }
+            (Some(input), look, None) if look.is_some() == self.look.is_some() => Ok(Arc::new(self.over(input, look))),
             _ => internal_err!("a fold has the inputs it was made with"),
         }
     }
@@ -118,6 +129,7 @@ impl ExecutionPlan for FoldExec {
         let run = Run {
             input: Arc::clone(&self.input),
             look: self.look.clone(),
+            conditions: self.conditions.clone(),
             folding: self.folding.clone(),
             stop: self.stop.clone(),
             context,
@@ -149,6 +161,7 @@ const BATCHES_AHEAD: usize = 2;
 struct Run {
     input: Arc<dyn ExecutionPlan>,
     look: Option<Arc<dyn ExecutionPlan>>,
+    conditions: Option<Arc<TextConditions>>,
     folding: Folding,
     stop: StopFlag,
     context: Arc<TaskContext>,
@@ -165,13 +178,14 @@ impl Run {
             None => None,
         };
         self.wanted.add(wanted.as_ref().map_or(0, |wanted| wanted.len()));
+        let reading = Arc::new(in_order(&self.context));
         let inputs = self.input.properties().output_partitioning().partition_count();
         let mut gathering = JoinSet::new();
         for input in 0..inputs {
-            let batches = self.input.execute(input, Arc::clone(&self.context))?;
+            let batches = self.input.execute(input, Arc::clone(&reading))?;
             let gathered = gather(
                 batches,
-                Gatherer::new(self.folding.layout, wanted.clone()),
+                Gatherer::new(self.folding.layout, wanted.clone(), self.conditions.clone()),
                 Arc::clone(&self.context),
                 self.spilled.clone(),
             );
@@ -219,6 +233,23 @@ impl Run {
     }
 }
 
+/// The same, but each input reads the days that it was given: they are of equal weight, and one that took a day from another
+/// would leave most units to be sorted.
+fn in_order(context: &TaskContext) -> TaskContext {
+    let mut config = context.session_config().clone();
+    config.options_mut().execution.enable_file_stream_work_stealing = false;
+    TaskContext::new(
+        context.task_id(),
+        context.session_id(),
+        config,
+        context.scalar_functions().clone(),
+        context.higher_order_functions().clone(),
+        context.aggregate_functions().clone(),
+        context.window_functions().clone(),
+        context.runtime_env(),
+    )
+}
+
 async fn gather(
     mut batches: SendableRecordBatchStream,
     mut gatherer: Gatherer,
@@ -227,7 +258,7 @@ async fn gather(
 ) -> Result<(Harvest, MemoryReservation)> {
     let reservation = MemoryConsumer::new("Fold").with_can_spill(true).register(context.memory_pool());
     while let Some(batch) = batches.next().await {
-        gatherer.push(&batch?);
+        gatherer.push(&batch?)?;
         if reservation.try_resize(gatherer.size()).is_err() {
             spilled.add(gatherer.spill(&context)?);
             reservation.try_resize(gatherer.size())?;

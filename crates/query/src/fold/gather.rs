@@ -14,6 +14,7 @@ use datafusion::common::Result;
 use datafusion::execution::TaskContext;
 
 use super::Layout;
+use super::ask_text::{Asked, TextConditions};
 use super::interner::{self, Interner};
 use super::look::Wanted;
 use super::row::{NO_CODE, NO_VALUE, sortable, stride, unit_and_mask};
@@ -24,6 +25,7 @@ use crate::columns;
 pub(super) struct Gatherer {
     layout: Layout,
     wanted: Option<Arc<Wanted>>,
+    asked: Option<Asked>,
     /// Of the batch at hand; kept for its memory.
     runs: Vec<Run>,
     stride: usize,
@@ -54,10 +56,12 @@ pub(super) struct Harvest {
 
 impl Gatherer {
     /// * `wanted`: `None` for all units.
-    pub(super) fn new(layout: Layout, wanted: Option<Arc<Wanted>>) -> Self {
+    /// * `conditions`: what makes the masks, where batches have a text in their place.
+    pub(super) fn new(layout: Layout, wanted: Option<Arc<Wanted>>, conditions: Option<Arc<TextConditions>>) -> Self {
         Self {
             layout,
             wanted,
+            asked: conditions.map(Asked::new),
             runs: Vec::new(),
             stride: stride(layout),
             shards: std::iter::repeat_with(Shard::default).take(SHARDS).collect(),
@@ -68,7 +72,7 @@ impl Gatherer {
         }
     }
 
-    pub(super) fn push(&mut self, batch: &RecordBatch) {
+    pub(super) fn push(&mut self, batch: &RecordBatch) -> Result<()> {
         let Layout { masks, codes, values } = self.layout;
         let column = |index: usize| batch.column(index).as_ref();
         let units = column(0).as_string_view();
@@ -77,11 +81,16 @@ impl Gatherer {
         let rest = Layout::BEFORE_MASKS;
         self.find_runs(units, times);
         let runs = std::mem::take(&mut self.runs);
-        let row_masks = columns::masks((rest..rest + masks).map(|index| column(index).as_boolean()), batch.num_rows());
-        let rest = rest + masks;
         let some_rows: Vec<Range<usize>> = match self.wanted {
             Some(_) => runs.iter().map(|run| run.rows.clone()).collect(),
             None => std::iter::once(0..batch.num_rows()).collect(),
+        };
+        let (row_masks, rest) = match &mut self.asked {
+            Some(asked) => (asked.masks(column(rest).as_string_view(), &some_rows)?, rest + 1),
+            None => {
+                let conditions = (rest..rest + masks).map(|index| column(index).as_boolean());
+                (columns::masks(conditions, batch.num_rows()), rest + masks)
+            }
         };
         let row_codes: Vec<Vec<u32>> = (0..codes)
             .map(|index| intern_each(&mut self.codes[index], column(rest + index).as_string_view(), &some_rows))
@@ -101,6 +110,7 @@ impl Gatherer {
             });
         }
         self.runs = runs;
+        Ok(())
     }
 
     /// Runs of rows of one unit that is wanted, each with the unit's number. All are looked for before any is found: see
@@ -114,8 +124,10 @@ impl Gatherer {
                 is_open = false;
                 continue;
             }
+            // Where a file has no dictionary, equal texts lie at different places: a look at both is less than to look it up.
+            let is_same = || !is_changed || units.value(row) == units.value(row - 1);
             match self.runs.last_mut() {
-                Some(run) if is_open && !is_changed => run.rows.end = row + 1,
+                Some(run) if is_open && is_same() => run.rows.end = row + 1,
                 _ => self.runs.push(Run { rows: row..row + 1, hash: 0, shard: 0, guess: None, unit: 0 }),
             }
             is_open = true;
@@ -144,7 +156,8 @@ impl Gatherer {
 
     /// Memory held, and what putting the largest share in order will take besides.
     pub(super) fn size(&self) -> usize {
-        let codes = self.codes.iter().map(Interner::size).sum::<usize>();
+        let asked = self.asked.as_ref().map_or(0, Asked::size);
+        let codes = self.codes.iter().map(Interner::size).sum::<usize>() + asked;
         let largest = self.shards.iter().map(Shard::row_bytes).max().unwrap_or_default();
         codes + self.shards.iter().map(Shard::size).sum::<usize>() + 2 * largest
     }
@@ -202,7 +215,7 @@ impl Columns<'_> {
 
 /// The code of each text of some rows. Most columns of codes hold few texts, and the batch has each of them at one place or
 /// a few: a small table of views is asked before the texts are.
-fn intern_each(interner: &mut Interner, texts: &StringViewArray, rows: &[Range<usize>]) -> Vec<u32> {
+pub(super) fn intern_each(interner: &mut Interner, texts: &StringViewArray, rows: &[Range<usize>]) -> Vec<u32> {
     const PLACES_BITS: u32 = 8;
     let mut seen = vec![(0_u128, NO_CODE); 1 << PLACES_BITS];
     let nulls = texts.nulls().filter(|nulls| 0 < nulls.null_count());

@@ -96,6 +96,11 @@ impl Interner {
         slice(&self.ends, &self.bytes, index)
     }
 
+    /// As a text, where all are.
+    pub(super) fn str(&self, index: usize) -> &str {
+        std::str::from_utf8(self.text(index)).expect("they come out of text columns")
+    }
+
     pub(super) fn size(&self) -> usize {
         self.table.capacity() * (size_of::<Slot>() + 1)
             + (self.hashes.capacity() + self.ends.capacity()) * size_of::<u64>()

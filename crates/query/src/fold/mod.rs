@@ -12,6 +12,7 @@
 //! person, so here a key is looked up once a run; a row is a few machine words from then on; and order within a unit is
 //! checked before it is made. See `docs/adr/0015-folding.md`.
 
+mod ask_text;
 mod exec;
 mod gather;
 mod interner;

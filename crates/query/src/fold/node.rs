@@ -2,19 +2,20 @@
 //!
 //! In:       a plan with the columns of a layout, of whatever types.
 //! Out:      a node with the fold's schema; the operator for it. Where a fold leaves units out by a condition, a second input
-//!           tells the units that meet it.
+//!           tells the units that meet it. Where all conditions are on one text, the text itself is asked for in their place.
 //! Promise:  texts are read as views, which are compared and passed on without a copy.
 
 use std::cmp::Ordering;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use datafusion::arrow::datatypes::DataType;
+use datafusion::arrow::datatypes::{DataType, Field};
 use datafusion::catalog::Session;
-use datafusion::common::tree_node::TreeNodeRecursion;
-use datafusion::common::{DFSchema, DFSchemaRef, Result, internal_err};
+use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
+use datafusion::common::{Column, DFSchema, DFSchemaRef, Result, internal_err};
 use datafusion::execution::context::QueryPlanner;
 use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
 use datafusion::logical_expr::{
@@ -23,6 +24,7 @@ use datafusion::logical_expr::{
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_planner::{DefaultPhysicalPlanner, ExtensionPlanner, PhysicalPlanner};
 
+use super::ask_text::TextConditions;
 use super::exec::FoldExec;
 use super::{Folding, Layout};
 use crate::stop::StopFlag;
@@ -32,8 +34,18 @@ pub(crate) struct FoldNode {
     input: LogicalPlan,
     /// The units of the rows that meet a condition the fold asks for.
     look: Option<LogicalPlan>,
+    /// All conditions of the layout, where they are on one text: the input then has it in their place.
+    of_text: Option<OfText>,
     folding: Folding,
     stop: StopFlag,
+    schema: DFSchemaRef,
+}
+
+/// Conditions that read one column and nothing else.
+#[derive(Debug, Clone)]
+struct OfText {
+    conditions: Vec<Expr>,
+    /// Of that column, as a view.
     schema: DFSchemaRef,
 }
 
@@ -43,39 +55,101 @@ const VALUE: DataType = DataType::Decimal128(18, 6);
 impl FoldNode {
     /// A plan that folds `input`, whose columns are those of the layout.
     pub(crate) fn plan(input: LogicalPlan, folding: Folding, stop: StopFlag) -> Result<LogicalPlan> {
-        let Layout { masks, codes, .. } = folding.layout;
-        let (masks_end, codes_end) = (Layout::BEFORE_MASKS + masks, Layout::BEFORE_MASKS + masks + codes);
-        if input.schema().fields().len() != folding.layout.column_count() || Layout::MASKS_MAX < masks {
+        let layout = folding.layout;
+        if input.schema().fields().len() != layout.column_count() || Layout::MASKS_MAX < layout.masks {
             return internal_err!("the columns of a fold are not those of its layout");
         }
-        let schema = Arc::clone(input.schema());
-        let cast = |(index, column): (usize, Expr)| {
-            let wanted = match index {
-                0 => DataType::Utf8View,
-                1 | 2 => DataType::Int64,
-                index if index < masks_end => DataType::Boolean,
-                index if index < codes_end => DataType::Utf8View,
-                _ => VALUE,
-            };
-            // Columns may bear one name: a condition may be a step twice.
-            Ok(column.cast_to(&wanted, &schema)?.alias(format!("c{index}")))
-        };
-        let columns = schema.columns().into_iter().map(Expr::Column).enumerate().map(cast);
-        let columns = columns.collect::<Result<Vec<_>>>()?;
+        let columns = cast(&input, types(layout, vec![DataType::Boolean; layout.masks]))?;
         let wanted = folding.fold.wanted();
-        let conditions = (0..masks).filter(|bit| wanted & 1 << bit != 0);
+        let conditions = (0..layout.masks).filter(|bit| wanted & 1 << bit != 0);
         let conditions = conditions.map(|bit| columns[Layout::BEFORE_MASKS + bit].clone().unalias());
-        let look = match conditions.reduce(Expr::or).filter(|_| !is_volatile(&input)) {
+        let is_steady = !is_volatile(&input);
+        let look = match conditions.reduce(Expr::or).filter(|_| is_steady) {
             Some(any) => {
                 let units = LogicalPlanBuilder::from(input.clone()).filter(any)?.project([columns[0].clone()])?;
                 Some(units.build()?)
             }
             None => None,
         };
-        let input = LogicalPlanBuilder::from(input).project(columns)?.build()?;
+        let (input, of_text) = match OfText::of(&input, layout)?.filter(|_| is_steady) {
+            Some((of_text, input)) => (input, Some(of_text)),
+            None => (LogicalPlanBuilder::from(input).project(columns)?.build()?, None),
+        };
         let schema = Arc::new(DFSchema::try_from(folding.fold.schema())?);
-        Ok(LogicalPlan::Extension(Extension { node: Arc::new(Self { input, look, folding, stop, schema }) }))
+        Ok(LogicalPlan::Extension(Extension { node: Arc::new(Self { input, look, of_text, folding, stop, schema }) }))
     }
+}
+
+/// * `masks`: of the columns that stand where conditions do.
+fn types(layout: Layout, masks: Vec<DataType>) -> Vec<DataType> {
+    let mut types = vec![DataType::Utf8View, DataType::Int64, DataType::Int64];
+    types.extend(masks);
+    types.extend(std::iter::repeat_n(DataType::Utf8View, layout.codes));
+    types.extend(std::iter::repeat_n(VALUE, layout.values));
+    types
+}
+
+fn cast(input: &LogicalPlan, types: Vec<DataType>) -> Result<Vec<Expr>> {
+    let columns = input.schema().columns().into_iter().map(Expr::Column).enumerate().zip(types);
+    // Columns may bear one name: a condition may be a step twice.
+    let cast = |((index, column), wanted): ((usize, Expr), DataType)| {
+        Ok(column.cast_to(&wanted, input.schema())?.alias(format!("c{index}")))
+    };
+    columns.map(cast).collect()
+}
+
+impl OfText {
+    /// The conditions of an input and its columns with their text in their place; `None` if they are of more than one text.
+    fn of(input: &LogicalPlan, layout: Layout) -> Result<Option<(Self, LogicalPlan)>> {
+        let LogicalPlan::Projection(rows) = input else { return Ok(None) };
+        let (before, rest) = rows.expr.split_at(Layout::BEFORE_MASKS);
+        let (masks, after) = rest.split_at(layout.masks);
+        let read: HashSet<&Column> = masks.iter().flat_map(Expr::column_refs).collect();
+        let [column] = *read.into_iter().collect::<Vec<_>>() else { return Ok(None) };
+        let (table, field) = rows.input.schema().qualified_field_from_column(column)?;
+        let is_text = matches!(field.data_type(), DataType::Utf8 | DataType::Utf8View);
+        if !is_text || masks.iter().any(reads_more) {
+            return Ok(None);
+        }
+        let field = Arc::new(Field::new(field.name(), DataType::Utf8View, true));
+        let schema = DFSchema::new_with_metadata(vec![(table.cloned(), field)], HashMap::new())?;
+        let columns = before.iter().cloned().chain([Expr::Column(column.clone()).alias("text")]);
+        let input = LogicalPlanBuilder::from(rows.input.as_ref().clone())
+            .project(columns.chain(after.iter().cloned()).collect::<Vec<_>>())?
+            .build()?;
+        let columns = cast(&input, types(layout, vec![DataType::Utf8View]))?;
+        let input = LogicalPlanBuilder::from(input).project(columns)?.build()?;
+        let conditions = masks.iter().map(|condition| condition.clone().unalias()).collect();
+        Ok(Some((Self { conditions, schema: Arc::new(schema) }, input)))
+    }
+
+    fn planned(&self, session: &dyn Session) -> Result<TextConditions> {
+        let conditions = self.conditions.iter().map(|condition| {
+            let condition = condition.clone().cast_to(&DataType::Boolean, &self.schema)?;
+            session.create_physical_expr(condition, &self.schema)
+        });
+        let conditions = conditions.collect::<Result<Vec<_>>>()?;
+        Ok(TextConditions { conditions, schema: Arc::clone(self.schema.inner()) })
+    }
+}
+
+/// Whether it reads what is neither a column nor written in it.
+fn reads_more(condition: &Expr) -> bool {
+    let found = TreeNode::exists(condition, |part| {
+        Ok(matches!(
+            part,
+            Expr::Placeholder(_)
+                | Expr::OuterReferenceColumn(..)
+                | Expr::Exists(_)
+                | Expr::InSubquery(_)
+                | Expr::SetComparison(_)
+                | Expr::ScalarSubquery(_)
+                | Expr::AggregateFunction(_)
+                | Expr::WindowFunction(_)
+                | Expr::Unnest(_)
+        ))
+    });
+    found.unwrap_or(true)
 }
 
 /// Whether it may say something else when it is asked twice.
@@ -143,7 +217,8 @@ impl UserDefinedLogicalNodeCore for FoldNode {
     /// All of the input's columns, whichever of the answer's are asked for.
     fn necessary_children_exprs(&self, _: &[usize]) -> Option<Vec<Vec<usize>>> {
         let units = self.look.as_ref().map(|_| vec![0]);
-        Some(std::iter::once((0..self.folding.layout.column_count()).collect()).chain(units).collect())
+        let rows = (0..self.input.schema().fields().len()).collect();
+        Some(std::iter::once(rows).chain(units).collect())
     }
 }
 
@@ -167,7 +242,7 @@ impl ExtensionPlanner for FoldPlanner {
         node: &dyn UserDefinedLogicalNode,
         _: &[&LogicalPlan],
         inputs: &[Arc<dyn ExecutionPlan>],
-        _: &dyn Session,
+        session: &dyn Session,
         _: &PhysicalPlanningContext,
     ) -> Result<Option<Arc<dyn ExecutionPlan>>> {
         let Some(fold) = node.as_any().downcast_ref::<FoldNode>() else { return Ok(None) };
@@ -176,6 +251,8 @@ impl ExtensionPlanner for FoldPlanner {
             [input, look] => (input, Some(Arc::clone(look))),
             _ => return internal_err!("a fold has one input, or two"),
         };
-        Ok(Some(Arc::new(FoldExec::new(Arc::clone(input), look, fold.folding.clone(), fold.stop.clone()))))
+        let conditions = fold.of_text.as_ref().map(|of_text| of_text.planned(session)).transpose()?.map(Arc::new);
+        let (folding, stop) = (fold.folding.clone(), fold.stop.clone());
+        Ok(Some(Arc::new(FoldExec::new(Arc::clone(input), look, conditions, folding, stop))))
     }
 }

@@ -14,7 +14,7 @@ use datafusion::execution::memory_pool::FairSpillPool;
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::execution::session_state::SessionStateBuilder;
 use datafusion::logical_expr::LogicalPlanBuilder;
-use datafusion::prelude::{SessionConfig, SessionContext};
+use datafusion::prelude::{Expr, SessionConfig, SessionContext, col, lit};
 
 use crate::stop::StopFlag;
 
@@ -205,6 +205,19 @@ async fn answer_of(
     memory_bytes: usize,
 ) -> Result<(Vec<(String, String)>, i64)> {
     let layout = tell.layout;
+    answer_from(rows, layout, None, tell, partitions, memory_bytes).await
+}
+
+/// * `layout`: of the rows.
+/// * `columns`: what the fold is over; `None` if over the columns as they are.
+async fn answer_from(
+    rows: &[Row],
+    layout: Layout,
+    columns: Option<Vec<Expr>>,
+    tell: Tell,
+    partitions: usize,
+    memory_bytes: usize,
+) -> Result<(Vec<(String, String)>, i64)> {
     let runtime = RuntimeEnvBuilder::new().with_memory_pool(Arc::new(FairSpillPool::new(memory_bytes))).build_arc()?;
     let state = SessionStateBuilder::new()
         .with_config(SessionConfig::new().with_target_partitions(partitions))
@@ -219,8 +232,12 @@ async fn answer_of(
     }
     let schema = batch(&[], layout).schema();
     let table = MemTable::try_new(schema, parts)?;
-    let input = LogicalPlanBuilder::scan("rows", provider_as_source(Arc::new(table)), None)?.build()?;
-    let plan = FoldNode::plan(input, Folding { fold: Arc::new(tell), layout }, StopFlag::default())?;
+    let mut input = LogicalPlanBuilder::scan("rows", provider_as_source(Arc::new(table)), None)?;
+    if let Some(columns) = columns {
+        input = input.project(columns)?;
+    }
+    let layout = tell.layout;
+    let plan = FoldNode::plan(input.build()?, Folding { fold: Arc::new(tell), layout }, StopFlag::default())?;
     let batches = context.execute_logical_plan(plan).await?.collect().await?;
     let mut told = Vec::new();
     let mut last = 0;
@@ -291,6 +308,59 @@ async fn who_meets_no_wanted_condition_is_left_out_however_many_do() {
             // Of all rows, also of those left out.
             let last = rows.iter().filter(|row| row.0.is_some()).filter_map(|row| row.1).max();
             assert_eq!(last_told, if told.is_empty() { 0 } else { last.unwrap() });
+        }
+    }
+}
+
+#[tokio::test]
+async fn conditions_on_one_text_hold_as_if_each_row_were_asked() {
+    let mut dice = Dice(13);
+    let of_rows = Layout { masks: 0, codes: 2, values: 1 };
+    // Of the last two there are more texts than are kept.
+    for (count, names) in [(0, 1), (900, 3), (9_000, 60), (30_000, 9_000), (60_000, 60_000)] {
+        let mut rows = random_rows(&mut dice, count, of_rows);
+        for (_, _, event) in &mut rows {
+            let name = format!("something that was done {}", dice.below(names));
+            event.codes[0] = dice.or_null(name);
+        }
+        let name = || col("x3");
+        let conditions = [
+            name().eq(lit("something that was done 1")),
+            name().is_null(),
+            name().like(lit("%7")).or(lit(false)),
+            name().gt(lit("something that was done 2")),
+            name().not_in_list(vec![lit("something that was done 0"), lit("something that was done 3")]),
+            lit(true),
+        ];
+        let holds = |name: Option<&str>| {
+            let name = name.map(|name| name.strip_prefix("something that was done ").unwrap());
+            vec![
+                name.map(|name| name == "1"),
+                Some(name.is_none()),
+                name.map(|name| name.ends_with('7')),
+                name.map(|name| "2" < name),
+                name.map(|name| name != "0" && name != "3"),
+                Some(true),
+            ]
+        };
+        let mut asked = rows.clone();
+        for (_, _, event) in &mut asked {
+            event.masks = holds(event.codes[0].as_deref());
+        }
+        for wanted in [0, 0b1] {
+            let mut expected = expected(&asked);
+            expected.retain(|(_, rows)| {
+                // The mask is told after the time.
+                wanted == 0 || rows.split("; ").any(|row| row.split(' ').nth(1).unwrap().ends_with('1'))
+            });
+            for partitions in [1, 3] {
+                let mut columns: Vec<Expr> = ["x0", "x1", "x2"].map(col).into();
+                columns.extend(conditions.iter().enumerate().map(|(at, is)| is.clone().alias(format!("f{at}"))));
+                columns.extend(["x3", "x4", "x5"].map(col));
+                let tell = Tell { layout: Layout { masks: conditions.len(), ..of_rows }, wanted };
+                let (told, _) = answer_from(&rows, of_rows, Some(columns), tell, partitions, ENOUGH).await.unwrap();
+                assert!(told == expected, "{count} rows, {names} names, wanted {wanted}, {partitions} partitions");
+            }
         }
     }
 }

@@ -1,0 +1,77 @@
+//! Conditions on one text, asked once of each text.
+//!
+//! In:       conditions that read one text column and nothing else; its values, batch by batch.
+//! Out:      bit `k` of each row's mask: whether condition `k` holds.
+//! Promise:  the same masks as if each row had been asked.
+//!
+//! The steps of a funnel are mostly names of events, of which there are some dozens: a row then costs a look at a small table
+//! in place of a comparison for each step.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use datafusion::arrow::array::{ArrayRef, AsArray, RecordBatch, StringViewArray};
+use datafusion::arrow::datatypes::SchemaRef;
+use datafusion::common::Result;
+use datafusion::physical_plan::PhysicalExpr;
+
+use super::gather::intern_each;
+use super::interner::Interner;
+use crate::columns;
+
+/// Beyond so many texts it costs more to know them than to ask each row.
+const TEXTS_MAX: usize = 4_096;
+
+/// Up to 32 conditions over one nullable column of texts.
+#[derive(Debug)]
+pub(super) struct TextConditions {
+    pub(super) conditions: Vec<Arc<dyn PhysicalExpr>>,
+    pub(super) schema: SchemaRef,
+}
+
+impl TextConditions {
+    fn masks(&self, texts: &StringViewArray) -> Result<Vec<u32>> {
+        let batch = RecordBatch::try_new(Arc::clone(&self.schema), vec![Arc::new(texts.clone())])?;
+        let holds = |condition: &Arc<dyn PhysicalExpr>| condition.evaluate(&batch)?.into_array(batch.num_rows());
+        let holds = self.conditions.iter().map(holds).collect::<Result<Vec<ArrayRef>>>()?;
+        Ok(columns::masks(holds.iter().map(|holds| holds.as_boolean()), batch.num_rows()))
+    }
+}
+
+/// What was asked so far.
+#[derive(Debug)]
+pub(super) struct Asked {
+    conditions: Arc<TextConditions>,
+    texts: Interner,
+    /// Of each text.
+    masks: Vec<u32>,
+    of_null: Option<u32>,
+}
+
+impl Asked {
+    pub(super) fn new(conditions: Arc<TextConditions>) -> Self {
+        Self { conditions, texts: Interner::default(), masks: Vec::new(), of_null: None }
+    }
+
+    /// The mask of each of some rows; those of the others say nothing.
+    pub(super) fn masks(&mut self, texts: &StringViewArray, rows: &[Range<usize>]) -> Result<Vec<u32>> {
+        if TEXTS_MAX < self.texts.len() {
+            return self.conditions.masks(texts);
+        }
+        let codes = intern_each(&mut self.texts, texts, rows);
+        let new = self.masks.len()..self.texts.len();
+        if !new.is_empty() {
+            let new = StringViewArray::from_iter(new.map(|text| Some(self.texts.str(text))));
+            self.masks.extend(self.conditions.masks(&new)?);
+        }
+        let of_null = match self.of_null {
+            Some(mask) => mask,
+            None => *self.of_null.insert(self.conditions.masks(&StringViewArray::new_null(1))?[0]),
+        };
+        Ok(codes.into_iter().map(|code| self.masks.get(code as usize).copied().unwrap_or(of_null)).collect())
+    }
+
+    pub(super) fn size(&self) -> usize {
+        self.texts.size() + self.masks.capacity() * size_of::<u32>()
+    }
+}

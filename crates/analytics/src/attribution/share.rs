@@ -29,13 +29,19 @@ pub fn split_total_by_weights(value_micros: i128, weights: &[f64]) -> Vec<i128> 
     let amount = value_micros.unsigned_abs();
     let parts = whole_parts(amount, weights);
     let parts_sum: u128 = parts.iter().sum();
-    let mut shares: Vec<u128> = parts.iter().map(|part| amount * part / parts_sum).collect();
-    let mut by_loss: Vec<usize> = (0..parts.len()).collect();
-    by_loss.sort_unstable_by_key(|&i| std::cmp::Reverse((amount * parts[i] % parts_sum, i)));
+    // Rules that give all to one are many: nothing is divided for the others.
+    let share = |part: &u128| if *part == 0 { 0 } else { amount * part / parts_sum };
+    let mut shares: Vec<u128> = parts.iter().map(share).collect();
     let left_over = amount - shares.iter().sum::<u128>();
-    // Fewer micros are left than parts lost something: the remainders sum to `left_over` times `parts_sum`.
-    for &i in by_loss.iter().take(usize::try_from(left_over).expect("fewer micros are left than there are parts")) {
-        shares[i] += 1;
+    // Fewer micros are left than parts lost something: what was lost sums to `left_over` times `parts_sum`.
+    let left_over = usize::try_from(left_over).expect("fewer micros are left than there are parts");
+    if 0 < left_over {
+        let lost = |i: usize| amount * parts[i] - shares[i] * parts_sum;
+        let mut by_loss: Vec<(u128, usize)> = (0..parts.len()).map(|i| (lost(i), i)).collect();
+        by_loss.select_nth_unstable_by(left_over - 1, |a, b| b.cmp(a));
+        for &(_, i) in &by_loss[..left_over] {
+            shares[i] += 1;
+        }
     }
     let with_sign = |share: u128| {
         let share = i128::try_from(share).expect("checked by `whole_parts`: the value has fewer than 127 bits");

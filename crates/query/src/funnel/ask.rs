@@ -14,30 +14,38 @@ use crate::fold::Layout;
 use crate::table_function::{Arguments, FoldRows, Parameter, Wants, as_text, column_for, needed, with_default};
 
 /// The arguments all of them take, in this order.
-pub(super) const SHARED: [Parameter; 22] = [
-    needed("steps"),
-    with_default("window", "'30 days'"),
-    with_default("mode", "'exact'"),
-    with_default("key", "person_id"),
-    with_default("source", "NULL"),
-    with_default("filter", "true"),
-    with_default("names", "NULL"),
-    with_default("step_order", "'ordered'"),
-    with_default("optional", "NULL"),
-    with_default("step_windows", "NULL"),
-    with_default("calendar_days", "NULL"),
-    with_default("session_gap", "NULL"),
-    with_default("timezone", "'UTC'"),
-    with_default("exclude", "NULL"),
-    with_default("exclude_between", "NULL"),
-    with_default("exclusion", "'void_attempt'"),
-    with_default("count", "'best'"),
-    with_default("tie_tolerance", "'0'"),
-    with_default("breakdown", "NULL"),
-    with_default("breakdown_by", "'first_touch'"),
-    with_default("period", "'day'"),
-    with_default("week_start", "'monday'"),
-];
+pub(super) const SHARED: [Parameter; 22] = with_count("'best'");
+
+/// Those of the trend, where a unit stands in the period it began in. By its best attempt it would move to a later one as soon
+/// as a later attempt goes further: its failure would be in no period's rate, and the rate of a period long over would still change.
+pub(super) const OF_TREND: [Parameter; 22] = with_count("'first'");
+
+const fn with_count(count: &'static str) -> [Parameter; 22] {
+    [
+        needed("steps"),
+        with_default("window", "'30 days'"),
+        with_default("mode", "'exact'"),
+        with_default("key", "person_id"),
+        with_default("source", "NULL"),
+        with_default("filter", "true"),
+        with_default("names", "NULL"),
+        with_default("step_order", "'ordered'"),
+        with_default("optional", "NULL"),
+        with_default("step_windows", "NULL"),
+        with_default("calendar_days", "NULL"),
+        with_default("session_gap", "NULL"),
+        with_default("timezone", "'UTC'"),
+        with_default("exclude", "NULL"),
+        with_default("exclude_between", "NULL"),
+        with_default("exclusion", "'void_attempt'"),
+        with_default("count", count),
+        with_default("tie_tolerance", "'0'"),
+        with_default("breakdown", "NULL"),
+        with_default("breakdown_by", "'first_touch'"),
+        with_default("period", "'day'"),
+        with_default("week_start", "'monday'"),
+    ]
+}
 
 /// Which event of a unit has the value it is counted under.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -5,7 +5,8 @@
 //! Out:      `funnel`: a row a step, reached or not. `funnel_trend`: a row for each day, week or month of entry.
 //!           `funnel_actors`: a row a unit (an attempt, where all are counted). `funnel_times`: the histogram of times from
 //!           the first step. `funnel_curve`: what share has converted after how long, fair to those whose time is not over.
-//! Promise:  one pass over the events; all five count the same outcomes.
+//! Promise:  one pass over the events; all five count the same outcomes, asked with the same `count`: the trend's default is the
+//!           first attempt, the others' the best.
 //! Not here: how far one unit came: `analytics::funnel`; which arguments there are: `ask.rs`.
 //!
 //! * `steps`: conditions over the columns of `person_events`, in order; one may be asked for twice.
@@ -42,7 +43,7 @@ pub(crate) const SPEC: Spec = Spec {
 
 pub(crate) const TREND: Spec = Spec {
     name: "funnel_trend",
-    parameters: &ask::SHARED,
+    parameters: &ask::OF_TREND,
     example: "SELECT * FROM funnel_trend(steps => [event_kind = 'page', event_kind = 'conversion'], period => 'week')",
 };
 

@@ -15,10 +15,12 @@ use std::ops::{ControlFlow, RangeInclusive};
 
 use datafusion::arrow::compute::kernels::cast_utils::Parser as _;
 use datafusion::arrow::datatypes::{DataType, Date32Type};
-use datafusion::common::DFSchema;
+use datafusion::common::{DFSchema, SchemaError};
+use datafusion::error::DataFusionError;
 use datafusion::execution::session_state::SessionState;
 use datafusion::logical_expr::ExprSchemable;
 use datafusion::logical_expr::simplify::SimplifyContext;
+use datafusion::logical_expr::utils::find_aggregate_exprs;
 use datafusion::optimizer::simplify_expressions::ExprSimplifier;
 use datafusion::sql::sqlparser::ast::{
     self, Array, Expr, FunctionArg, FunctionArgExpr, FunctionArgOperator, Query, Value, ValueWithSpan,
@@ -30,7 +32,7 @@ use datafusion::sql::sqlparser::tokenizer::Token;
 use crate::complexity;
 use crate::definitions::Kind;
 use crate::duration;
-use crate::error::QueryError;
+use crate::error::{self, QueryError};
 use crate::fold::Folding;
 use crate::{attribution, experiment, funnel, metric, path, retention, sessionize};
 
@@ -164,7 +166,7 @@ impl Checker<'_> {
         if has_subquery.is_break() {
             return Ok(None);
         }
-        let plain = |error| QueryError::from_datafusion(error, 0).to_string();
+        let plain = |error| self.plain(error);
         let parsed = ast::ExprWithAlias { expr: expression.clone(), alias: None };
         let logical = self.session.create_logical_expr_from_sql_expr(parsed, self.columns).map_err(plain)?;
         let simplifier = ExprSimplifier::new(SimplifyContext::builder().build());
@@ -195,6 +197,28 @@ impl<'c> Arguments<'c> {
                 return Err(read.fault(format!("argument {name} cannot be *")));
             };
             let Some(parameter) = spec.parameters.iter().find(|parameter| parameter.name == name) else {
+
+    /// Whether the expression makes one value of many events: it has an aggregate, or asks of no event.
+    fn is_aggregate(&self, expression: &Expr) -> bool {
+        let parsed = ast::ExprWithAlias { expr: expression.clone(), alias: None };
+        let logical = self.session.create_logical_expr_from_sql_expr(parsed, self.columns);
+        logical.map_or(true, |logical| !find_aggregate_exprs([&logical]).is_empty() || logical.column_refs().is_empty())
+    }
+
+    /// In a few words: all columns there are, behind each fault, would hide the fault.
+    fn plain(&self, error: DataFusionError) -> String {
+        if let DataFusionError::SchemaError(unknown, _) = error.find_root()
+            && let SchemaError::FieldNotFound { field, .. } = &**unknown
+        {
+            let names: Vec<&str> = self.columns.fields().iter().map(|column| column.name().as_str()).collect();
+            let meant = error::nearest(&field.name, &names).map(|near| format!(": did you mean {near}?"));
+            let meant = meant.unwrap_or_else(|| {
+                format!("; a text stands in single quotes, as in event_name = '{}'. DESCRIBE person_events tells the columns", field.name)
+            });
+            return format!("there is no column {:?}{meant}", field.name);
+        }
+        QueryError::from_datafusion(error, 0).to_string()
+    }
                 return Err(read.fault(format!("there is no argument {name:?}")));
             };
             if read.given.insert(parameter.name, value).is_some() {
@@ -349,6 +373,23 @@ impl<'c> Arguments<'c> {
         let list = match self.present(name)? {
             Expr::Array(Array { elem, .. }) => elem,
             single => vec![single],
+    /// An expression that counts over events, such as `sum(value)`.
+    pub(crate) fn maybe_aggregate(&self, name: &'static str) -> Result<Option<String>, QueryError> {
+        let Some(sql) = self.maybe_expression(name)? else { return Ok(None) };
+        // A subquery is judged by the planning of the whole.
+        let is_over_events = match parse_expression(&sql) {
+            Ok(expression) => self.checker.is_aggregate(&expression),
+            Err(_) => true,
+        };
+        if is_over_events {
+            return Ok(Some(sql));
+        }
+        Err(self.fault(format!(
+            "{name} is {sql}, which each event has for itself: write what is made of all of them, such as sum({sql}), \
+             avg({sql}) or count(*)"
+        )))
+    }
+
         };
         let condition = |(index, value): (usize, &Expr)| {
             let words = text_of(value).map_or_else(|| value.to_string(), str::to_owned);
@@ -393,15 +434,23 @@ impl<'c> Arguments<'c> {
     }
 
     fn checked_condition(&self, value: &Expr, place: &str) -> Result<String, QueryError> {
-        let condition = self.plain_or_text(value, place)?;
-        match self.checker.type_of(&condition) {
-            Ok(None | Some(DataType::Boolean)) => Ok(condition.to_string()),
-            Ok(Some(other)) => {
+        let checked = plain_or_text(value).and_then(|condition| match self.checker.type_of(&condition)? {
+            None | Some(DataType::Boolean) => Ok(condition.to_string()),
+            Some(other) => {
                 let other = if other.is_string() { "text".to_owned() } else { other.to_string() };
-                Err(self.fault(format!("{place}: is of type {other}, not a condition that is true or false")))
+                Err(format!("is of type {other}, not a condition that is true or false"))
             }
-            Err(reason) => Err(self.fault(format!("{place}: {reason}"))),
-        }
+        });
+        let is_a_column = |text: &str| self.checker.columns.fields().iter().any(|column| column.name() == text);
+        checked.map_err(|reason| match text_of(value).filter(|text| is_a_name(text) && !is_a_column(text)) {
+            // Whoever gives a name alone means the events that are called so, and is not helped by what SQL makes of it.
+            Some(name) => self.fault(format!(
+                "{place}: a text is read as a condition, and {} is none: write event_name = {}",
+                quoted(name),
+                quoted(name)
+            )),
+            None => self.fault(format!("{place}: {reason}")),
+        })
     }
 
     fn plain_or_text(&self, value: &Expr, place: &str) -> Result<Expr, QueryError> {
@@ -455,6 +504,18 @@ pub(crate) fn mentions(sql: &str, column: &str) -> bool {
         });
         found.is_break()
     })
+/// Whether a text is a name, such as `Order Completed`, and not SQL.
+fn is_a_name(text: &str) -> bool {
+    const OF_SQL: [&str; 12] =
+        ["and", "or", "not", "is", "in", "like", "ilike", "between", "null", "true", "false", "case"];
+    let is_of_names =
+        |letter: char| letter.is_alphanumeric() || matches!(letter, ' ' | '_' | '-' | '.' | ':' | '/' | '$');
+    let mut words = text.split_whitespace().peekable();
+    words.peek().is_some()
+        && text.chars().all(is_of_names)
+        && words.all(|word| !OF_SQL.contains(&word.to_lowercase().as_str()))
+}
+
 }
 
 /// The order of events of equal time, as one number: by partition of the log, then by offset. A person's devices may

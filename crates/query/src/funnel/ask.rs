@@ -13,6 +13,7 @@ use crate::error::QueryError;
 use crate::fold::Layout;
 use crate::table_function::{Arguments, FoldRows, Parameter, Wants, as_text, column_for, needed, with_default};
 
+use crate::window_funnel::check_mode;
 /// The arguments all of them take, in this order.
 pub(super) const SHARED: [Parameter; 22] = with_count("'best'");
 
@@ -142,8 +143,11 @@ fn tie_order(arguments: &Arguments<'_>) -> Result<TieOrder, QueryError> {
     match rest {
         Some("") => Ok(TieOrder::Ingest),
         Some(rest) => TieOrder::parse(rest).map_err(|error| arguments.fault(error.to_string())),
-        None => Err(arguments
-            .fault(format!("mode {mode:?} has levels only: it is for funnel(), without its further arguments"))),
+        None => {
+            check_mode(&mode).map_err(|reason| arguments.fault(reason))?;
+            Err(arguments
+                .fault(format!("mode {mode:?} has levels only: it is for funnel(), without its further arguments")))
+        }
     }
 }
 

@@ -32,6 +32,7 @@ use tributary_analytics::funnel::{EntryBuckets, EntryPeriod};
 
 use crate::error::QueryError;
 use crate::table_function::{Arguments, SEQUENCE, Spec, Written, quoted, relation_for};
+use crate::window_funnel::check_mode;
 use fold::{FunnelAnswer, Told};
 
 pub(crate) const SPEC: Spec = Spec {
@@ -114,6 +115,7 @@ fn levels(arguments: &Arguments<'_>) -> Result<Written, QueryError> {
     let window_us = arguments.maybe_duration_us("window")?;
     let window = window_us.map_or_else(|| "NULL".to_owned(), |us| us.to_string());
     let mode = arguments.text("mode")?;
+    check_mode(&mode).map_err(|reason| arguments.fault(reason))?;
     let key = arguments.expression("key")?;
     let filter = arguments.condition("filter")?;
     let source = arguments.maybe_text("source")?.map(|source| format!(" AND source = {}", quoted(&source)));

@@ -260,7 +260,14 @@ pub(crate) fn write_out_active(arguments: &Arguments<'_>) -> Result<Written, Que
 }
 
 pub(crate) fn write_out_stickiness(arguments: &Arguments<'_>) -> Result<Written, QueryError> {
-    let intervals = calendar(arguments, "interval_of")?;
+    let (intervals, periods) = (calendar(arguments, "interval_of")?, calendar(arguments, "period")?);
+    if length_rank(periods.period()) <= length_rank(intervals.period()) {
+        let (interval, period) = (arguments.text("interval_of")?, arguments.text("period")?);
+        return Err(arguments.fault(format!(
+            "interval_of is {interval:?} and period {period:?}: a period must hold several intervals, as a month holds days; \
+             else everybody is active in one"
+        )));
+    }
     activity(arguments, active::Told::Stickiness(intervals))
 }
 
@@ -283,3 +290,15 @@ pub(crate) fn write_out_rfm(arguments: &Arguments<'_>) -> Result<Written, QueryE
     let rows = call(arguments, vec![condition], None, true)?;
     Ok(rows.folded(Arc::new(rfm::RfmAnswer { as_of_us: midnight(arguments, "as_of", 0)?, tiles, cut })))
 }
+/// The shorter comes first.
+fn length_rank(period: Period) -> u8 {
+    match period {
+        Period::Hour => 0,
+        Period::Day => 1,
+        Period::Week(_) => 2,
+        Period::Month => 3,
+        Period::Quarter => 4,
+        Period::Year => 5,
+    }
+}
+

@@ -449,6 +449,12 @@ async fn an_access_has_limits_of_its_own() {
     }
     let error = engine.query_as(engine.asker(ADS).unwrap(), "SELECT 1 AS n").await.unwrap_err();
     assert!(matches!(error, QueryError::TooOften { per_minute: 2, wait_s: 1..=30, .. }), "{error}");
+    // As many may be described: drivers describe what they ask.
+    let describe = || engine.describe(Question::plain(engine.asker(ADS).unwrap(), "SELECT 1 AS n"));
+    for _ in 0..2 {
+        describe().await.unwrap();
+    }
+    assert!(matches!(describe().await.unwrap_err(), QueryError::TooOften { per_minute: 2, .. }));
     asked(&engine, engine.asker(FULL).unwrap(), "SELECT 1 AS n").await;
 }
 

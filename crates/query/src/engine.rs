@@ -35,7 +35,7 @@ use crate::answer::{Answer, AnswerStream, Started, Tally};
 use crate::definitions::{self, Definitions};
 use crate::distributed::{self, Head};
 use crate::error::{self, Advice, QueryError};
-use crate::facts::{self, Freshness, Understood, Working};
+use crate::facts::{self, Freshness, Look, Named, Understood, Working};
 use crate::fold::{FoldNode, FoldPlanner};
 use crate::identity::{Identities, PersonOf, Persons, asks_for_persons};
 use crate::lake_table::LAKE_URL;
@@ -321,12 +321,12 @@ impl Engine {
     async fn start(&self, question: Question, deadline: Instant) -> Result<Started, QueryError> {
         self.in_turn(question, deadline, |planner, asked, turn| async move {
             let stop = Stop::default();
-            let (batches, versions, live, facts) = planner.plan(asked, &stop).await?;
+            let Planned { batches, versions, live, facts, look } = planner.plan(asked, &stop).await?;
             let live_positions = match live {
                 Live::Rows(rows) => Some(rows.positions.clone()),
                 Live::NotAsked | Live::Away(_) => None,
             };
-            Ok(Started { batches, versions, live_positions, facts, stop, turn })
+            Ok(Started { batches, versions, live_positions, facts, look, stop, turn })
         })
         .await
     }
@@ -391,14 +391,10 @@ pub(crate) struct Turn {
 }
 
 impl Planner {
-    async fn plan(
-        &self,
-        asked: Asked,
-        stop: &Stop,
-    ) -> Result<(SendableRecordBatchStream, Vec<(Table, u64)>, Live, Working), QueryError> {
+    async fn plan(&self, asked: Asked, stop: &Stop) -> Result<Planned, QueryError> {
         let wrong = |error| self.wrong(error);
         let sees_all = asked.asker.sees_all();
-        let (plan, Pinned { context, person_of, persons, lake_id, versions, live, understood }) =
+        let (plan, Pinned { context, person_of, persons, lake_id, versions, live, understood, named }) =
             self.logical(asked, stop, &self.defined()).await?;
         let state = context.state();
         let plan = state.optimize(&plan).and_then(|plan| stop.ask_in_joins(plan)).map_err(wrong)?;
@@ -429,7 +425,9 @@ impl Planner {
             Some((batches, counted)) => (batches, Some(counted)),
             None => (execute_stream(Arc::clone(&plan), context.task_ctx()).map_err(wrong)?, None),
         };
-        Ok((told::stream(batches), versions, live, Working::new(understood, reads, plan, counted)))
+        let look = Look::new(named, context, matches!(live, Live::Rows(_)), sees_all);
+        let facts = Working::new(understood, reads, plan, counted);
+        Ok(Planned { batches: told::stream(batches), versions, live, facts, look })
     }
 
     /// What a statement means, with the tables it means pinned.
@@ -439,7 +437,7 @@ impl Planner {
         let beside = beside.as_deref();
         definitions::expand(&defined.definitions, &mut parsed)?;
         statement::check_tree(&mut parsed)?;
-        let understood = facts::understood(&parsed);
+        let (understood, named) = (facts::understood(&parsed), Named::of(&parsed));
         let wants = Wants::of(&parsed.to_string());
         let (snapshots, live) = match snapshots.filter(|_| !wants.any) {
             Some(snapshots) => (snapshots, Live::NotAsked),
@@ -483,7 +481,7 @@ impl Planner {
         let read_only = SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
         read_only.verify_plan(&plan).map_err(wrong)?;
         each_column_has_its_own_name(&plan)?;
-        Ok((plan, Pinned { context, person_of, persons, lake_id, versions, live, understood }))
+        Ok((plan, Pinned { context, person_of, persons, lake_id, versions, live, understood, named }))
     }
 
     async fn relations(&self) -> Result<Vec<Relation>, QueryError> {
@@ -536,6 +534,16 @@ struct Pinned {
 
 /// Each fold as a table that stands for its plan.
 async fn add_folds(
+    named: Named,
+}
+
+/// A plan that runs, and what is said of it.
+struct Planned {
+    batches: SendableRecordBatchStream,
+    versions: Vec<(Table, u64)>,
+    live: Live,
+    facts: Working,
+    look: Option<Look>,
     context: &SessionContext,
     asker: &Asker,
     checker: &Checker<'_>,

@@ -61,7 +61,7 @@ pub use answer::{Answer, AnswerStream};
 pub use definitions::Definitions;
 pub use engine::Engine;
 pub use error::{Advice, QueryError};
-pub use facts::{FACTS_HEADER, Facts, ReadFacts, TableFacts, WorkersFacts};
+pub use facts::{FACTS_HEADER, Facts, LeftOut, ReadFacts, TableFacts, WorkersFacts};
 pub use http::{live_router, router};
 pub use question::{Beside, Described, Dialect, Face, Question, Relation, Rewrite};
 pub use settings::QuerySettings;

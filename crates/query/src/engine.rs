@@ -426,6 +426,8 @@ impl Planner {
             None => (execute_stream(Arc::clone(&plan), context.task_ctx()).map_err(wrong)?, None),
         };
         let look = Look::new(named, context, matches!(live, Live::Rows(_)), sees_all);
+        // A version tells how often a table was written, by whomever.
+        let versions = if sees_all { versions } else { Vec::new() };
         let facts = Working::new(understood, reads, plan, counted);
         Ok(Planned { batches: told::stream(batches), versions, live, facts, look })
     }
@@ -530,10 +532,6 @@ struct Pinned {
     versions: Vec<(Table, u64)>,
     live: Live,
     understood: Understood,
-}
-
-/// Each fold as a table that stands for its plan.
-async fn add_folds(
     named: Named,
 }
 
@@ -544,6 +542,10 @@ struct Planned {
     live: Live,
     facts: Working,
     look: Option<Look>,
+}
+
+/// Each fold as a table that stands for its plan.
+async fn add_folds(
     context: &SessionContext,
     asker: &Asker,
     checker: &Checker<'_>,

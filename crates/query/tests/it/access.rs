@@ -491,6 +491,8 @@ async fn over_http_each_token_is_who_it_is() {
         assert_eq!(status, StatusCode::OK, "{body}");
         let body: Value = serde_json::from_str(&body).unwrap();
         assert_eq!(body["rows"][0]["n"], count, "{token}");
+        // Versions of tables tell how often others wrote.
+        assert_eq!(body["versions"].as_object().unwrap().is_empty(), token != FULL, "{body}");
     }
     assert_eq!(engine.tokens().len(), 4, "one known by its hash alone is none to prove without saying it");
     let (status, ..) = http(&engine, "a-token-known-by-hush", Request::post("/v1/sql"), sql).await;

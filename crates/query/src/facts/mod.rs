@@ -129,15 +129,18 @@ impl Facts {
         Ok(ascii(&serde_json::to_string(&short)?))
     }
 
-    /// From such a value.
+    /// As other protocols carry them, with nothing left out.
+    pub fn json(&self) -> String {
+        serde_json::to_string(self).expect("texts, numbers and lists of them can always be written")
+    }
+
+    /// From such a value, or such JSON.
     pub fn from_header(value: &str) -> Result<Self, serde_json::Error> {
         serde_json::from_str(value)
     }
 
     /// For people, a line or some; `None` where no table of ours was read.
     pub fn lines(&self) -> Option<String> {
-        let window = self.window.as_ref().map(|window| format!("; {window}")).unwrap_or_default();
-        let Some(ReadFacts { rows_read, tables, workers, .. }) = &self.read else {
         let notes = self.notes.iter().map(|note| format!("note: {note}"));
         let full = self.in_full().map(|definition| format!("in full: {definition}"));
         let line = self.line();
@@ -159,6 +162,8 @@ impl Facts {
 
     /// What was read, how fresh it is, window and zone; `None` where no table of ours was read.
     pub fn line(&self) -> Option<String> {
+        let window = self.window.as_ref().map(|window| format!("; {window}")).unwrap_or_default();
+        let Some(ReadFacts { rows_read, tables, workers, .. }) = &self.read else {
             let is_ours = !self.functions.is_empty();
             return is_ours.then(|| format!("as far as this token may see{window}; {}", self.timezone));
         };
@@ -192,13 +197,13 @@ pub const FACTS_HEADER: &str = "x-tributary-facts";
 
 /// Of 8 KiB, which many proxies allow for all headers of an answer together.
 const HEADER_BYTES_MAX: usize = 4 << 10;
+/// Enough to know which of one's questions it is.
+const BEGINS_LETTERS: usize = 120;
 
 fn ascii(json: &str) -> String {
     let mut text = String::with_capacity(json.len());
     for letter in json.chars() {
         if letter.is_ascii_graphic() || letter == ' ' {
-/// Enough to know which of one's questions it is.
-const BEGINS_LETTERS: usize = 120;
             text.push(letter);
         } else {
             let mut units = [0; 2];
@@ -222,13 +227,13 @@ pub(crate) struct Working {
     reads: Option<(Reads, Arc<dyn ExecutionPlan>)>,
     /// Of workers, where they help.
     counted: Option<Arc<Counted>>,
+    /// Once they were looked for.
+    notes: Arc<OnceLock<Vec<String>>>,
 }
 
 impl Working {
     /// * `reads`: `None` for who does not see all.
     /// * `plan`: of one process; what workers do of it is in `counted`.
-    /// Once they were looked for.
-    notes: Arc<OnceLock<Vec<String>>>,
     pub(crate) fn new(
         understood: Understood,
         reads: Option<Reads>,

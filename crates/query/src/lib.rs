@@ -65,4 +65,5 @@ pub use facts::{FACTS_HEADER, Facts, LeftOut, ReadFacts, TableFacts, WorkersFact
 pub use http::{live_router, router};
 pub use question::{Beside, Described, Dialect, Face, Question, Relation, Rewrite};
 pub use settings::QuerySettings;
+pub use table_function::{Usage, usages};
 pub use telling::describe_metrics;

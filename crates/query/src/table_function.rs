@@ -114,6 +114,30 @@ pub(crate) fn specs() -> impl Iterator<Item = &'static Spec> {
     ALL.iter().map(|(spec, _)| *spec)
 }
 
+/// How a function is called.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Usage {
+    pub name: &'static str,
+    /// With every argument and its default.
+    pub call: String,
+    pub example: &'static str,
+}
+
+/// Of each function, for whoever writes a call.
+pub fn usages() -> Vec<Usage> {
+    specs().map(usage).collect()
+}
+
+fn usage(spec: &Spec) -> Usage {
+    let told = |parameter: &Parameter| match parameter.default {
+        None => format!("{} => (needed)", parameter.name),
+        Some(default) => format!("{} => {default}", parameter.name),
+    };
+    let definition = Kind::of_function(spec.name).map(|_| "definition => NULL".to_owned());
+    let parameters: Vec<String> = spec.parameters.iter().map(told).chain(definition).collect();
+    Usage { name: spec.name, call: format!("{}({})", spec.name, parameters.join(", ")), example: spec.example }
+}
+
 pub(crate) fn spec(name: &str) -> Option<&'static Spec> {
     specs().find(|spec| spec.name == name)
 }
@@ -173,6 +197,28 @@ impl Checker<'_> {
         let logical = simplifier.coerce(logical, self.columns).map_err(plain)?;
         logical.get_type(self.columns).map(Some).map_err(plain)
     }
+
+    /// Whether the expression makes one value of many events: it has an aggregate, or asks of no event.
+    fn is_aggregate(&self, expression: &Expr) -> bool {
+        let parsed = ast::ExprWithAlias { expr: expression.clone(), alias: None };
+        let logical = self.session.create_logical_expr_from_sql_expr(parsed, self.columns);
+        logical.map_or(true, |logical| !find_aggregate_exprs([&logical]).is_empty() || logical.column_refs().is_empty())
+    }
+
+    /// In a few words: all columns there are, behind each fault, would hide the fault.
+    fn plain(&self, error: DataFusionError) -> String {
+        if let DataFusionError::SchemaError(unknown, _) = error.find_root()
+            && let SchemaError::FieldNotFound { field, .. } = &**unknown
+        {
+            let names: Vec<&str> = self.columns.fields().iter().map(|column| column.name().as_str()).collect();
+            let meant = error::nearest(&field.name, &names).map(|near| format!(": did you mean {near}?"));
+            let meant = meant.unwrap_or_else(|| {
+                format!("; a text stands in single quotes, as in event_name = '{}'. DESCRIBE person_events tells the columns", field.name)
+            });
+            return format!("there is no column {:?}{meant}", field.name);
+        }
+        QueryError::from_datafusion(error, 0).to_string()
+    }
 }
 
 pub(crate) struct Arguments<'c> {
@@ -197,28 +243,6 @@ impl<'c> Arguments<'c> {
                 return Err(read.fault(format!("argument {name} cannot be *")));
             };
             let Some(parameter) = spec.parameters.iter().find(|parameter| parameter.name == name) else {
-
-    /// Whether the expression makes one value of many events: it has an aggregate, or asks of no event.
-    fn is_aggregate(&self, expression: &Expr) -> bool {
-        let parsed = ast::ExprWithAlias { expr: expression.clone(), alias: None };
-        let logical = self.session.create_logical_expr_from_sql_expr(parsed, self.columns);
-        logical.map_or(true, |logical| !find_aggregate_exprs([&logical]).is_empty() || logical.column_refs().is_empty())
-    }
-
-    /// In a few words: all columns there are, behind each fault, would hide the fault.
-    fn plain(&self, error: DataFusionError) -> String {
-        if let DataFusionError::SchemaError(unknown, _) = error.find_root()
-            && let SchemaError::FieldNotFound { field, .. } = &**unknown
-        {
-            let names: Vec<&str> = self.columns.fields().iter().map(|column| column.name().as_str()).collect();
-            let meant = error::nearest(&field.name, &names).map(|near| format!(": did you mean {near}?"));
-            let meant = meant.unwrap_or_else(|| {
-                format!("; a text stands in single quotes, as in event_name = '{}'. DESCRIBE person_events tells the columns", field.name)
-            });
-            return format!("there is no column {:?}{meant}", field.name);
-        }
-        QueryError::from_datafusion(error, 0).to_string()
-    }
                 return Err(read.fault(format!("there is no argument {name:?}")));
             };
             if read.given.insert(parameter.name, value).is_some() {
@@ -230,18 +254,8 @@ impl<'c> Arguments<'c> {
 
     /// A fault of this call, with how to call it right.
     pub(crate) fn fault(&self, reason: String) -> QueryError {
-        let told = |parameter: &Parameter| match parameter.default {
-            None => format!("{} => (needed)", parameter.name),
-            Some(default) => format!("{} => {default}", parameter.name),
-        };
-        let definition = Kind::of_function(self.spec.name).map(|_| "definition => NULL".to_owned());
-        let parameters: Vec<String> = self.spec.parameters.iter().map(told).chain(definition).collect();
-        QueryError::Function {
-            function: self.spec.name,
-            reason,
-            usage: format!("{}({})", self.spec.name, parameters.join(", ")),
-            example: self.spec.example,
-        }
+        let Usage { name, call, example } = usage(self.spec);
+        QueryError::Function { function: name, reason, usage: call, example }
     }
 
     /// The argument as it was written, or its default; `None` where that is NULL.
@@ -359,20 +373,6 @@ impl<'c> Arguments<'c> {
         Ok(expression.to_string())
     }
 
-    /// A condition over the columns of `person_events`.
-    pub(crate) fn condition(&self, name: &'static str) -> Result<String, QueryError> {
-        self.checked_condition(&self.present(name)?, name)
-    }
-
-    pub(crate) fn maybe_condition(&self, name: &'static str) -> Result<Option<String>, QueryError> {
-        if self.value(name)?.is_some() { self.condition(name).map(Some) } else { Ok(None) }
-    }
-
-    /// A list of conditions, each with the words it was given in.
-    pub(crate) fn conditions(&self, name: &'static str) -> Result<Vec<Condition>, QueryError> {
-        let list = match self.present(name)? {
-            Expr::Array(Array { elem, .. }) => elem,
-            single => vec![single],
     /// An expression that counts over events, such as `sum(value)`.
     pub(crate) fn maybe_aggregate(&self, name: &'static str) -> Result<Option<String>, QueryError> {
         let Some(sql) = self.maybe_expression(name)? else { return Ok(None) };
@@ -390,6 +390,20 @@ impl<'c> Arguments<'c> {
         )))
     }
 
+    /// A condition over the columns of `person_events`.
+    pub(crate) fn condition(&self, name: &'static str) -> Result<String, QueryError> {
+        self.checked_condition(&self.present(name)?, name)
+    }
+
+    pub(crate) fn maybe_condition(&self, name: &'static str) -> Result<Option<String>, QueryError> {
+        if self.value(name)?.is_some() { self.condition(name).map(Some) } else { Ok(None) }
+    }
+
+    /// A list of conditions, each with the words it was given in.
+    pub(crate) fn conditions(&self, name: &'static str) -> Result<Vec<Condition>, QueryError> {
+        let list = match self.present(name)? {
+            Expr::Array(Array { elem, .. }) => elem,
+            single => vec![single],
         };
         let condition = |(index, value): (usize, &Expr)| {
             let words = text_of(value).map_or_else(|| value.to_string(), str::to_owned);
@@ -490,6 +504,18 @@ pub(crate) fn plain_or_text(value: &Expr) -> Result<Expr, String> {
     text_of(value).map_or_else(|| Ok(value.clone()), parse_expression)
 }
 
+/// Whether a text is a name, such as `Order Completed`, and not SQL.
+fn is_a_name(text: &str) -> bool {
+    const OF_SQL: [&str; 12] =
+        ["and", "or", "not", "is", "in", "like", "ilike", "between", "null", "true", "false", "case"];
+    let is_of_names =
+        |letter: char| letter.is_alphanumeric() || matches!(letter, ' ' | '_' | '-' | '.' | ':' | '/' | '$');
+    let mut words = text.split_whitespace().peekable();
+    words.peek().is_some()
+        && text.chars().all(is_of_names)
+        && words.all(|word| !OF_SQL.contains(&word.to_lowercase().as_str()))
+}
+
 /// Whether an expression names a column.
 pub(crate) fn mentions(sql: &str, column: &str) -> bool {
     parse_expression(sql).is_ok_and(|expression| {
@@ -504,18 +530,6 @@ pub(crate) fn mentions(sql: &str, column: &str) -> bool {
         });
         found.is_break()
     })
-/// Whether a text is a name, such as `Order Completed`, and not SQL.
-fn is_a_name(text: &str) -> bool {
-    const OF_SQL: [&str; 12] =
-        ["and", "or", "not", "is", "in", "like", "ilike", "between", "null", "true", "false", "case"];
-    let is_of_names =
-        |letter: char| letter.is_alphanumeric() || matches!(letter, ' ' | '_' | '-' | '.' | ':' | '/' | '$');
-    let mut words = text.split_whitespace().peekable();
-    words.peek().is_some()
-        && text.chars().all(is_of_names)
-        && words.all(|word| !OF_SQL.contains(&word.to_lowercase().as_str()))
-}
-
 }
 
 /// The order of events of equal time, as one number: by partition of the log, then by offset. A person's devices may

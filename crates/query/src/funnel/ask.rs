@@ -11,17 +11,18 @@ use tributary_analytics::funnel::{
 
 use crate::error::QueryError;
 use crate::fold::Layout;
+use crate::retention::midnight;
 use crate::table_function::{Arguments, FoldRows, Parameter, Wants, as_text, column_for, needed, with_default};
-
 use crate::window_funnel::check_mode;
+
 /// The arguments all of them take, in this order.
-pub(super) const SHARED: [Parameter; 22] = with_count("'best'");
+pub(super) const SHARED: [Parameter; 23] = with_count("'best'");
 
 /// Those of the trend, where a unit stands in the period it began in. By its best attempt it would move to a later one as soon
 /// as a later attempt goes further: its failure would be in no period's rate, and the rate of a period long over would still change.
-pub(super) const OF_TREND: [Parameter; 22] = with_count("'first'");
+pub(super) const OF_TREND: [Parameter; 23] = with_count("'first'");
 
-const fn with_count(count: &'static str) -> [Parameter; 22] {
+const fn with_count(count: &'static str) -> [Parameter; 23] {
     [
         needed("steps"),
         with_default("window", "'30 days'"),
@@ -45,6 +46,7 @@ const fn with_count(count: &'static str) -> [Parameter; 22] {
         with_default("breakdown_by", "'first_touch'"),
         with_default("period", "'day'"),
         with_default("week_start", "'monday'"),
+        with_default("as_of", "NULL"),
     ]
 }
 
@@ -64,6 +66,8 @@ pub(super) struct Question {
     pub(super) names: Vec<String>,
     /// Quiet for longer than this, and another session begins; `None`: sessions do not matter.
     pub(super) session_gap_us: Option<i64>,
+    /// Up to when all is known; `None`: up to the last event.
+    pub(super) as_of_us: Option<i64>,
     /// What the column is called.
     pub(super) breakdown: Option<(String, BreakdownBy)>,
     /// In words, for `EXPLAIN`.
@@ -128,12 +132,17 @@ pub(super) fn read(arguments: &Arguments<'_>) -> Result<Asked, QueryError> {
         || matches!(breakdown, Some((_, BreakdownBy::FirstTouch | BreakdownBy::LastTouch, _)));
     let only = if looks_at_all { Vec::new() } else { conditions.clone() };
     let codes = breakdown.iter().map(|(_, _, sql)| as_text(sql)).collect();
+    let as_of_us = midnight(arguments, "as_of", 0)?;
     let rows = Wants { conditions, codes, ..Wants::default() }.over(arguments, &only)?;
+    let rows = match as_of_us {
+        Some(as_of_us) => rows.before(as_of_us),
+        None => rows,
+    };
     let words: Vec<&str> = steps.iter().map(|step| step.words.as_str()).collect();
     let words = words.join(" > ");
     let names = if names.is_empty() { steps.into_iter().map(|step| step.words).collect() } else { names };
-    let question =
-        Question { definition, names, session_gap_us, breakdown: breakdown.map(|(column, by, _)| (column, by)), words };
+    let breakdown = breakdown.map(|(column, by, _)| (column, by));
+    let question = Question { definition, names, session_gap_us, as_of_us, breakdown, words };
     Ok(Asked { question, rows })
 }
 

@@ -8,6 +8,7 @@
 use std::path::PathBuf;
 
 use tributary_lake::{Lake, LakeSettings};
+use tributary_query::definitions::{self, Definitions};
 use tributary_query::{Engine, QueryError, QuerySettings};
 
 use crate::cli::UserError;
@@ -44,9 +45,17 @@ pub(crate) async fn command(
     let url =
         empty.0.to_str().ok_or_else(|| UserError("the folder for temporary files has no readable name".to_owned()))?;
     let lake = Lake::open(LakeSettings { url: url.to_owned(), fsync: false, ..LakeSettings::default() }).await?;
-    let settings = QuerySettings { metrics_dir: Some(folder), ..QuerySettings::default() };
-    let engine = Engine::new(settings, lake).map_err(told)?;
-    engine.check_definitions().await.map_err(told)?;
+    let engine = Engine::new(QuerySettings::default(), lake).map_err(told)?;
+    // What cannot be read hides no fault of what can.
+    let texts = definitions::texts(&folder).map_err(|faults| told(QueryError::Definitions { faults }))?;
+    let (standing, mut faults) = Definitions::standing(&texts);
+    match engine.replace_definitions(standing).await {
+        Err(QueryError::Definitions { faults: more }) => faults.extend(more),
+        other => other.map_err(told)?,
+    }
+    if !faults.is_empty() {
+        return Err(told(QueryError::Definitions { faults }));
+    }
     for definition in engine.definitions().all() {
         let (kind, name) = (definition.kind.word(), &definition.name);
         println!("{kind:<12}{name}  {}", definition.description.as_deref().unwrap_or(&definition.sql));

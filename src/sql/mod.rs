@@ -1,6 +1,6 @@
 //! `tributary sql`: questions from the command line, one or many.
 //!
-//! In:       SQL, questions with a `;` between them; a lake folder on this machine, or a server.
+//! In:       SQL, questions with a `;` between them, or words of the shell (`\d`); a lake folder on this machine, or a server.
 //! Out:      answers on stdout as table, CSV or JSON; errors and remarks on stderr.
 //! Promise:  stdout carries the answers only, in their order, with an empty line between them; the first question that cannot be
 //!           answered, or not in full, is the last, and the exit code 1. CSV and JSON from a folder are never cut off.
@@ -15,6 +15,7 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 
+use crate::cli::UserError;
 use crate::server::ServerArgs;
 use crate::settings::{Settings, SettingsError};
 pub(crate) use asker::Asker;
@@ -53,7 +54,17 @@ pub(crate) async fn command(
         None => {
             let mut sql = String::new();
             std::io::stdin().read_to_string(&mut sql)?;
-            answer_each(&asker, &sql, args.format).await
+            let mut is_told = false;
+            let questions = shell::piped(&sql, |words| {
+                is_told = true;
+                eprintln!("{words}");
+            });
+            let questions = questions.map_err(UserError)?;
+            // Nothing but words of the shell is no question left out.
+            if is_told && questions.trim().is_empty() {
+                return Ok(());
+            }
+            answer_each(&asker, &questions, args.format).await
         }
     }
 }

@@ -11,6 +11,7 @@ use anyhow::Context;
 use rustyline::error::ReadlineError;
 use rustyline::history::FileHistory;
 use rustyline::{DefaultEditor, Editor};
+use tributary_query::{Usage, usages};
 
 use super::asker::{Asker, TRUNCATED};
 use super::split::split;
@@ -18,8 +19,83 @@ use super::{Format, print};
 
 const HELP: &str = "  a question ends with ;
   \\d         lists the tables        \\d NAME    lists the columns of one
+  \\df        lists the functions     \\df NAME   tells how one is called
   \\timing    shows how long it took  \\q         leaves (exit, quit and Ctrl-D do too)
   Ctrl-C stops a question under way";
+
+/// What a word of the shell stands for.
+enum Word<'w> {
+    Help,
+    Tables,
+    Columns(&'w str),
+    Functions,
+    Function(&'w str),
+    Timing,
+    Leave,
+}
+
+/// * `typed`: begins with a backslash.
+fn word(typed: &str) -> Option<Word<'_>> {
+    let typed = typed.trim().trim_end_matches(';').trim_end();
+    let (word, name) = typed.split_once(char::is_whitespace).unwrap_or((typed, ""));
+    match (word, name.trim()) {
+        ("\\?" | "\\h" | "\\help", "") => Some(Word::Help),
+        ("\\d", "") => Some(Word::Tables),
+        ("\\d", name) if is_name(name) => Some(Word::Columns(name)),
+        ("\\df", "") => Some(Word::Functions),
+        ("\\df", name) if is_name(name) => Some(Word::Function(name)),
+        ("\\timing", "") => Some(Word::Timing),
+        ("\\q", "") => Some(Word::Leave),
+        _ => None,
+    }
+}
+
+fn help() -> String {
+    let names: Vec<&str> = usages().iter().map(|usage| usage.name).collect();
+    format!("{HELP}\n  functions: {}", names.join(", "))
+}
+
+/// How a function is called; of all, where none is named.
+fn functions(name: Option<&str>) -> String {
+    let usages = usages();
+    let wanted = |usage: &&Usage| name.is_none_or(|name| usage.name.eq_ignore_ascii_case(name));
+    let told = |usage: &Usage| match name {
+        Some(_) => format!("{}\n  example: {}", usage.call, usage.example),
+        None => format!("{:<18}{}", usage.name, usage.example),
+    };
+    let told: Vec<String> = usages.iter().filter(wanted).map(told).collect();
+    match (told.is_empty(), name) {
+        (true, Some(name)) => format!("there is no table function {name}; \\df lists them"),
+        _ => told.join("\n"),
+    }
+}
+
+/// The questions of a pipe, with SQL in place of the words of the shell where no question is under way.
+///
+/// * `tell`: takes what a word answers without a question.
+pub(crate) fn piped(text: &str, mut tell: impl FnMut(&str)) -> Result<String, String> {
+    let mut questions = String::with_capacity(text.len());
+    for line in text.lines() {
+        let typed = line.trim();
+        if typed.starts_with('\\') && split(&questions).1.is_empty() {
+            match word(typed) {
+                Some(Word::Tables) => questions.push_str(&format!("{TABLES};")),
+                Some(Word::Columns(name)) => questions.push_str(&format!("{};", columns_of(name))),
+                Some(Word::Help) => tell(&help()),
+                Some(Word::Functions) => tell(&functions(None)),
+                Some(Word::Function(name)) => tell(&functions(Some(name))),
+                // The time goes with the table already.
+                Some(Word::Timing) => {}
+                Some(Word::Leave) => break,
+                None => return Err(format!("{typed} is not known here\n{}", help())),
+            }
+        } else {
+            questions.push_str(line);
+        }
+        questions.push('\n');
+    }
+    Ok(questions)
+}
 
 enum Input {
     Line(String),
@@ -53,26 +129,26 @@ pub(crate) async fn run(asker: &Asker, format: Format) -> anyhow::Result<()> {
             break;
         }
         if question.is_empty() && is_word(typed, "help") {
-            println!("{HELP}");
+            println!("{}", help());
             continue;
         }
         if question.is_empty() && typed.starts_with('\\') {
-            let word = typed.trim_end_matches(';').trim();
-            remember(&mut editor, word);
-            match word {
-                "\\?" | "\\h" | "\\help" => println!("{HELP}"),
-                "\\timing" => {
+            remember(&mut editor, typed.trim_end_matches(';').trim());
+            match word(typed) {
+                Some(Word::Help) => println!("{}", help()),
+                Some(Word::Timing) => {
                     is_timed = !is_timed;
                     println!("timing is {}", if is_timed { "on" } else { "off" });
                 }
-                "\\d" => answer(asker, TABLES, format, is_timed, None).await?,
-                other => match other.strip_prefix("\\d ").map(str::trim).filter(|name| is_name(name)) {
-                    Some(name) => {
-                        let none = format!("there is no table {name}; \\d lists them");
-                        answer(asker, &columns_of(name), format, is_timed, Some(&none)).await?;
-                    }
-                    None => eprintln!("{other} is not known here\n{HELP}"),
-                },
+                Some(Word::Tables) => answer(asker, TABLES, format, is_timed, None).await?,
+                Some(Word::Columns(name)) => {
+                    let none = format!("there is no table {name}; \\d lists them");
+                    answer(asker, &columns_of(name), format, is_timed, Some(&none)).await?;
+                }
+                Some(Word::Functions) => println!("{}", functions(None)),
+                Some(Word::Function(name)) => println!("{}", functions(Some(name))),
+                Some(Word::Leave) => break,
+                None => eprintln!("{typed} is not known here\n{}", help()),
             }
             continue;
         }
@@ -198,6 +274,23 @@ mod tests {
         assert!(is_leave("\\q", false));
         assert!(!is_leave("exit", false) && !is_leave("exit_reason", true) && !is_leave("SELECT 1;", true));
         assert!(is_word("help;", "help"));
+    }
+
+    #[test]
+    fn words_of_the_shell_are_words_in_a_pipe_too_but_not_within_a_question() {
+        let mut told = String::new();
+        let text = "\\d\nSELECT '\n\\d\n';\n\\d events;\n\\?\n\\df funnel\n\\q\nSELECT 2";
+        let questions = piped(text, |words| told.push_str(words)).unwrap();
+        let (questions, rest) = split(&questions);
+        assert_eq!((questions.len(), rest), (3, ""));
+        assert_eq!(questions[0], TABLES);
+        assert!(questions[1].starts_with("SELECT '") && questions[1].contains("\\d"));
+        assert_eq!(questions[2], columns_of("events"));
+        assert!(
+            told.contains("functions: funnel, funnel_trend,") && told.contains("funnel(steps => (needed),"),
+            "{told}"
+        );
+        assert!(piped("\\x", |_| {}).unwrap_err().contains("is not known here"));
     }
 
     #[test]

@@ -35,7 +35,25 @@ fn a_command_lists_what_is_defined_or_tells_every_fault() {
         told.contains("b.toml: metrics.m: there is no argument of metric \"measur\": did you mean measure?"),
         "{told}"
     );
+    // One fault hides no other: neither of the same definition, nor one that only planning finds, nor the rest of a file.
+    let more = "[metrics.m]\nmeasur = \"1\"\nfilte = \"true\"\n[events.late]\ncondition = \"sourc = 'web'\"\n";
+    std::fs::write(folder.path().join("b.toml"), more).unwrap();
+    std::fs::write(folder.path().join("c.toml"), "[events.a]\ncondition = true true\n[events.b]\ncondition = = 1\n")
+        .unwrap();
+    let faulty = home.tool(&["metrics", "check", folder.path().to_str().unwrap()]).output().unwrap();
+    let told = String::from_utf8_lossy(&faulty.stderr).into_owned();
+    for fault in [
+        "b.toml: metrics.m: there is no argument of metric \"measur\"",
+        "b.toml: metrics.m: there is no argument of metric \"filte\": did you mean filter?",
+        "b.toml: events.late: ",
+        "a.toml: events.wanted: ",
+        "c.toml: expected TOML in line 2",
+        "c.toml: expected TOML in line 4",
+    ] {
+        assert!(told.contains(fault), "{fault} is not told:\n{told}");
+    }
     std::fs::remove_file(folder.path().join("b.toml")).unwrap();
+    std::fs::remove_file(folder.path().join("c.toml")).unwrap();
     let unfit = home.tool(&["metrics", "check", folder.path().to_str().unwrap()]).output().unwrap();
     let told = String::from_utf8_lossy(&unfit.stderr).into_owned();
     assert_eq!(unfit.status.code(), Some(2), "{told}");

@@ -112,6 +112,11 @@ async fn a_process_without_a_stream_job_asks_the_one_that_has_it() {
     assert_eq!((status, &answer["rows"][0]["n"]), (200, &json!(1)), "{answer}");
     let read: u64 = answer["live_positions"].as_array().unwrap().iter().map(|at| at[1].as_u64().unwrap()).sum();
     assert_eq!(read, 1, "{answer}");
+    // In a format that has no room for it, a header says the same.
+    let request = questions.client.post(format!("{}?format=csv", questions.url)).bearer_auth(QUERY_TOKEN);
+    let csv = request.body("SELECT count(*) AS n FROM events_live").send().await.unwrap();
+    let positions: Value = serde_json::from_slice(csv.headers()["x-tributary-live-positions"].as_bytes()).unwrap();
+    assert_eq!(positions, answer["live_positions"]);
     let (_, answer) = questions.ask("SELECT event_count AS n FROM sessions_live").await;
     assert_eq!(answer["rows"][0]["n"], 1, "{answer}");
     let (_, answer) = questions.ask("SELECT count(*) AS n FROM events").await;

@@ -24,7 +24,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use crate::access::Asker;
 use crate::engine::Turn;
 use crate::error::QueryError;
-use crate::facts::{Facts, Working};
+use crate::facts::{Facts, Look, Watch, Working};
 use crate::question::Face;
 use crate::settings::QuerySettings;
 use crate::stop::Stop;
@@ -83,6 +83,8 @@ pub(crate) struct Started {
     pub(crate) versions: Vec<(Table, u64)>,
     pub(crate) live_positions: Option<Vec<(u32, u64)>>,
     pub(crate) facts: Working,
+    /// For names that may be wrong, where the question has any.
+    pub(crate) look: Option<Look>,
     pub(crate) stop: Stop,
     pub(crate) turn: Turn,
 }
@@ -100,14 +102,26 @@ impl AnswerStream {
     ) -> Self {
         let settings = Arc::clone(&asker.access().settings);
         let rows_max = asker.access().rows_max;
-        let Started { batches: mut plan, versions, live_positions, facts, stop, turn } = started;
+        let Started { batches: mut plan, versions, live_positions, facts, mut look, stop, turn } = started;
+        let notes = facts.notes();
         let schema = plan.schema();
         let (sender, batches) = mpsc::channel(BATCHES_AHEAD);
         let work = workers.spawn(async move {
             // Held by the work, not by the asker: a question given up on takes its turn until it has really ended.
             let _turn = turn;
+            let mut watch = Watch::default();
             loop {
                 let batch = plan.next().await.transpose();
+                match &batch {
+                    Ok(Some(batch)) => watch.see(batch),
+                    // Before the end is told: who waits for it asks for the facts then.
+                    Ok(None) => {
+                        if let Some(look) = look.take().filter(|_| watch.is_empty_handed()) {
+                            drop(notes.set(look.notes().await));
+                        }
+                    }
+                    Err(_) => {}
+                }
                 let is_last = !matches!(batch, Ok(Some(_)));
                 // If nobody listens any more, the rest is not wanted.
                 if sender.send(batch).await.is_err() || is_last {

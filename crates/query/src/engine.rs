@@ -27,7 +27,7 @@ use datafusion::prelude::{SessionConfig, SessionContext};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout_at};
 use tokio_util::task::AbortOnDropHandle;
-use tributary_lake::Lake;
+use tributary_lake::{Lake, Snapshot};
 use tributary_schemas::Table;
 
 use crate::access::{Asker, Askers};
@@ -35,7 +35,7 @@ use crate::answer::{Answer, AnswerStream, Started, Tally};
 use crate::definitions::{self, Definitions};
 use crate::distributed::{self, Head};
 use crate::error::{self, Advice, QueryError};
-use crate::facts::{self, Freshness, Understood, Working};
+use crate::facts::{self, Freshness, Look, Named, Understood, Working};
 use crate::fold::{FoldNode, FoldPlanner};
 use crate::identity::{Identities, PersonOf, Persons, asks_for_persons};
 use crate::lake_table::LAKE_URL;
@@ -172,8 +172,15 @@ impl Engine {
 
     async fn check(&self, defined: &Arc<Defined>) -> Result<(), QueryError> {
         let mut faults = Vec::new();
-        for (place, question) in defined.definitions.questions() {
-            match self.describe_by(Question::plain(self.owner(), question), Arc::clone(defined)).await {
+        let questions = defined.definitions.questions();
+        if questions.is_empty() {
+            return Ok(());
+        }
+        // Once for all: each version is looked up in the store.
+        let snapshots = catalog::pin(&self.planner.lake).await?;
+        for (place, question) in questions {
+            let question = Question::plain(self.owner(), question);
+            match self.describe_by(question, Arc::clone(defined), Some(snapshots.clone())).await {
                 Ok(_) => {}
                 Err(error) if error.advice() == Advice::FixInput => {
                     let reason = error.reason();
@@ -273,16 +280,30 @@ impl Engine {
         }
     }
 
-    /// What the answer will look like and what its parameters are, without working on it. It takes a turn, too.
+    /// What the answer will look like and what its parameters are, without working on it. It is counted and takes a turn, too; of
+    /// those a minute that an access may describe there are as many as it may ask.
     pub async fn describe(&self, question: Question) -> Result<Described, QueryError> {
-        self.describe_by(question, self.planner.defined()).await
+        let asker = question.asker.clone();
+        let mut tally = Tally::start(asker.clone(), question.face, &question.sql);
+        let described = match asker.admit_description() {
+            Ok(()) => self.describe_by(question, self.planner.defined(), None).await,
+            Err(error) => Err(error),
+        };
+        tally.outcome = described.as_ref().map_or_else(QueryError::outcome, |_| "described");
+        described
     }
 
-    async fn describe_by(&self, question: Question, defined: Arc<Defined>) -> Result<Described, QueryError> {
+    /// * `snapshots`: of all tables, where they are pinned already.
+    async fn describe_by(
+        &self,
+        question: Question,
+        defined: Arc<Defined>,
+        snapshots: Option<Vec<Snapshot>>,
+    ) -> Result<Described, QueryError> {
         let deadline = Instant::now() + question.asker.time_max();
         self.in_turn(question, deadline, |planner, asked, turn| async move {
             let _turn = turn;
-            let (plan, _) = planner.logical(asked, &Stop::default(), &defined).await?;
+            let (plan, _) = planner.logical(Asked { snapshots, ..asked }, &Stop::default(), &defined).await?;
             let parameters = plan.get_parameter_types().map_err(|error| planner.wrong(error))?;
             let schema = told::schema(&Arc::new(plan.schema().as_arrow().clone()));
             Ok(Described { schema, parameters: parameters.into_iter().collect() })
@@ -300,12 +321,12 @@ impl Engine {
     async fn start(&self, question: Question, deadline: Instant) -> Result<Started, QueryError> {
         self.in_turn(question, deadline, |planner, asked, turn| async move {
             let stop = Stop::default();
-            let (batches, versions, live, facts) = planner.plan(asked, &stop).await?;
+            let Planned { batches, versions, live, facts, look } = planner.plan(asked, &stop).await?;
             let live_positions = match live {
                 Live::Rows(rows) => Some(rows.positions.clone()),
                 Live::NotAsked | Live::Away(_) => None,
             };
-            Ok(Started { batches, versions, live_positions, facts, stop, turn })
+            Ok(Started { batches, versions, live_positions, facts, look, stop, turn })
         })
         .await
     }
@@ -342,7 +363,7 @@ impl Engine {
             statement::tells_no_work(&parsed)?;
         }
         let turn = self.turn(&asker, deadline).await.ok_or(QueryError::Busy { queries_max, time_ms_max })?;
-        let asked = Asked { asker, parsed, beside };
+        let asked = Asked { asker, parsed, beside, snapshots: None };
         let working = self.workers.spawn(work(Arc::clone(&self.planner), asked, turn));
         let done = timeout_at(deadline, working).await.map_err(|_| QueryError::TimedOut { time_ms_max })?;
         done.unwrap_or_else(|_| Err(QueryError::broke("the planning of the question broke")))
@@ -359,6 +380,8 @@ struct Asked {
     asker: Asker,
     parsed: datafusion::sql::parser::Statement,
     beside: Option<Arc<Beside>>,
+    /// Of all tables, where they are pinned already.
+    snapshots: Option<Vec<Snapshot>>,
 }
 
 /// One of those an access may take at a time, and one of all; kept until the work has really ended.
@@ -368,14 +391,10 @@ pub(crate) struct Turn {
 }
 
 impl Planner {
-    async fn plan(
-        &self,
-        asked: Asked,
-        stop: &Stop,
-    ) -> Result<(SendableRecordBatchStream, Vec<(Table, u64)>, Live, Working), QueryError> {
+    async fn plan(&self, asked: Asked, stop: &Stop) -> Result<Planned, QueryError> {
         let wrong = |error| self.wrong(error);
         let sees_all = asked.asker.sees_all();
-        let (plan, Pinned { context, person_of, persons, lake_id, versions, live, understood }) =
+        let (plan, Pinned { context, person_of, persons, lake_id, versions, live, understood, named }) =
             self.logical(asked, stop, &self.defined()).await?;
         let state = context.state();
         let plan = state.optimize(&plan).and_then(|plan| stop.ask_in_joins(plan)).map_err(wrong)?;
@@ -406,18 +425,26 @@ impl Planner {
             Some((batches, counted)) => (batches, Some(counted)),
             None => (execute_stream(Arc::clone(&plan), context.task_ctx()).map_err(wrong)?, None),
         };
-        Ok((told::stream(batches), versions, live, Working::new(understood, reads, plan, counted)))
+        let look = Look::new(named, context, matches!(live, Live::Rows(_)), sees_all);
+        // A version tells how often a table was written, by whomever.
+        let versions = if sees_all { versions } else { Vec::new() };
+        let facts = Working::new(understood, reads, plan, counted);
+        Ok(Planned { batches: told::stream(batches), versions, live, facts, look })
     }
 
     /// What a statement means, with the tables it means pinned.
     async fn logical(&self, asked: Asked, stop: &Stop, defined: &Defined) -> Result<(LogicalPlan, Pinned), QueryError> {
         let wrong = |error| self.wrong(error);
-        let Asked { asker, mut parsed, beside } = asked;
+        let Asked { asker, mut parsed, beside, snapshots } = asked;
         let beside = beside.as_deref();
         definitions::expand(&defined.definitions, &mut parsed)?;
         statement::check_tree(&mut parsed)?;
-        let understood = facts::understood(&parsed);
-        let (snapshots, live) = live::pin(&self.lake, &self.live, Wants::of(&parsed.to_string())).await?;
+        let (understood, named) = (facts::understood(&parsed), Named::of(&parsed));
+        let wants = Wants::of(&parsed.to_string());
+        let (snapshots, live) = match snapshots.filter(|_| !wants.any) {
+            Some(snapshots) => (snapshots, Live::NotAsked),
+            None => live::pin(&self.lake, &self.live, wants).await?,
+        };
         let versions = snapshots.iter().map(|snapshot| (snapshot.table(), snapshot.version())).collect();
         let events = snapshots.iter().find(|snapshot| snapshot.table() == Table::Events);
         let lake_id = events.map(|snapshot| snapshot.table_id().to_owned()).unwrap_or_default();
@@ -456,7 +483,7 @@ impl Planner {
         let read_only = SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
         read_only.verify_plan(&plan).map_err(wrong)?;
         each_column_has_its_own_name(&plan)?;
-        Ok((plan, Pinned { context, person_of, persons, lake_id, versions, live, understood }))
+        Ok((plan, Pinned { context, person_of, persons, lake_id, versions, live, understood, named }))
     }
 
     async fn relations(&self) -> Result<Vec<Relation>, QueryError> {
@@ -505,6 +532,16 @@ struct Pinned {
     versions: Vec<(Table, u64)>,
     live: Live,
     understood: Understood,
+    named: Named,
+}
+
+/// A plan that runs, and what is said of it.
+struct Planned {
+    batches: SendableRecordBatchStream,
+    versions: Vec<(Table, u64)>,
+    live: Live,
+    facts: Working,
+    look: Option<Look>,
 }
 
 /// Each fold as a table that stands for its plan.

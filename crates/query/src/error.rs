@@ -183,16 +183,24 @@ fn plain(error: &DataFusionError) -> String {
             message.truncate(at);
         }
     }
+    // What a function of ours says of its arguments, without what DataFusion puts around it: its types are nobody's words.
+    const OF_ARGUMENTS: &str = "user-defined coercion failed with: ";
+    if let Some(at) = message.find(OF_ARGUMENTS) {
+        let ours = message[at + OF_ARGUMENTS.len()..].trim_start_matches("Error during planning: ");
+        let end = [" No function matches", "\n"].iter().filter_map(|after| ours.find(after)).min();
+        return ours[..end.unwrap_or(ours.len())].to_owned();
+    }
     message
 }
 
 /// What to write in place of a name nobody has: the nearest of those there are, and all of them.
 pub(crate) fn unknown_name(what: &str, name: &str, known: &[&str]) -> String {
-    let near = known.iter().map(|other| (levenshtein(name, other), *other)).min();
-    let hint = match near {
-        // Two letters of a short name are a guess.
-        Some((far, other)) if far <= 2.min(name.len() / 3) => format!("did you mean {other}? "),
-        _ => String::new(),
-    };
+    let hint = nearest(name, known).map(|other| format!("did you mean {other}? ")).unwrap_or_default();
     format!("there is no {what} {name:?}: {hint}there are {}", known.join(", "))
+}
+
+/// That of some names which somebody may have meant. Two letters of a short name are a guess.
+pub(crate) fn nearest<'n>(name: &str, known: &[&'n str]) -> Option<&'n str> {
+    let near = known.iter().map(|other| (levenshtein(name, other), *other)).min();
+    near.filter(|(far, _)| *far <= 2.min(name.len() / 3)).map(|(_, other)| other)
 }

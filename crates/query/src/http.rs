@@ -17,7 +17,7 @@ use std::sync::Arc;
 use axum::body::Bytes;
 use axum::extract::rejection::{BytesRejection, QueryRejection};
 use axum::extract::{DefaultBodyLimit, Path, Query, Request, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -187,7 +187,7 @@ async fn authorize(State(engine): State<Arc<Engine>>, mut request: Request, next
         ),
     };
     let mut response = refusal(StatusCode::UNAUTHORIZED, what, advice);
-    response.headers_mut().insert(header::WWW_AUTHENTICATE, header::HeaderValue::from_static("Bearer"));
+    response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
     response
 }
 
@@ -368,6 +368,9 @@ fn json_body(answer: &Answer) -> Result<Response, Unwritten> {
     Ok(([(header::CONTENT_TYPE, "application/json")], serde_json::to_vec(&body)?).into_response())
 }
 
+/// As `live_positions` of a JSON answer: `[[partition, next offset], ...]`.
+const LIVE_POSITIONS_HEADER: &str = "x-tributary-live-positions";
+
 /// The answer alone, what is to be said of it in headers.
 fn plain_body(answer: &Answer, format: Format) -> Result<Response, Unwritten> {
     let mut text = Vec::new();
@@ -377,14 +380,21 @@ fn plain_body(answer: &Answer, format: Format) -> Result<Response, Unwritten> {
         Format::Parquet => render::parquet(answer, &mut text)?,
         Format::Json | Format::Ndjson => render::ndjson(answer, &mut text)?,
     }
-    let facts = [
+    let mut said = vec![
         (header::CONTENT_TYPE.as_str(), format.media_type().to_owned()),
         ("x-tributary-row-count", answer.row_count().to_string()),
         ("x-tributary-truncated", answer.truncated.to_string()),
         ("x-tributary-elapsed-ms", answer.elapsed.as_millis().to_string()),
         (FACTS_HEADER, answer.facts.header()?),
     ];
-    Ok((facts, text).into_response())
+    if let Some(positions) = &answer.live_positions {
+        said.push((LIVE_POSITIONS_HEADER, serde_json::to_string(positions)?));
+    }
+    let mut headers = HeaderMap::new();
+    for (name, value) in said {
+        headers.insert(HeaderName::from_static(name), HeaderValue::try_from(value)?);
+    }
+    Ok((headers, text).into_response())
 }
 
 pub(crate) fn fault(error: &QueryError) -> Response {

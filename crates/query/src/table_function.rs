@@ -15,10 +15,12 @@ use std::ops::{ControlFlow, RangeInclusive};
 
 use datafusion::arrow::compute::kernels::cast_utils::Parser as _;
 use datafusion::arrow::datatypes::{DataType, Date32Type};
-use datafusion::common::DFSchema;
+use datafusion::common::{DFSchema, SchemaError};
+use datafusion::error::DataFusionError;
 use datafusion::execution::session_state::SessionState;
 use datafusion::logical_expr::ExprSchemable;
 use datafusion::logical_expr::simplify::SimplifyContext;
+use datafusion::logical_expr::utils::find_aggregate_exprs;
 use datafusion::optimizer::simplify_expressions::ExprSimplifier;
 use datafusion::sql::sqlparser::ast::{
     self, Array, Expr, FunctionArg, FunctionArgExpr, FunctionArgOperator, Query, Value, ValueWithSpan,
@@ -30,7 +32,7 @@ use datafusion::sql::sqlparser::tokenizer::Token;
 use crate::complexity;
 use crate::definitions::Kind;
 use crate::duration;
-use crate::error::QueryError;
+use crate::error::{self, QueryError};
 use crate::fold::Folding;
 use crate::{attribution, experiment, funnel, metric, path, retention, sessionize};
 
@@ -112,6 +114,30 @@ pub(crate) fn specs() -> impl Iterator<Item = &'static Spec> {
     ALL.iter().map(|(spec, _)| *spec)
 }
 
+/// How a function is called.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Usage {
+    pub name: &'static str,
+    /// With every argument and its default.
+    pub call: String,
+    pub example: &'static str,
+}
+
+/// Of each function, for whoever writes a call.
+pub fn usages() -> Vec<Usage> {
+    specs().map(usage).collect()
+}
+
+fn usage(spec: &Spec) -> Usage {
+    let told = |parameter: &Parameter| match parameter.default {
+        None => format!("{} => (needed)", parameter.name),
+        Some(default) => format!("{} => {default}", parameter.name),
+    };
+    let definition = Kind::of_function(spec.name).map(|_| "definition => NULL".to_owned());
+    let parameters: Vec<String> = spec.parameters.iter().map(told).chain(definition).collect();
+    Usage { name: spec.name, call: format!("{}({})", spec.name, parameters.join(", ")), example: spec.example }
+}
+
 pub(crate) fn spec(name: &str) -> Option<&'static Spec> {
     specs().find(|spec| spec.name == name)
 }
@@ -164,12 +190,34 @@ impl Checker<'_> {
         if has_subquery.is_break() {
             return Ok(None);
         }
-        let plain = |error| QueryError::from_datafusion(error, 0).to_string();
+        let plain = |error| self.plain(error);
         let parsed = ast::ExprWithAlias { expr: expression.clone(), alias: None };
         let logical = self.session.create_logical_expr_from_sql_expr(parsed, self.columns).map_err(plain)?;
         let simplifier = ExprSimplifier::new(SimplifyContext::builder().build());
         let logical = simplifier.coerce(logical, self.columns).map_err(plain)?;
         logical.get_type(self.columns).map(Some).map_err(plain)
+    }
+
+    /// Whether the expression makes one value of many events: it has an aggregate, or asks of no event.
+    fn is_aggregate(&self, expression: &Expr) -> bool {
+        let parsed = ast::ExprWithAlias { expr: expression.clone(), alias: None };
+        let logical = self.session.create_logical_expr_from_sql_expr(parsed, self.columns);
+        logical.map_or(true, |logical| !find_aggregate_exprs([&logical]).is_empty() || logical.column_refs().is_empty())
+    }
+
+    /// In a few words: all columns there are, behind each fault, would hide the fault.
+    fn plain(&self, error: DataFusionError) -> String {
+        if let DataFusionError::SchemaError(unknown, _) = error.find_root()
+            && let SchemaError::FieldNotFound { field, .. } = &**unknown
+        {
+            let names: Vec<&str> = self.columns.fields().iter().map(|column| column.name().as_str()).collect();
+            let meant = error::nearest(&field.name, &names).map(|near| format!(": did you mean {near}?"));
+            let meant = meant.unwrap_or_else(|| {
+                format!("; a text stands in single quotes, as in event_name = '{}'. DESCRIBE person_events tells the columns", field.name)
+            });
+            return format!("there is no column {:?}{meant}", field.name);
+        }
+        QueryError::from_datafusion(error, 0).to_string()
     }
 }
 
@@ -206,18 +254,8 @@ impl<'c> Arguments<'c> {
 
     /// A fault of this call, with how to call it right.
     pub(crate) fn fault(&self, reason: String) -> QueryError {
-        let told = |parameter: &Parameter| match parameter.default {
-            None => format!("{} => (needed)", parameter.name),
-            Some(default) => format!("{} => {default}", parameter.name),
-        };
-        let definition = Kind::of_function(self.spec.name).map(|_| "definition => NULL".to_owned());
-        let parameters: Vec<String> = self.spec.parameters.iter().map(told).chain(definition).collect();
-        QueryError::Function {
-            function: self.spec.name,
-            reason,
-            usage: format!("{}({})", self.spec.name, parameters.join(", ")),
-            example: self.spec.example,
-        }
+        let Usage { name, call, example } = usage(self.spec);
+        QueryError::Function { function: name, reason, usage: call, example }
     }
 
     /// The argument as it was written, or its default; `None` where that is NULL.
@@ -335,6 +373,23 @@ impl<'c> Arguments<'c> {
         Ok(expression.to_string())
     }
 
+    /// An expression that counts over events, such as `sum(value)`.
+    pub(crate) fn maybe_aggregate(&self, name: &'static str) -> Result<Option<String>, QueryError> {
+        let Some(sql) = self.maybe_expression(name)? else { return Ok(None) };
+        // A subquery is judged by the planning of the whole.
+        let is_over_events = match parse_expression(&sql) {
+            Ok(expression) => self.checker.is_aggregate(&expression),
+            Err(_) => true,
+        };
+        if is_over_events {
+            return Ok(Some(sql));
+        }
+        Err(self.fault(format!(
+            "{name} is {sql}, which each event has for itself: write what is made of all of them, such as sum({sql}), \
+             avg({sql}) or count(*)"
+        )))
+    }
+
     /// A condition over the columns of `person_events`.
     pub(crate) fn condition(&self, name: &'static str) -> Result<String, QueryError> {
         self.checked_condition(&self.present(name)?, name)
@@ -393,15 +448,23 @@ impl<'c> Arguments<'c> {
     }
 
     fn checked_condition(&self, value: &Expr, place: &str) -> Result<String, QueryError> {
-        let condition = self.plain_or_text(value, place)?;
-        match self.checker.type_of(&condition) {
-            Ok(None | Some(DataType::Boolean)) => Ok(condition.to_string()),
-            Ok(Some(other)) => {
+        let checked = plain_or_text(value).and_then(|condition| match self.checker.type_of(&condition)? {
+            None | Some(DataType::Boolean) => Ok(condition.to_string()),
+            Some(other) => {
                 let other = if other.is_string() { "text".to_owned() } else { other.to_string() };
-                Err(self.fault(format!("{place}: is of type {other}, not a condition that is true or false")))
+                Err(format!("is of type {other}, not a condition that is true or false"))
             }
-            Err(reason) => Err(self.fault(format!("{place}: {reason}"))),
-        }
+        });
+        let is_a_column = |text: &str| self.checker.columns.fields().iter().any(|column| column.name() == text);
+        checked.map_err(|reason| match text_of(value).filter(|text| is_a_name(text) && !is_a_column(text)) {
+            // Whoever gives a name alone means the events that are called so, and is not helped by what SQL makes of it.
+            Some(name) => self.fault(format!(
+                "{place}: a text is read as a condition, and {} is none: write event_name = {}",
+                quoted(name),
+                quoted(name)
+            )),
+            None => self.fault(format!("{place}: {reason}")),
+        })
     }
 
     fn plain_or_text(&self, value: &Expr, place: &str) -> Result<Expr, QueryError> {
@@ -439,6 +502,18 @@ pub(crate) fn relation_for(expressions: &[&str]) -> &'static str {
 /// The SQL of an argument, which may be given as text.
 pub(crate) fn plain_or_text(value: &Expr) -> Result<Expr, String> {
     text_of(value).map_or_else(|| Ok(value.clone()), parse_expression)
+}
+
+/// Whether a text is a name, such as `Order Completed`, and not SQL.
+fn is_a_name(text: &str) -> bool {
+    const OF_SQL: [&str; 12] =
+        ["and", "or", "not", "is", "in", "like", "ilike", "between", "null", "true", "false", "case"];
+    let is_of_names =
+        |letter: char| letter.is_alphanumeric() || matches!(letter, ' ' | '_' | '-' | '.' | ':' | '/' | '$');
+    let mut words = text.split_whitespace().peekable();
+    words.peek().is_some()
+        && text.chars().all(is_of_names)
+        && words.all(|word| !OF_SQL.contains(&word.to_lowercase().as_str()))
 }
 
 /// Whether an expression names a column.

@@ -81,10 +81,11 @@ impl Writer {
     pub(super) fn schema(&mut self) -> Bytes {
         let generator = IpcDataGenerator::default();
         let message = generator.schema_to_bytes_with_dictionary_tracker(&self.schema, &mut self.tracker, &self.options);
-        data(message.ipc_message, Vec::new())
+        data(message.ipc_message, Vec::new()).encode_to_vec().into()
     }
 
-    pub(super) fn batch(&mut self, batch: &RecordBatch) -> Result<Vec<Bytes>, ArrowError> {
+    /// The messages of a batch; none where it has no rows.
+    pub(super) fn batch(&mut self, batch: &RecordBatch) -> Result<Vec<FlightData>, ArrowError> {
         let columns = batch.columns().iter().zip(self.schema.fields());
         let columns = columns.map(|(column, field)| match column.data_type() == field.data_type() {
             true => Ok(column.clone()),
@@ -98,18 +99,26 @@ impl Writer {
         while begin < batch.num_rows() {
             let part = batch.slice(begin, rows.min(batch.num_rows() - begin));
             begin += part.num_rows();
-            let generator = IpcDataGenerator::default();
-            let (dictionaries, message) =
-                generator.encode(&part, &mut self.tracker, &self.options, &mut self.context)?;
-            let all = dictionaries.into_iter().chain([message]);
-            messages.extend(all.map(|message| data(message.ipc_message, message.arrow_data)));
+            messages.extend(self.encoded(&part)?);
         }
         Ok(messages)
     }
+
+    /// A batch without rows.
+    pub(super) fn empty(&mut self) -> Result<Vec<FlightData>, ArrowError> {
+        self.encoded(&RecordBatch::new_empty(Arc::clone(&self.schema)))
+    }
+
+    fn encoded(&mut self, batch: &RecordBatch) -> Result<Vec<FlightData>, ArrowError> {
+        let generator = IpcDataGenerator::default();
+        let (dictionaries, message) = generator.encode(batch, &mut self.tracker, &self.options, &mut self.context)?;
+        let all = dictionaries.into_iter().chain([message]);
+        Ok(all.map(|message| data(message.ipc_message, message.arrow_data)).collect())
+    }
 }
 
-fn data(header: Vec<u8>, body: Vec<u8>) -> Bytes {
-    FlightData { descriptor: None, header: header.into(), body: body.into() }.encode_to_vec().into()
+fn data(header: Vec<u8>, body: Vec<u8>) -> FlightData {
+    FlightData { header: header.into(), body: body.into(), ..FlightData::default() }
 }
 
 /// Reads what a client puts, as a stream of Arrow's IPC is read.
@@ -154,7 +163,7 @@ mod tests {
         let batch = RecordBatch::try_from_iter(columns).unwrap();
         let mut writer = Writer::new(answer_schema(&batch.schema()));
         let mut messages = vec![writer.schema()];
-        messages.extend(writer.batch(&batch).unwrap());
+        messages.extend(writer.batch(&batch).unwrap().into_iter().map(|message| message.encode_to_vec().into()));
         assert!(2 < messages.len());
         let mut reader = Reader::default();
         for message in messages {

@@ -58,6 +58,8 @@ pub(crate) struct FlightData {
     /// A message of Arrow's IPC, without its length.
     #[prost(bytes = "bytes", tag = "2")]
     pub(crate) header: Bytes,
+    #[prost(bytes = "bytes", tag = "3")]
+    pub(crate) metadata: Bytes,
     #[prost(bytes = "bytes", tag = "1000")]
     pub(crate) body: Bytes,
 }

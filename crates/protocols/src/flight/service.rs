@@ -174,7 +174,8 @@ impl Service {
     async fn describe(&self, asker: Asker, sql: String) -> Result<Described, QueryError> {
         let mut marks = Marks { seen: 0, values: None };
         let rewrite = move |statement: &mut Statement| marks.put(statement);
-        self.engine.describe(Question { rewrite: Some(Box::new(rewrite)), ..Question::plain(asker, sql) }).await
+        let question = Question::plain(asker, sql).by(Face::Flight);
+        self.engine.describe(Question { rewrite: Some(Box::new(rewrite)), ..question }).await
     }
 
     async fn relations(&self) -> Result<&Vec<Relation>, QueryError> {
@@ -361,27 +362,50 @@ fn values_of(row: &RecordBatch) -> Result<Vec<Expr>, Status> {
 fn whole(batch: &RecordBatch) -> Result<Messages, Status> {
     let mut writer = Writer::new(batch.schema());
     let mut messages = vec![writer.schema()];
-    messages.extend(writer.batch(batch).map_err(told)?);
+    messages.extend(writer.batch(batch).map_err(told)?.into_iter().map(|message| message.encode_to_vec().into()));
     Ok(grpc::many(messages))
 }
 
 /// The answer as it is computed; a batch is written once the client has room for it.
+///
+/// Its last message carries what it says of itself as `app_metadata`, JSON as in HTTP. Until the end nobody knows which is the last and
+/// what was read, so one message is always kept back. A message more, without rows or without a batch, would be plainer; but there
+/// are clients that add up what is in each batch, and clients that cannot read a message without one.
 fn stream(answer: AnswerStream) -> Messages {
     let mut writer = Writer::new(answer_schema(&answer.schema()));
     let schema = writer.schema();
-    let batches = futures::stream::unfold(Some((answer, writer)), async |state| {
-        let (mut answer, mut writer) = state?;
-        let batch = match answer.next().await? {
-            Ok(batch) => writer.batch(&batch).map_err(told),
-            Err(error) => Err(error.into()),
+    let kept: Option<FlightData> = None;
+    let batches = futures::stream::unfold(Some((answer, writer, kept)), async |state| {
+        let (mut answer, mut writer, mut kept) = state?;
+        let messages = match answer.next().await {
+            Some(Ok(batch)) => writer.batch(&batch).map_err(told),
+            Some(Err(error)) => Err(error.into()),
+            None => {
+                let all = kept.map_or_else(|| writer.empty().map_err(told), |last| Ok(vec![last]));
+                return Some((all.map_or_else(|status| vec![Err(status)], |all| with_facts(all, &answer)), None));
+            }
         };
-        Some(match batch {
-            Ok(messages) => (messages.into_iter().map(Ok).collect::<Vec<_>>(), Some((answer, writer))),
+        Some(match messages {
+            Ok(messages) => {
+                let mut sent = Vec::with_capacity(messages.len());
+                for message in messages {
+                    sent.extend(kept.replace(message).map(|before| Ok(before.encode_to_vec().into())));
+                }
+                (sent, Some((answer, writer, kept)))
+            }
             Err(status) => (vec![Err(status)], None),
         })
     });
     let batches = batches.flat_map(futures::stream::iter);
     Box::pin(futures::stream::iter([Ok(schema)]).chain(batches))
+}
+
+/// * `messages`: the last of an answer that has come to its end.
+fn with_facts(mut messages: Vec<FlightData>, answer: &AnswerStream) -> Vec<Result<Bytes, Status>> {
+    if let Some(last) = messages.last_mut() {
+        last.metadata = answer.facts().json().into();
+    }
+    messages.into_iter().map(|message| Ok(message.encode_to_vec().into())).collect()
 }
 
 fn told(error: arrow::error::ArrowError) -> Status {
@@ -392,7 +416,7 @@ fn told(error: arrow::error::ArrowError) -> Status {
 #[cfg(test)]
 mod tests {
     use tributary_lake::{Lake, LakeSettings};
-    use tributary_query::{AccessSettings, QuerySettings};
+    use tributary_query::{AccessSettings, Facts, QuerySettings};
 
     use super::*;
 
@@ -441,5 +465,34 @@ mod tests {
         }
         assert_eq!(service.schema_of(narrow.clone(), &prepared).await.err().unwrap().code, 7);
         assert!(service.get(narrow.clone(), &ticket("SELECT count(*) AS n FROM sessions")).await.is_ok());
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn the_last_message_says_what_the_answer_was_made_of() {
+        let (service, _folder) = service().await;
+        let sql = "SELECT * FROM funnel(steps => [event_name = 'purchse'], window => '7 days')";
+        let ticket = Any::of("TicketStatementQuery", &TicketStatementQuery { handle: sql.as_bytes().to_vec().into() });
+        let messages = service.get(service.engine.asker(FULL).unwrap(), &ticket).await.ok().unwrap();
+        let messages: Vec<_> = messages.map(|message| message.ok().unwrap()).collect().await;
+        assert_eq!(messages.len(), 2, "a schema and a batch, as without facts");
+        let last: FlightData = read(messages.last().unwrap().clone()).ok().unwrap();
+        let facts: Facts = Facts::from_header(std::str::from_utf8(&last.metadata).unwrap()).unwrap();
+        assert_eq!(facts.window.as_deref(), Some("window => '7 days'"));
+        assert_eq!(
+            (facts.functions, facts.read.unwrap().tables.len()),
+            (vec!["funnel".to_owned()], 2),
+            "events and links"
+        );
+        assert_eq!(facts.notes, ["no event is called 'purchse'; there are no names at all"]);
+        let mut reader = Reader::default();
+        messages.into_iter().for_each(|message| reader.add(&read(message).ok().unwrap()));
+        assert_eq!(reader.batches().unwrap().iter().map(RecordBatch::num_rows).sum::<usize>(), 1);
+        // An answer without rows says it too.
+        let sql = "SELECT event_id FROM events";
+        let ticket = Any::of("TicketStatementQuery", &TicketStatementQuery { handle: sql.as_bytes().to_vec().into() });
+        let messages = service.get(service.engine.asker(FULL).unwrap(), &ticket).await.ok().unwrap();
+        let messages: Vec<_> = messages.map(|message| message.ok().unwrap()).collect().await;
+        let last: FlightData = read(messages.last().unwrap().clone()).ok().unwrap();
+        assert!(Facts::from_header(std::str::from_utf8(&last.metadata).unwrap()).unwrap().read.is_some());
     }
 }

@@ -135,16 +135,33 @@ pub(crate) fn complete(out: &mut BytesMut, tag: &str) {
 
 pub(crate) fn error(out: &mut BytesMut, fault: &Fault) {
     let severity = if fault.is_fatal { "FATAL" } else { "ERROR" };
-    message(out, b'E', |out| fields(out, severity, fault.code, &fault.message, fault.hint.as_deref()));
+    let more = [(b'H', fault.hint.as_deref())];
+    message(out, b'E', |out| fields(out, severity, fault.code, &fault.message, more));
 }
 
 pub(crate) fn notice(out: &mut BytesMut, words: &str) {
-    message(out, b'N', |out| fields(out, "NOTICE", "00000", words, None));
+    message(out, b'N', |out| fields(out, "NOTICE", "00000", words, []));
 }
 
-fn fields(out: &mut BytesMut, severity: &str, code: &str, words: &str, hint: Option<&str>) {
-    let all = [(b'S', Some(severity)), (b'V', Some(severity)), (b'C', Some(code)), (b'M', Some(words)), (b'H', hint)];
-    for (field, value) in all {
+/// The same with more to it, which clients show below.
+pub(crate) fn notice_with_detail(out: &mut BytesMut, words: &str, detail: Option<&str>) {
+    message(out, b'N', |out| fields(out, "NOTICE", "00000", words, [(b'D', detail)]));
+}
+
+/// What somebody should look at.
+pub(crate) fn warning(out: &mut BytesMut, words: &str) {
+    message(out, b'N', |out| fields(out, "WARNING", "01000", words, []));
+}
+
+fn fields<const MORE: usize>(
+    out: &mut BytesMut,
+    severity: &str,
+    code: &str,
+    words: &str,
+    more: [(u8, Option<&str>); MORE],
+) {
+    let all = [(b'S', Some(severity)), (b'V', Some(severity)), (b'C', Some(code)), (b'M', Some(words))];
+    for (field, value) in all.into_iter().chain(more) {
         if let Some(value) = value {
             out.put_u8(field);
             text(out, value);

@@ -5,6 +5,7 @@
 //! Promise:  every question goes to the engine, with its limits and its turn. What a client cancels, leaves behind by hanging up, or
 //!           does not fetch in time is stopped. Answers are sent in pieces: some 64 KiB and a few batches of each are in memory.
 //!           A fault ends the statement, not the session, unless the messages themselves cannot be read.
+//!           Before an answer of ours is complete, a notice says what it was made of (`FACTS`); SHOW tells the last again.
 //! Not here: transactions: each statement sees the newest tables, BEGIN or not, and nothing is written that could be undone.
 
 use std::collections::HashMap;
@@ -53,7 +54,12 @@ pub(crate) struct Session {
     is_skipping: bool,
     /// Of the message that is worked on.
     canceled: CancellationToken,
+    /// Of the last answer of the engine's, as JSON.
+    facts: String,
 }
+
+/// What SHOW calls them.
+const FACTS: &str = "tributary.facts";
 
 struct Prepared {
     command: Command,
@@ -150,6 +156,7 @@ impl Session {
             transaction: Transaction::None,
             is_skipping: false,
             canceled: CancellationToken::new(),
+            facts: String::new(),
         }
     }
 
@@ -291,6 +298,7 @@ impl Session {
                     let formats = Arc::clone(&open.formats);
                     backend::row_description(&mut self.wire.out, &open.columns, |index| formats[index]);
                     self.pump(&mut open, 0).await?;
+                    self.tell_facts(&open);
                     backend::complete(&mut self.wire.out, &open.tag());
                 }
                 None => self.obey(&command)?,
@@ -450,6 +458,7 @@ impl Session {
             }
             State::Open(open) => match self.pump(open, rows_max.into()).await? {
                 Ended::Complete => {
+                    self.tell_facts(open);
                     backend::complete(&mut self.wire.out, &open.tag());
                     portal.state = State::Done;
                 }
@@ -584,6 +593,23 @@ impl Session {
         }
     }
 
+    /// What the answer says of itself, once all of it was sent. A client that wants to hear of faults only sets
+    /// `client_min_messages`; what looks like a slip is a warning, so that it is heard where notices are not.
+    fn tell_facts(&mut self, open: &Open) {
+        let Source::Engine(answer) = &open.source else { return };
+        let facts = answer.facts();
+        self.facts = facts.json();
+        let least = self.variables.get("client_min_messages").unwrap_or_default();
+        let (hears_notices, hears_warnings) =
+            (!matches!(least, "warning" | "error" | "fatal" | "panic"), !matches!(least, "error" | "fatal" | "panic"));
+        if let Some(line) = facts.line().filter(|_| hears_notices) {
+            backend::notice_with_detail(&mut self.wire.out, &line, facts.in_full().as_deref());
+        }
+        for note in facts.notes.iter().filter(|_| hears_warnings) {
+            backend::warning(&mut self.wire.out, note);
+        }
+    }
+
     /// In the midst of an answer: who does not read is not waited for longer than the question may take.
     async fn send_rows(&mut self, deadline: Instant) -> Result<(), Broken> {
         tokio::select! {
@@ -679,6 +705,9 @@ impl Session {
         if name == "all" {
             let row = |(name, value): (&str, &str)| vec![name.to_owned(), value.to_owned(), String::new()];
             return Ok(self.variables.all().map(row).collect());
+        }
+        if name == FACTS {
+            return Ok(vec![vec![self.facts.clone()]]);
         }
         let value = self.variables.get(name);
         let value = value.ok_or_else(|| Fault::new("42704", format!("there is no variable {name:?}")))?;

@@ -313,3 +313,34 @@ async fn who_asks_is_told_by_the_token_and_not_by_the_user() {
     hashed.prove("a-token-known-by-hash").await;
     assert_eq!(code(&hashed.receive().await.unwrap()), "28P01");
 }
+
+/// What an answer was made of is a notice before its end; a name that no event bears, a warning; SHOW tells it again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_answer_says_what_it_was_made_of() {
+    let served = served(PostgresSettings::default(), QuerySettings::default()).await;
+    let mut client = served.client().await;
+    let text = |message: &crate::client::Message| String::from_utf8_lossy(&message.1).replace('\0', "|");
+    let funnel = "SELECT units_reached FROM funnel(steps => [event_name = 'purchse'], window => '7 days')";
+    client.query(funnel).await;
+    let told = client.receive_all().await;
+    assert_eq!(kinds(&told), "TDNNCZ");
+    let notice = text(&told[2]);
+    assert!(notice.contains("SNOTICE|") && notice.contains("Mread 0 rows of events at version 0"), "{notice}");
+    assert!(notice.contains("window => '7 days'; UTC") && notice.contains("DSELECT units_reached"), "{notice}");
+    assert!(text(&told[3]).contains("SWARNING|") && text(&told[3]).contains("'purchse'"), "{}", text(&told[3]));
+    client.query("SHOW tributary.facts").await;
+    let told = client.receive_all().await;
+    assert_eq!(kinds(&told), "TDCZ");
+    assert!(text(&told[1]).contains("\"rows_read\":0") && text(&told[1]).contains("'purchse'"), "{}", text(&told[1]));
+    // What is not about tables of ours says nothing, and who wants to hear of faults only, hears of them only.
+    client.query("SELECT 1 AS n").await;
+    assert_eq!(kinds(&client.receive_all().await), "TDCZ");
+    for (least, wanted) in [("warning", "TDNCZ"), ("error", "TDCZ")] {
+        client.query(&format!("SET client_min_messages = '{least}'")).await;
+        assert_eq!(kinds(&client.receive_all().await), "CZ");
+        client.query(funnel).await;
+        assert_eq!(kinds(&client.receive_all().await), wanted, "{least}");
+    }
+    served.stop.cancel();
+    served.serving.await.unwrap();
+}

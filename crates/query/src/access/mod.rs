@@ -56,7 +56,21 @@ pub(crate) struct Access {
     pub(crate) turns: Option<Arc<Semaphore>>,
     /// With a pool of its own.
     pub(crate) base: Option<SessionState>,
-    rate: Option<(NonZeroU32, DefaultDirectRateLimiter)>,
+    rate: Option<Rate>,
+}
+
+/// How often it may ask.
+struct Rate {
+    per_minute: NonZeroU32,
+    asked: DefaultDirectRateLimiter,
+    described: DefaultDirectRateLimiter,
+}
+
+impl Rate {
+    fn new(per_minute: NonZeroU32) -> Self {
+        let [asked, described] = [(); 2].map(|()| RateLimiter::direct(Quota::per_minute(per_minute)));
+        Self { per_minute, asked, described }
+    }
 }
 
 /// What is not to be seen.
@@ -98,8 +112,19 @@ impl Asker {
 
     /// Counts a question, or says when the next may come.
     pub(crate) fn admit(&self) -> Result<(), QueryError> {
-        let Some((per_minute, limiter)) = &self.0.rate else { return Ok(()) };
-        limiter.check().map_err(|until| {
+        self.admit_by(|rate| &rate.asked)
+    }
+
+    /// The same for one that is described and not worked on. Drivers describe what they ask next: as one count each would halve
+    /// what an access may ask.
+    pub(crate) fn admit_description(&self) -> Result<(), QueryError> {
+        self.admit_by(|rate| &rate.described)
+    }
+
+    fn admit_by(&self, of: impl Fn(&Rate) -> &DefaultDirectRateLimiter) -> Result<(), QueryError> {
+        let Some(rate) = &self.0.rate else { return Ok(()) };
+        let per_minute = rate.per_minute;
+        of(rate).check().map_err(|until| {
             let wait = until.wait_time_from(DefaultClock::default().now());
             let wait_s = wait.as_secs().saturating_add(u64::from(0 < wait.subsec_nanos())).max(WAIT_S_MIN);
             QueryError::TooOften { access: self.0.name.clone(), per_minute: per_minute.get(), wait_s }
@@ -206,7 +231,7 @@ impl Access {
             rights: Some(rights),
             rows_max: own.rows_max,
             turns: own.queries_max.map(|max| Arc::new(Semaphore::new(max))),
-            rate: limit.map(|limit| (limit, RateLimiter::direct(Quota::per_minute(limit)))),
+            rate: limit.map(Rate::new),
             base,
             settings: Arc::new(limited),
         })

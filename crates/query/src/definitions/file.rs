@@ -28,6 +28,7 @@
 use datafusion::sql::sqlparser::ast::{Array, Expr, Value, ValueWithSpan};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use toml::de::DeTable;
 
 use super::Kind;
 use crate::table_function::parse_expression;
@@ -90,10 +91,16 @@ pub(super) fn entries(files: &[(String, String)], faults: &mut Vec<String>) -> V
     let mut entries = Vec::new();
     let mut channels_in: Option<&str> = None;
     for (file, text) in files {
+        // Every place that is no TOML, not the first alone; what stands around them cannot be relied on.
+        let (_, errors) = DeTable::parse_recoverable(text);
+        faults.extend(errors.iter().map(|error| not_toml(file, text, error)));
+        if !errors.is_empty() {
+            continue;
+        }
         let table: toml::Table = match text.parse() {
             Ok(table) => table,
             Err(error) => {
-                faults.push(format!("{file}: expected TOML: {}", error.to_string().trim_end()));
+                faults.push(not_toml(file, text, &error));
                 continue;
             }
         };
@@ -130,6 +137,12 @@ pub(super) fn entries(files: &[(String, String)], faults: &mut Vec<String>) -> V
         }
     }
     entries
+}
+
+/// * `error`: of the text as a whole.
+fn not_toml(file: &str, text: &str, error: &toml::de::Error) -> String {
+    let line = error.span().map_or(1, |span| text.bytes().take(span.start).filter(|byte| *byte == b'\n').count() + 1);
+    format!("{file}: expected TOML in line {line}: {}", error.message())
 }
 
 fn channels(file: &str, value: toml::Value, entries: &mut Vec<Entry>, faults: &mut Vec<String>) {

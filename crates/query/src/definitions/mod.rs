@@ -171,10 +171,16 @@ impl Definitions {
     /// * `files`: name and text of each, in the order of their names.
     /// * Returns all faults: file, key, what is wrong and what to do.
     pub fn of_texts(files: &[(String, String)]) -> Result<Self, Vec<String>> {
+        let (definitions, faults) = Self::standing(files);
+        if faults.is_empty() { Ok(definitions) } else { Err(faults) }
+    }
+
+    /// Those that can be read, with all faults of the others: for who looks for more faults in them. Nothing is asked by them.
+    pub fn standing(files: &[(String, String)]) -> (Self, Vec<String>) {
         let mut faults = Vec::new();
         let entries = file::entries(files, &mut faults);
         let definitions = resolve::resolve(entries, &mut faults);
-        if faults.is_empty() { Ok(definitions) } else { Err(faults) }
+        (definitions, faults)
     }
 
     /// By kind, then by name; channels in the order of their rules.

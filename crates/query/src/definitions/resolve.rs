@@ -190,11 +190,15 @@ impl Resolver<'_> {
                 let function = entry.kind.function().expect("only these kinds have arguments");
                 let spec = table_function::spec(function).expect("each kind names a function there is");
                 let known: Vec<&str> = spec.parameters.iter().map(|parameter| parameter.name).collect();
+                let mut unknown = given.iter().filter(|(name, _)| !known.contains(&name.as_str()));
+                if let Some((name, _)) = unknown.next() {
+                    // The first is told by who called.
+                    let told = |name: &String| error::unknown_name(&format!("argument of {function}"), name, &known);
+                    self.faults.extend(unknown.map(|(name, _)| format!("{}: {}", entry.place(), told(name))));
+                    return Err(told(name));
+                }
                 let mut arguments = Vec::new();
                 for (name, value) in given {
-                    if !known.contains(&name.as_str()) {
-                        return Err(error::unknown_name(&format!("argument of {function}"), name, &known));
-                    }
                     let names = match value {
                         Expr::Array(steps) if name == "steps" => names_of_steps(&steps.elem),
                         _ => None,

@@ -1,7 +1,8 @@
 //! Facts: what an answer says of itself.
 //!
 //! In:       the statement as it is understood, the plan that runs, the versions of tables it reads.
-//! Out:      `Facts`: definition, window, time zone; rows and bytes read and how fresh each table is, for who sees all.
+//! Out:      `Facts`: definition, window, time zone; names in it that no event bears, where it found nothing; rows and bytes
+//!           read and how fresh each table is, for who sees all.
 //! Promise:  the definition, asked again of the same tables, gives the same answer, unless it asks for the time or for chance
 //!           (`now()`, `random()`): every argument of a call stands in it, and no name of a definition that could change.
 //!           Numbers are those of the work that was done.
@@ -9,18 +10,21 @@
 
 mod definition;
 mod freshness;
+mod notes;
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, OnceLock};
 
 use datafusion::arrow::temporal_conversions::timestamp_us_to_datetime;
 use datafusion::datasource::physical_plan::FileScanConfig;
 use datafusion::datasource::source::DataSourceExec;
 use datafusion::physical_plan::ExecutionPlan;
 use serde::{Deserialize, Serialize};
+use xxhash_rust::xxh3::xxh3_64;
 
 pub(crate) use definition::{Understood, understood};
 pub(crate) use freshness::{Freshness, Reads, reads};
+pub(crate) use notes::{Look, Named, Watch};
 
 use crate::distributed::Counted;
 use crate::fold::FoldExec;
@@ -32,6 +36,9 @@ pub struct Facts {
     /// The question, with every argument of every call of ours written out, defaults too.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub definition: String,
+    /// In place of a definition that is too long for where the facts are told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub definition_left_out: Option<LeftOut>,
     /// Our functions that it calls.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub functions: Vec<String>,
@@ -39,9 +46,24 @@ pub struct Facts {
     pub window: Option<String>,
     /// What days, weeks and months are counted in.
     pub timezone: String,
+    /// What the asker may have got wrong: a name that no event bears, in a question that found nothing. Known with the last row.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
     /// `None` for who does not see all: it tells of rows that they do not see.
     #[serde(flatten)]
     pub read: Option<ReadFacts>,
+}
+
+/// A definition that is not told here, and how to know it again.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeftOut {
+    pub bytes: usize,
+    /// Of its text, in hexadecimal.
+    pub xxh3: String,
+    /// The first of it.
+    pub begins: String,
+    /// Where all of it is told.
+    pub told_in: String,
 }
 
 /// What was read for it.
@@ -90,29 +112,60 @@ pub struct TableFacts {
 }
 
 impl Facts {
-    /// As the value of a header: JSON in ASCII. The definition is left out where it would make the header too long for proxies.
+    /// As the value of a header: JSON in ASCII. The definition is left out where it would make the header too long for proxies; in
+    /// its place stands what it can be known by.
     pub fn header(&self) -> Result<String, serde_json::Error> {
         let whole = ascii(&serde_json::to_string(self)?);
         if whole.len() <= HEADER_BYTES_MAX {
             return Ok(whole);
         }
-        let short = Self { definition: String::new(), ..self.clone() };
+        let left_out = LeftOut {
+            bytes: self.definition.len(),
+            xxh3: format!("{:016x}", xxh3_64(self.definition.as_bytes())),
+            begins: self.definition.chars().take(BEGINS_LETTERS).collect(),
+            told_in: "facts.definition of the same question with format=json".to_owned(),
+        };
+        let short = Self { definition: String::new(), definition_left_out: Some(left_out), ..self.clone() };
         Ok(ascii(&serde_json::to_string(&short)?))
     }
 
-    /// From such a value.
+    /// As other protocols carry them, with nothing left out.
+    pub fn json(&self) -> String {
+        serde_json::to_string(self).expect("texts, numbers and lists of them can always be written")
+    }
+
+    /// From such a value, or such JSON.
     pub fn from_header(value: &str) -> Result<Self, serde_json::Error> {
         serde_json::from_str(value)
     }
 
-    /// For people, a line or two; `None` where no table of ours was read.
+    /// For people, a line or some; `None` where no table of ours was read.
     pub fn lines(&self) -> Option<String> {
+        let notes = self.notes.iter().map(|note| format!("note: {note}"));
+        let full = self.in_full().map(|definition| format!("in full: {definition}"));
+        let line = self.line();
+        let full = full.filter(|_| line.is_some());
+        let lines: Vec<String> = notes.chain(line).chain(full).collect();
+        (!lines.is_empty()).then(|| lines.join("\n"))
+    }
+
+    /// The definition, where it says more than the question: plain SQL says all by itself.
+    pub fn in_full(&self) -> Option<String> {
+        if self.functions.is_empty() {
+            return None;
+        }
+        let left_out = self.definition_left_out.as_ref();
+        let left_out = left_out
+            .map(|LeftOut { bytes, begins, told_in, .. }| format!("{bytes} bytes, {told_in}; it begins: {begins}"));
+        left_out.or_else(|| Some(self.definition.clone()).filter(|definition| !definition.is_empty()))
+    }
+
+    /// What was read, how fresh it is, window and zone; `None` where no table of ours was read.
+    pub fn line(&self) -> Option<String> {
         let window = self.window.as_ref().map(|window| format!("; {window}")).unwrap_or_default();
-        // Plain SQL says all by itself.
-        let is_told = !self.functions.is_empty() && !self.definition.is_empty();
-        let definition = if is_told { format!("\nin full: {}", self.definition) } else { String::new() };
         let Some(ReadFacts { rows_read, tables, workers, .. }) = &self.read else {
-            return is_told.then(|| format!("as far as this token may see{window}; {}{definition}", self.timezone));
+            let is_ours = !self.functions.is_empty();
+            return is_ours.then(|| format!("as far as this token may see{window}; {}", self.timezone));
         };
         if tables.is_empty() {
             return None;
@@ -135,8 +188,7 @@ impl Facts {
             None => String::new(),
         };
         let of = tables.join(" and ");
-        let read = format!("read {rows_read} {plural} of {of}{by}{window}; {}", self.timezone);
-        Some(format!("{read}{definition}"))
+        Some(format!("read {rows_read} {plural} of {of}{by}{window}; {}", self.timezone))
     }
 }
 
@@ -145,6 +197,8 @@ pub const FACTS_HEADER: &str = "x-tributary-facts";
 
 /// Of 8 KiB, which many proxies allow for all headers of an answer together.
 const HEADER_BYTES_MAX: usize = 4 << 10;
+/// Enough to know which of one's questions it is.
+const BEGINS_LETTERS: usize = 120;
 
 fn ascii(json: &str) -> String {
     let mut text = String::with_capacity(json.len());
@@ -173,6 +227,8 @@ pub(crate) struct Working {
     reads: Option<(Reads, Arc<dyn ExecutionPlan>)>,
     /// Of workers, where they help.
     counted: Option<Arc<Counted>>,
+    /// Once they were looked for.
+    notes: Arc<OnceLock<Vec<String>>>,
 }
 
 impl Working {
@@ -185,8 +241,13 @@ impl Working {
         counted: Option<Arc<Counted>>,
     ) -> Self {
         let Understood { definition, functions, window, timezone } = understood;
-        let facts = Facts { definition, functions, window, timezone, read: None };
-        Self { facts, reads: reads.map(|reads| (reads, plan)), counted }
+        let facts = Facts { definition, functions, window, timezone, ..Facts::default() };
+        Self { facts, reads: reads.map(|reads| (reads, plan)), counted, notes: Arc::default() }
+    }
+
+    /// Where notes are put.
+    pub(crate) fn notes(&self) -> Arc<OnceLock<Vec<String>>> {
+        Arc::clone(&self.notes)
     }
 
     /// As far as the work has come.
@@ -204,7 +265,8 @@ impl Working {
             }
             ReadFacts { rows_read, bytes_read, tables: tables.clone(), workers }
         });
-        Facts { read, ..self.facts.clone() }
+        let notes = self.notes.get().cloned().unwrap_or_default();
+        Facts { notes, read, ..self.facts.clone() }
     }
 }
 

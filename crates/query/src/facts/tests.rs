@@ -65,6 +65,7 @@ fn facts(definition: &str) -> Facts {
             }],
             workers: None,
         }),
+        ..Facts::default()
     }
 }
 
@@ -82,7 +83,11 @@ fn a_header_is_ascii_and_gives_the_facts_back() {
     let long = facts(&"x".repeat(5_000));
     let header = long.header().unwrap();
     assert!(header.len() < 1_000, "{}", header.len());
-    assert_eq!(Facts::from_header(&header).unwrap(), Facts { definition: String::new(), ..long });
+    let told = Facts::from_header(&header).unwrap();
+    let left_out = told.definition_left_out.clone().unwrap();
+    assert_eq!((left_out.bytes, left_out.xxh3.len()), (long.definition.len(), 16));
+    assert!(long.definition.starts_with(&left_out.begins) && left_out.told_in.contains("format=json"));
+    assert_eq!(told, Facts { definition: String::new(), definition_left_out: Some(left_out), ..long });
 }
 
 #[test]

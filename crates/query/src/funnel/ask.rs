@@ -11,33 +11,44 @@ use tributary_analytics::funnel::{
 
 use crate::error::QueryError;
 use crate::fold::Layout;
+use crate::retention::midnight;
 use crate::table_function::{Arguments, FoldRows, Parameter, Wants, as_text, column_for, needed, with_default};
+use crate::window_funnel::check_mode;
 
 /// The arguments all of them take, in this order.
-pub(super) const SHARED: [Parameter; 22] = [
-    needed("steps"),
-    with_default("window", "'30 days'"),
-    with_default("mode", "'exact'"),
-    with_default("key", "person_id"),
-    with_default("source", "NULL"),
-    with_default("filter", "true"),
-    with_default("names", "NULL"),
-    with_default("step_order", "'ordered'"),
-    with_default("optional", "NULL"),
-    with_default("step_windows", "NULL"),
-    with_default("calendar_days", "NULL"),
-    with_default("session_gap", "NULL"),
-    with_default("timezone", "'UTC'"),
-    with_default("exclude", "NULL"),
-    with_default("exclude_between", "NULL"),
-    with_default("exclusion", "'void_attempt'"),
-    with_default("count", "'best'"),
-    with_default("tie_tolerance", "'0'"),
-    with_default("breakdown", "NULL"),
-    with_default("breakdown_by", "'first_touch'"),
-    with_default("period", "'day'"),
-    with_default("week_start", "'monday'"),
-];
+pub(super) const SHARED: [Parameter; 23] = with_count("'best'");
+
+/// Those of the trend, where a unit stands in the period it began in. By its best attempt it would move to a later one as soon
+/// as a later attempt goes further: its failure would be in no period's rate, and the rate of a period long over would still change.
+pub(super) const OF_TREND: [Parameter; 23] = with_count("'first'");
+
+const fn with_count(count: &'static str) -> [Parameter; 23] {
+    [
+        needed("steps"),
+        with_default("window", "'30 days'"),
+        with_default("mode", "'exact'"),
+        with_default("key", "person_id"),
+        with_default("source", "NULL"),
+        with_default("filter", "true"),
+        with_default("names", "NULL"),
+        with_default("step_order", "'ordered'"),
+        with_default("optional", "NULL"),
+        with_default("step_windows", "NULL"),
+        with_default("calendar_days", "NULL"),
+        with_default("session_gap", "NULL"),
+        with_default("timezone", "'UTC'"),
+        with_default("exclude", "NULL"),
+        with_default("exclude_between", "NULL"),
+        with_default("exclusion", "'void_attempt'"),
+        with_default("count", count),
+        with_default("tie_tolerance", "'0'"),
+        with_default("breakdown", "NULL"),
+        with_default("breakdown_by", "'first_touch'"),
+        with_default("period", "'day'"),
+        with_default("week_start", "'monday'"),
+        with_default("as_of", "NULL"),
+    ]
+}
 
 /// Which event of a unit has the value it is counted under.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,6 +66,8 @@ pub(super) struct Question {
     pub(super) names: Vec<String>,
     /// Quiet for longer than this, and another session begins; `None`: sessions do not matter.
     pub(super) session_gap_us: Option<i64>,
+    /// Up to when all is known; `None`: up to the last event.
+    pub(super) as_of_us: Option<i64>,
     /// What the column is called.
     pub(super) breakdown: Option<(String, BreakdownBy)>,
     /// In words, for `EXPLAIN`.
@@ -119,12 +132,17 @@ pub(super) fn read(arguments: &Arguments<'_>) -> Result<Asked, QueryError> {
         || matches!(breakdown, Some((_, BreakdownBy::FirstTouch | BreakdownBy::LastTouch, _)));
     let only = if looks_at_all { Vec::new() } else { conditions.clone() };
     let codes = breakdown.iter().map(|(_, _, sql)| as_text(sql)).collect();
+    let as_of_us = midnight(arguments, "as_of", 0)?;
     let rows = Wants { conditions, codes, ..Wants::default() }.over(arguments, &only)?;
+    let rows = match as_of_us {
+        Some(as_of_us) => rows.before(as_of_us),
+        None => rows,
+    };
     let words: Vec<&str> = steps.iter().map(|step| step.words.as_str()).collect();
     let words = words.join(" > ");
     let names = if names.is_empty() { steps.into_iter().map(|step| step.words).collect() } else { names };
-    let question =
-        Question { definition, names, session_gap_us, breakdown: breakdown.map(|(column, by, _)| (column, by)), words };
+    let breakdown = breakdown.map(|(column, by, _)| (column, by));
+    let question = Question { definition, names, session_gap_us, as_of_us, breakdown, words };
     Ok(Asked { question, rows })
 }
 
@@ -134,8 +152,11 @@ fn tie_order(arguments: &Arguments<'_>) -> Result<TieOrder, QueryError> {
     match rest {
         Some("") => Ok(TieOrder::Ingest),
         Some(rest) => TieOrder::parse(rest).map_err(|error| arguments.fault(error.to_string())),
-        None => Err(arguments
-            .fault(format!("mode {mode:?} has levels only: it is for funnel(), without its further arguments"))),
+        None => {
+            check_mode(&mode).map_err(|reason| arguments.fault(reason))?;
+            Err(arguments
+                .fault(format!("mode {mode:?} has levels only: it is for funnel(), without its further arguments")))
+        }
     }
 }
 

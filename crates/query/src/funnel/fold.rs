@@ -166,7 +166,7 @@ impl Fold for FunnelAnswer {
         Ok(Part {
             fold: FunnelFold::new(&self.question.definition),
             outcome: FunnelOutcome::default(),
-            as_of_us: about.times_us.map_or(i64::MIN, |(_, last_us)| last_us),
+            as_of_us: self.question.as_of_us.unwrap_or_else(|| about.times_us.map_or(i64::MIN, |(_, last_us)| last_us)),
             groups: BTreeMap::new(),
             actors: Vec::new(),
             actor_bytes: 0,

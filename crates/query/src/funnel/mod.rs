@@ -5,7 +5,8 @@
 //! Out:      `funnel`: a row a step, reached or not. `funnel_trend`: a row for each day, week or month of entry.
 //!           `funnel_actors`: a row a unit (an attempt, where all are counted). `funnel_times`: the histogram of times from
 //!           the first step. `funnel_curve`: what share has converted after how long, fair to those whose time is not over.
-//! Promise:  one pass over the events; all five count the same outcomes.
+//! Promise:  one pass over the events; all five count the same outcomes, asked with the same `count`: the trend's default is the
+//!           first attempt, the others' the best.
 //! Not here: how far one unit came: `analytics::funnel`; which arguments there are: `ask.rs`.
 //!
 //! * `steps`: conditions over the columns of `person_events`, in order; one may be asked for twice.
@@ -31,6 +32,7 @@ use tributary_analytics::funnel::{EntryBuckets, EntryPeriod};
 
 use crate::error::QueryError;
 use crate::table_function::{Arguments, SEQUENCE, Spec, Written, quoted, relation_for};
+use crate::window_funnel::check_mode;
 use fold::{FunnelAnswer, Told};
 
 pub(crate) const SPEC: Spec = Spec {
@@ -42,7 +44,7 @@ pub(crate) const SPEC: Spec = Spec {
 
 pub(crate) const TREND: Spec = Spec {
     name: "funnel_trend",
-    parameters: &ask::SHARED,
+    parameters: &ask::OF_TREND,
     example: "SELECT * FROM funnel_trend(steps => [event_kind = 'page', event_kind = 'conversion'], period => 'week')",
 };
 
@@ -113,6 +115,7 @@ fn levels(arguments: &Arguments<'_>) -> Result<Written, QueryError> {
     let window_us = arguments.maybe_duration_us("window")?;
     let window = window_us.map_or_else(|| "NULL".to_owned(), |us| us.to_string());
     let mode = arguments.text("mode")?;
+    check_mode(&mode).map_err(|reason| arguments.fault(reason))?;
     let key = arguments.expression("key")?;
     let filter = arguments.condition("filter")?;
     let source = arguments.maybe_text("source")?.map(|source| format!(" AND source = {}", quoted(&source)));

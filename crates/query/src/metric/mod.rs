@@ -50,7 +50,7 @@ const TAKEN: [&str; 6] = ["period", "value", "numerator", "denominator", "events
 
 pub(crate) fn write_out(arguments: &Arguments<'_>) -> Result<Written, QueryError> {
     let [measure, numerator, denominator] =
-        ["measure", "numerator", "denominator"].map(|name| arguments.maybe_expression(name));
+        ["measure", "numerator", "denominator"].map(|name| arguments.maybe_aggregate(name));
     let (value, numerator, denominator) = match (measure?, numerator?, denominator?) {
         (Some(measure), None, None) => {
             (format!("({measure})"), "CAST(NULL AS DOUBLE)".to_owned(), "CAST(NULL AS DOUBLE)".to_owned())

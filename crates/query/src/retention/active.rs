@@ -7,7 +7,7 @@
 
 use std::sync::Arc;
 
-use datafusion::arrow::array::{ArrayRef, Date32Array, Float64Array, Int64Array, RecordBatch};
+use datafusion::arrow::array::{ArrayRef, Float64Array, Int64Array, RecordBatch};
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::common::{Result, exec_datafusion_err};
 use tributary_analytics::activity::{
@@ -16,7 +16,7 @@ use tributary_analytics::activity::{
 use tributary_analytics::calendar::Calendar;
 use tributary_analytics::error::AnalyticsError;
 
-use super::Asked;
+use super::{Asked, start_type, starts};
 use crate::fold::{About, Fold, Rows};
 use crate::stop::StopFlag;
 
@@ -64,7 +64,7 @@ impl Fold for ActivityAnswer {
 
     fn schema(&self) -> SchemaRef {
         let count = |name: &str| Field::new(name, DataType::Int64, true);
-        let mut fields = vec![Field::new("period", DataType::Date32, true)];
+        let mut fields = vec![Field::new("period", start_type(&self.calendar), true)];
         match &self.told {
             Told::Lifecycle => fields.extend(LIFECYCLE.map(count)),
             Told::Active(_) => {
@@ -137,15 +137,14 @@ impl Fold for ActivityAnswer {
     }
 
     fn finish(&self, part: Part, _: &About<'_>) -> Result<RecordBatch> {
-        let mut periods: Vec<i32> = Vec::new();
-        let day = |number: i64| i32::try_from(self.calendar.first_day(number)).unwrap_or(i32::MAX);
+        let mut periods: Vec<i64> = Vec::new();
         let mut counts: [Vec<i64>; 5] = Default::default();
         let mut shares: Vec<Option<f64>> = Vec::new();
         match part {
             Part::Nothing => {}
             Part::Lifecycle(_, lifecycle) => {
                 for (number, of) in lifecycle.periods() {
-                    periods.push(day(number));
+                    periods.push(number);
                     let told =
                         [of.new_count, of.returning_count, of.resurrecting_count, of.dormant_count, of.active_count()];
                     counts.iter_mut().zip(told).for_each(|(column, count)| column.push(count as i64));
@@ -157,7 +156,7 @@ impl Fold for ActivityAnswer {
                 for (window, length) in windows.iter().enumerate() {
                     let numbers = active.range().numbers().zip(active.unit_counts(window));
                     for ((number, units), share) in numbers.zip(active.ratios(window, longest)) {
-                        periods.push(day(number));
+                        periods.push(number);
                         counts[0].push(i64::from(*length));
                         counts[1].push(units as i64);
                         shares.push(share);
@@ -168,7 +167,7 @@ impl Fold for ActivityAnswer {
                 for (number, units) in stickiness.periods() {
                     let mut at_least: u64 = units.iter().sum();
                     for (fewer, count) in units.iter().enumerate() {
-                        periods.push(day(number));
+                        periods.push(number);
                         counts[0].push(fewer as i64 + 1);
                         counts[1].push(*count as i64);
                         counts[2].push(at_least as i64);
@@ -178,7 +177,7 @@ impl Fold for ActivityAnswer {
             }
         }
         let schema = Fold::schema(self);
-        let mut columns: Vec<ArrayRef> = vec![Arc::new(Date32Array::from(periods))];
+        let mut columns: Vec<ArrayRef> = vec![starts(&self.calendar, &periods)];
         let integers = schema.fields().iter().filter(|field| *field.data_type() == DataType::Int64).count();
         columns.extend(counts.into_iter().take(integers).map(|column| Arc::new(Int64Array::from(column)) as ArrayRef));
         if let Told::Active(_) = self.told {

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use datafusion::arrow::array::{
-    ArrayRef, BooleanArray, Date32Array, Decimal128Array, Float64Array, Int64Array, RecordBatch, StringArray,
+    ArrayRef, BooleanArray, Decimal128Array, Float64Array, Int64Array, RecordBatch, StringArray,
 };
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::common::{Result, exec_datafusion_err};
@@ -19,7 +19,7 @@ use tributary_analytics::retention::{
 };
 use tributary_analytics::stats::{Alpha, Interval};
 
-use super::Asked;
+use super::{Asked, start_type, starts};
 use crate::fold::{About, Fold, Rows};
 use crate::stop::StopFlag;
 
@@ -68,7 +68,7 @@ impl Fold for RetentionAnswer {
         let mut fields: Vec<Field> = Vec::new();
         fields.extend(self.has_breakdown.then(|| Field::new("breakdown", DataType::Utf8, true)));
         if !self.is_overall {
-            fields.push(Field::new("cohort", DataType::Date32, true));
+            fields.push(Field::new("cohort", start_type(&self.question.calendar), true));
         }
         fields.extend([count("period"), count("period_to"), count("cohort_units"), count("units")]);
         fields.extend(["rate", "rate_low", "rate_high"].map(number));
@@ -132,18 +132,19 @@ impl Fold for RetentionAnswer {
                 if self.is_overall {
                     lines.overall(value, &counts, known_until_us);
                 } else {
-                    lines.cohorts(value, &counts, known_until_us, &self.question.calendar);
+                    lines.cohorts(value, &counts, known_until_us);
                 }
             }
         }
-        lines.table(Fold::schema(self))
+        lines.table(Fold::schema(self), &self.question.calendar)
     }
 }
 
 #[derive(Default)]
 struct Lines {
     values: Vec<Option<String>>,
-    cohorts: Vec<i32>,
+    /// By number.
+    cohorts: Vec<i64>,
     /// First and last period, units of the cohort, units that came back, events.
     counts: [Vec<i64>; 5],
     /// Rate, low, high.
@@ -170,12 +171,11 @@ impl Lines {
     }
 
     /// Cohorts nobody is in, and cells whose time has not begun, are no rows.
-    fn cohorts(&mut self, value: Option<String>, counts: &RetentionCounts, known_until_us: i64, calendar: &Calendar) {
+    fn cohorts(&mut self, value: Option<String>, counts: &RetentionCounts, known_until_us: i64) {
         for cohort in counts.cohorts(known_until_us, Alpha::FIVE_PERCENT) {
-            let day = i32::try_from(calendar.first_day(cohort.cohort)).unwrap_or(i32::MAX);
             for cell in cohort.cells.iter().filter(|cell| cell.progress != Progress::Ahead && 0 < cohort.unit_count) {
                 self.push(value.clone(), cell.periods, cohort.unit_count, cell.unit_count, cell.interval);
-                self.cohorts.push(day);
+                self.cohorts.push(cohort.cohort);
                 self.counts[4].push(cell.event_count as i64);
                 self.amounts[0].push(cell.revenue_micros);
                 self.amounts[1].push(cell.cumulative_revenue_micros);
@@ -184,7 +184,7 @@ impl Lines {
         }
     }
 
-    fn table(self, schema: SchemaRef) -> Result<RecordBatch> {
+    fn table(self, schema: SchemaRef, calendar: &Calendar) -> Result<RecordBatch> {
         let money = |amounts: Vec<i128>| -> Result<ArrayRef> {
             Ok(Arc::new(Decimal128Array::from(amounts).with_precision_and_scale(38, 6)?))
         };
@@ -194,7 +194,7 @@ impl Lines {
         let column = |name: &str| -> Result<ArrayRef> {
             Ok(match name {
                 "breakdown" => Arc::new(StringArray::from(self.values.clone())),
-                "cohort" => Arc::new(Date32Array::from(self.cohorts.clone())),
+                "cohort" => starts(calendar, &self.cohorts),
                 "period" => Arc::clone(&from),
                 "period_to" => Arc::clone(&to),
                 "cohort_units" => Arc::clone(&of),

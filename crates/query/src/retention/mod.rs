@@ -17,6 +17,8 @@ mod rfm;
 use std::ops::Range;
 use std::sync::Arc;
 
+use datafusion::arrow::array::{ArrayRef, Date32Array, TimestampMicrosecondArray};
+use datafusion::arrow::datatypes::{DataType, TimeUnit};
 use tributary_analytics::calendar::{Calendar, ElapsedWindows, Period};
 use tributary_analytics::error::AnalyticsError;
 use tributary_analytics::retention::{CohortRule, Counting, ReturnEvent, SamePeriod, Windows};
@@ -171,6 +173,26 @@ fn calendar(arguments: &Arguments<'_>, period: &'static str) -> Result<Calendar,
     Calendar::new(period, &arguments.text("timezone")?).map_err(wrong)
 }
 
+/// What the beginning of a period is told in: a day, or of an hour the moment, in UTC.
+fn start_type(calendar: &Calendar) -> DataType {
+    match calendar.period() {
+        Period::Hour => DataType::Timestamp(TimeUnit::Microsecond, None),
+        _ => DataType::Date32,
+    }
+}
+
+/// * `numbers`: of periods.
+fn starts(calendar: &Calendar, numbers: &[i64]) -> ArrayRef {
+    let day = |number: &i64| i32::try_from(calendar.first_day(*number)).unwrap_or(i32::MAX);
+    match calendar.period() {
+        Period::Hour => {
+            let moments = numbers.iter().map(|number| calendar.start_us(*number));
+            Arc::new(TimestampMicrosecondArray::from_iter_values(moments))
+        }
+        _ => Arc::new(Date32Array::from_iter_values(numbers.iter().map(day))),
+    }
+}
+
 /// The events that meet one of some conditions, with a text and an amount.
 fn call(
     arguments: &Arguments<'_>,
@@ -260,8 +282,27 @@ pub(crate) fn write_out_active(arguments: &Arguments<'_>) -> Result<Written, Que
 }
 
 pub(crate) fn write_out_stickiness(arguments: &Arguments<'_>) -> Result<Written, QueryError> {
-    let intervals = calendar(arguments, "interval_of")?;
+    let (intervals, periods) = (calendar(arguments, "interval_of")?, calendar(arguments, "period")?);
+    if length_rank(periods.period()) <= length_rank(intervals.period()) {
+        let (interval, period) = (arguments.text("interval_of")?, arguments.text("period")?);
+        return Err(arguments.fault(format!(
+            "interval_of is {interval:?} and period {period:?}: a period must hold several intervals, as a month holds days; \
+             else everybody is active in one"
+        )));
+    }
     activity(arguments, active::Told::Stickiness(intervals))
+}
+
+/// The shorter comes first.
+fn length_rank(period: Period) -> u8 {
+    match period {
+        Period::Hour => 0,
+        Period::Day => 1,
+        Period::Week(_) => 2,
+        Period::Month => 3,
+        Period::Quarter => 4,
+        Period::Year => 5,
+    }
 }
 
 fn activity(arguments: &Arguments<'_>, told: active::Told) -> Result<Written, QueryError> {

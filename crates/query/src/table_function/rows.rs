@@ -74,6 +74,11 @@ impl Wants {
 }
 
 impl FoldRows {
+    /// Those of before a time alone.
+    pub(crate) fn before(self, time_us: i64) -> Self {
+        Self { from: format!("{} AND event_time_us < {time_us}", self.from), ..self }
+    }
+
     /// What `fold` makes of them.
     pub(crate) fn folded(self, fold: Arc<dyn AnyFold>) -> Written {
         let Self { columns, from, layout } = self;

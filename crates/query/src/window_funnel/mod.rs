@@ -33,6 +33,7 @@ use datafusion::logical_expr::{
 };
 
 use question::Question;
+pub(crate) use question::check_mode;
 use rows::{Grouped, Rows};
 
 pub(crate) fn functions() -> Vec<AggregateUDF> {
@@ -68,6 +69,13 @@ impl WindowFunnel {
 
 const LIST_OF_TIMES: fn() -> DataType = || DataType::List(Arc::new(Field::new_list_field(DataType::Int64, false)));
 
+fn usage(name: &str) -> String {
+    format!(
+        "it takes window, mode, time, perhaps a sequence, and steps, such as {name}('30 days', 'exact', event_time_us, log_offset, \
+         event_kind = 'page', event_kind = 'conversion')"
+    )
+}
+
 impl AggregateUDFImpl for WindowFunnel {
     fn name(&self) -> &str {
         match self.output {
@@ -101,9 +109,7 @@ impl AggregateUDFImpl for WindowFunnel {
     fn coerce_types(&self, given: &[DataType]) -> Result<Vec<DataType>> {
         let name = self.name();
         let [window, mode, time, rest @ ..] = given else {
-            return plan_err!(
-                "{name} takes (window, mode, time, step, ...), such as {name}('30 days', 'exact', event_time_us, log_offset, event_kind = 'page', event_kind = 'conversion')"
-            );
+            return plan_err!("{name} has {} arguments: {}", given.len(), usage(name));
         };
         let window = match window {
             DataType::Interval(_) => DataType::Interval(IntervalUnit::MonthDayNano),
@@ -114,12 +120,12 @@ impl AggregateUDFImpl for WindowFunnel {
             }
         };
         if !mode.is_string() {
-            return plan_err!("{name}: the mode is of type {mode}: give a word such as 'exact'");
+            return plan_err!("{name}: the second argument, the mode, is of type {mode} and no word: {}", usage(name));
         }
         let time = match time {
             DataType::Timestamp(_, zone) => DataType::Timestamp(TimeUnit::Microsecond, zone.clone()),
             number if number.is_integer() => DataType::Int64,
-            other => return plan_err!("{name}: the time is of type {other}: give event_time_us or a timestamp"),
+            other => return plan_err!("{name}: the third argument, the time, is of type {other}: {}", usage(name)),
         };
         let mut wanted = vec![window, DataType::Utf8, time];
         let steps = match rest {

@@ -34,6 +34,14 @@ pub(super) struct Question {
     pub(super) keeps_foreign: bool,
 }
 
+/// What is allowed besides ClickHouse's modes.
+const OTHER_MODES: &str = "; or 'exact', 'exact, any', 'exact, strictly_increasing', 'default'";
+
+/// Why a mode is none, with those there are.
+pub(crate) fn check_mode(mode: &str) -> std::result::Result<(), String> {
+    rule(mode, 1, None).map(drop).map_err(|error| format!("{error}{OTHER_MODES}"))
+}
+
 pub(super) fn check_step_count(name: &str, step_count: usize) -> Result<()> {
     if (1..=STEP_COUNT_MAX).contains(&step_count) {
         return Ok(());
@@ -57,9 +65,8 @@ impl Question {
         };
         let has_sequence = arguments.expr_fields.get(3).is_some_and(|field| *field.data_type() == DataType::Int64);
         let step_count = arguments.exprs.len() - if has_sequence { 4 } else { 3 };
-        let (rule, keeps_foreign) = rule(&mode, step_count, window_us).map_err(|error| {
-            plan_datafusion_err!("{name}: {error}; or 'exact', 'exact, any', 'exact, strictly_increasing', 'default'")
-        })?;
+        let (rule, keeps_foreign) =
+            rule(&mode, step_count, window_us).map_err(|error| plan_datafusion_err!("{name}: {error}{OTHER_MODES}"))?;
         Ok(Self { rule, step_count, has_sequence, keeps_foreign })
     }
 

@@ -449,6 +449,12 @@ async fn an_access_has_limits_of_its_own() {
     }
     let error = engine.query_as(engine.asker(ADS).unwrap(), "SELECT 1 AS n").await.unwrap_err();
     assert!(matches!(error, QueryError::TooOften { per_minute: 2, wait_s: 1..=30, .. }), "{error}");
+    // As many may be described: drivers describe what they ask.
+    let describe = || engine.describe(Question::plain(engine.asker(ADS).unwrap(), "SELECT 1 AS n"));
+    for _ in 0..2 {
+        describe().await.unwrap();
+    }
+    assert!(matches!(describe().await.unwrap_err(), QueryError::TooOften { per_minute: 2, .. }));
     asked(&engine, engine.asker(FULL).unwrap(), "SELECT 1 AS n").await;
 }
 
@@ -485,6 +491,8 @@ async fn over_http_each_token_is_who_it_is() {
         assert_eq!(status, StatusCode::OK, "{body}");
         let body: Value = serde_json::from_str(&body).unwrap();
         assert_eq!(body["rows"][0]["n"], count, "{token}");
+        // Versions of tables tell how often others wrote.
+        assert_eq!(body["versions"].as_object().unwrap().is_empty(), token != FULL, "{body}");
     }
     assert_eq!(engine.tokens().len(), 4, "one known by its hash alone is none to prove without saying it");
     let (status, ..) = http(&engine, "a-token-known-by-hush", Request::post("/v1/sql"), sql).await;

@@ -117,6 +117,47 @@ async fn tables_that_are_read_are_told_with_version_and_newest_time() {
     assert_eq!(newer.tables[0].event_time_us, Some(event_time_us + DAY_US));
 }
 
+/// A name nobody bears is told with what may be meant, but only where nothing was found.
+#[tokio::test]
+async fn names_that_no_event_bears_are_told() {
+    let world = world::planted().await;
+    let engine = world.engine(QuerySettings::default());
+    for (sql, notes) in [
+        (
+            "SELECT * FROM funnel(steps => [event_name = 'page', event_name = 'conversio'], source => 'shop')",
+            vec!["no event is called 'conversio'; the closest is 'conversion'"],
+        ),
+        (
+            "SELECT units_reached FROM funnel(steps => ['event_name = ''page'''], source => 'nowhere')",
+            vec!["no event is of the source 'nowhere'; the sources are 'mail', 'shop'"],
+        ),
+        (
+            "SELECT * FROM experiment(name => 'subject-line')",
+            vec!["no event shows a variant of the experiment 'subject-line'; the closest is 'subject_line'"],
+        ),
+        (
+            "SELECT * FROM attribution(conversion => event_name = 'Purchased')",
+            vec!["no event is called 'Purchased'; the names are 'click', 'conversion', 'page', 'send'"],
+        ),
+        (
+            "SELECT count(*) AS n FROM events WHERE event_name = 'pag'",
+            vec!["no event is called 'pag'; the closest is 'page'"],
+        ),
+        // Nothing was found, by names that are there.
+        ("SELECT count(*) AS n FROM events WHERE event_name = 'page' AND source = 'mail'", vec![]),
+        // Something was found: nobody looks.
+        ("SELECT count(*) AS n FROM events WHERE event_name IN ('page', 'pag')", vec![]),
+        ("SELECT * FROM experiment(name => 'subject_line')", vec![]),
+    ] {
+        assert_eq!(facts(&engine, sql).await.notes, notes, "{sql}");
+    }
+    let lines = facts(&engine, "SELECT count(*) AS n FROM events WHERE source = 'nowhere'").await.lines().unwrap();
+    assert!(
+        lines.starts_with("note: no event is of the source 'nowhere'; the sources are 'mail', 'shop'\nread "),
+        "{lines}"
+    );
+}
+
 #[tokio::test]
 async fn calls_tell_their_window_and_zone() {
     let world = world::planted().await;

@@ -280,6 +280,18 @@ async fn facts_stand_in_a_header_where_the_body_is_the_answer_alone() {
     assert!(facts.definition.contains("window => '30 days'") && facts.definition.contains('\u{e9}'), "{facts:?}");
     // All but one file, whose four rows have no page among them.
     assert_eq!((facts.read.unwrap().rows_read, facts.timezone.as_str()), (490, "UTC"));
+    assert!(!response.headers().contains_key("x-tributary-live-positions"), "no tail was asked for");
+    // A definition that is too long for a header is known by its beginning and its hash there, and told whole in JSON.
+    let long = format!("SELECT step FROM funnel(steps => [event_name IN ({})])", vec!["'page'"; 1_000].join(", "));
+    let said = |format: &str| ask(serde_json::json!({"sql": long, "format": format}).to_string());
+    let response = door.clone().oneshot(said("csv")).await.unwrap();
+    let facts = tributary_query::Facts::from_header(response.headers()["x-tributary-facts"].to_str().unwrap()).unwrap();
+    let left_out = facts.definition_left_out.unwrap();
+    let (_, body) = answer(&door, said("json")).await;
+    let whole =
+        serde_json::from_str::<serde_json::Value>(&body).unwrap()["facts"]["definition"].as_str().unwrap().to_owned();
+    assert_eq!((facts.definition.as_str(), left_out.bytes), ("", whole.len()));
+    assert!(whole.starts_with(&left_out.begins), "{left_out:?}");
 }
 
 #[tokio::test]

@@ -83,7 +83,8 @@ export function panel({ id, title, wide, draw, empty, signal }) {
     const read = rows === undefined ? "" : ` · ${format.count(rows)} read`;
     const newest = (answer.facts?.tables ?? []).flatMap(({ event_time_us }) => event_time_us ?? []);
     const fresh = 0 < newest.length ? ` · newest event ${format.dateTime(Math.max(...newest), "UTC")} UTC` : "";
-    facts.replaceChildren(h("span", {}, told + read + fresh));
+    const notes = (answer.facts?.notes ?? []).map((note) => h("span", {}, ` · ${note}`));
+    facts.replaceChildren(h("span", {}, told + read + fresh), ...notes);
     element.dataset.sql = sql;
   }
 

@@ -98,7 +98,7 @@ mod tests {
     use serde_json::{Value, json};
 
     fn event(line: u64, time_us: Option<i64>) -> MappedEvent {
-        MappedEvent { line, json: json!({"n": line}), time_us }
+        MappedEvent { line, json: json!({"n": line}), time_us, unzoned: false, clock_change: false }
     }
 
     fn numbers(batch: &Batch) -> Vec<u64> {

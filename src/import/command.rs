@@ -162,6 +162,9 @@ fn print_summary(summary: &Summary) {
     if (summary.rejects_shown.len() as u64) < summary.rejected {
         eprintln!("  ... and {} more", grouped(summary.rejected - summary.rejects_shown.len() as u64));
     }
+    for note in &summary.notes {
+        eprintln!("  {note}");
+    }
     if 0 < summary.behind {
         eprintln!(
             "  {} of them happened more than an hour before one that stands above them: they may be too late for a session. Sort \

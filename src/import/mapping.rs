@@ -5,32 +5,50 @@
 //! Promise:  every fault of a mapping, and every column it names that the file lacks, is told before a row is read.
 //! Not here: how rows are read; `docs/import.md` is the user's side of this file.
 
+use encoding_rs::Encoding;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use tributary_schemas::{Money, currency};
 
+use super::amount::{self, Marks};
+use super::encoding;
 use super::row::{Body, Columns, Row, content_hash};
 use super::template::Template;
-use super::time;
+use super::time::{self, Guess, Times};
 
 /// A mapping as read; the default one takes columns named like Segment's fields as they are.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Mapping {
     pub(crate) file: FileShape,
+    times: Times,
     event: Option<Node>,
 }
 
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+/// How a file is written, where the mapping says so; the rest is found in the file.
+#[derive(Debug, Clone, Default)]
 pub(crate) struct FileShape {
-    /// One character between the cells of a line.
-    pub(crate) delimiter: char,
+    /// Between the cells of a line.
+    pub(crate) delimiter: Option<u8>,
+    pub(crate) encoding: Option<&'static Encoding>,
 }
 
-impl Default for FileShape {
-    fn default() -> Self {
-        Self { delimiter: ',' }
-    }
+/// The table `[file]` as it is written.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct FileTable {
+    delimiter: Option<char>,
+    encoding: Option<String>,
+    time_format: Option<OneOrMore>,
+    time_zone: Option<String>,
+    decimal: Option<char>,
+    thousands: Option<char>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum OneOrMore {
+    One(String),
+    More(Vec<String>),
 }
 
 #[derive(Debug, Clone)]
@@ -45,8 +63,8 @@ enum Node {
 #[serde(deny_unknown_fields)]
 struct MappingFile {
     #[serde(default)]
-    file: FileShape,
-    event: toml::Table,
+    file: FileTable,
+    event: Option<toml::Table>,
 }
 
 /// An event ready for the door.
@@ -56,24 +74,32 @@ pub(crate) struct MappedEvent {
     pub(crate) json: Value,
     /// `None` when the row carries no time: the door then takes the time of receipt.
     pub(crate) time_us: Option<i64>,
+    /// Its clock time says no zone, and neither does the mapping.
+    pub(crate) unzoned: bool,
+    /// Its clock time was there twice, or never, when the clocks were changed.
+    pub(crate) clock_change: bool,
 }
 
 impl Mapping {
     pub(crate) fn parse(text: &str) -> anyhow::Result<Self> {
-        let file: MappingFile = toml::from_str(text)?;
-        anyhow::ensure!(
-            file.file.delimiter.is_ascii(),
-            "file.delimiter is {:?}; it must be one ASCII character",
-            file.file.delimiter
-        );
+        let MappingFile { file, event } = toml::from_str(text)?;
         let mut faults = Vec::new();
-        let fields = [TOP_FIELDS, OTHER_FIELDS].concat();
-        for name in file.event.keys().filter(|name| !fields.contains(&name.as_str())) {
-            faults.push(format!("event.{name} is no field of an event; there are: {}", fields.join(", ")));
+        if let Some(delimiter) = file.delimiter.filter(|delimiter| !delimiter.is_ascii()) {
+            faults.push(format!("file.delimiter is {delimiter:?}; it must be one ASCII character"));
         }
-        let event = node("event", &toml::Value::Table(file.event), &mut faults);
+        let encoding = file.encoding.as_deref().map(encoding::named).transpose().map_err(|fault| faults.push(fault));
+        let formats = match file.time_format {
+            None => Vec::new(),
+            Some(OneOrMore::One(format)) => vec![format],
+            Some(OneOrMore::More(formats)) => formats,
+        };
+        let times = Times::stated(formats, file.time_zone.as_deref()).map_err(|told| faults.extend(told));
+        let marks = Marks::stated(file.decimal, file.thousands).map_err(|told| faults.extend(told));
+        let event = event.map(|event| event_node(event, marks.unwrap_or_default(), &mut faults));
         anyhow::ensure!(faults.is_empty(), "{}", faults.join("\n"));
-        Ok(Self { file: file.file, event: Some(event) })
+        let delimiter = file.delimiter.and_then(|delimiter| u8::try_from(delimiter).ok());
+        let file = FileShape { delimiter, encoding: encoding.unwrap_or_default() };
+        Ok(Self { file, times: times.unwrap_or_default(), event })
     }
 
     /// Fits the mapping to a file. `columns`: of table-shaped files; `file_name` becomes part of message ids.
@@ -93,16 +119,50 @@ impl Mapping {
                 }
                 Fields::Mapped(event)
             }
-            (None, Some(columns)) => Fields::Mapped(by_name(columns)?),
+            (None, Some(columns)) => {
+                let event = by_name(columns)?;
+                Fields::Mapped(event)
+            }
             (None, None) => Fields::AsTheyAre,
         };
-        Ok(Mapper { fields, file_name: file_name.to_owned() })
+        let money = match &fields {
+            Fields::Mapped(event) => money_columns(event),
+            Fields::AsTheyAre => Vec::new(),
+        };
+        Ok(Mapper { fields, times: self.times, money, file_name: file_name.to_owned() })
     }
+}
+
+/// The table `[event]`, with a fault for each field that is none.
+fn event_node(table: toml::Table, marks: Marks, faults: &mut Vec<String>) -> Node {
+    let fields = [TOP_FIELDS, OTHER_FIELDS].concat();
+    for name in table.keys().filter(|name| !fields.contains(&name.as_str())) {
+        faults.push(format!("event.{name} is no field of an event; there are: {}", fields.join(", ")));
+    }
+    node("event", &toml::Value::Table(table), marks, faults)
+}
+
+/// Where a field stands.
+fn at<'n>(node: &'n Node, path: &[&str]) -> Option<&'n Node> {
+    let [first, rest @ ..] = path else { return Some(node) };
+    let Node::Table(fields) = node else { return None };
+    at(&fields.iter().find(|(name, _)| name == first)?.1, rest)
+}
+
+/// The columns that the event's amounts are taken from: a sign in one must not gainsay the currency.
+fn money_columns(event: &Node) -> Vec<String> {
+    let templates = MONEY.iter().filter_map(|name| match at(event, &["properties", name]) {
+        Some(Node::Template(template)) => Some(template),
+        _ => None,
+    });
+    templates.flat_map(Template::columns).map(str::to_owned).collect()
 }
 
 /// Makes events of the rows of one file.
 pub(crate) struct Mapper {
     fields: Fields,
+    times: Times,
+    money: Vec<String>,
     file_name: String,
 }
 
@@ -124,6 +184,22 @@ fn other_delimiter(names: &[String]) -> String {
 }
 
 impl Mapper {
+    /// Finds how the times of these rows are written; an error when they can be read in two ways.
+    pub(crate) fn guess_times<'r>(&mut self, rows: impl Iterator<Item = &'r Row>) -> Result<Option<Guess>, String> {
+        let timestamp = |row: &Row| match (&self.fields, &row.body) {
+            (Fields::Mapped(event), _) => fill(at(event, &["timestamp"])?, row).ok()?,
+            (Fields::AsTheyAre, Body::Object(object)) => object.get("timestamp").cloned(),
+            (Fields::AsTheyAre, Body::Cells { .. }) => None,
+        };
+        let samples: Vec<(u64, String)> = rows
+            .filter_map(|row| match timestamp(row)? {
+                Value::String(text) => Some((row.line, text)),
+                _ => None,
+            })
+            .collect();
+        self.times.guess(&samples)
+    }
+
     /// The event of a row, or why there is none.
     pub(crate) fn event(&self, row: &Row) -> Result<MappedEvent, String> {
         let mut event = match (&self.fields, &row.body) {
@@ -138,16 +214,17 @@ impl Mapper {
             return Err("it names nobody: both anonymousId and userId are empty".to_owned());
         }
         check_money(&event)?;
+        self.check_currency(&event, row)?;
         event.entry("type").or_insert_with(|| "track".into());
-        let time_us = match event.get("timestamp") {
-            Some(Value::String(text)) => Some(time::read(text).map_err(|why| format!("timestamp: {why}"))?),
+        let read = match event.get("timestamp") {
+            Some(Value::String(text)) => Some(self.times.read(text).map_err(|why| format!("timestamp: {why}"))?),
             Some(Value::Null) | None => None,
             Some(other) => {
                 return Err(format!("timestamp: {other} is no time; in a mapping, write {{column:unix_ms}}"));
             }
         };
-        if let Some(time_us) = time_us {
-            let shown = time::show(time_us).ok_or("timestamp: it lies outside the years 1 to 9999")?;
+        if let Some(read) = read {
+            let shown = time::show(read.time_us).ok_or("timestamp: it lies outside the years 1 to 9999")?;
             event.insert("timestamp".to_owned(), Value::String(shown));
         }
         // The name of the file, the number of the row and its content: the same in a second run, and another one
@@ -157,13 +234,37 @@ impl Mapper {
             let hash = content_hash(&[self.file_name.as_bytes(), &row.content_hash.to_le_bytes()]);
             event.insert("messageId".to_owned(), Value::String(format!("import-{hash:016x}-{}", row.line)));
         }
-        Ok(MappedEvent { line: row.line, json: Value::Object(event), time_us })
+        Ok(MappedEvent {
+            line: row.line,
+            json: Value::Object(event),
+            time_us: read.map(|read| read.time_us),
+            unzoned: read.is_some_and(|read| read.unzoned),
+            clock_change: read.is_some_and(|read| read.clock_change),
+        })
+    }
+
+    /// "$12" under `currency = "EUR"` would be twelve euros.
+    fn check_currency(&self, event: &Map<String, Value>, row: &Row) -> Result<(), String> {
+        let stated = event.get("properties").and_then(|properties| properties.get("currency")).and_then(Value::as_str);
+        let Some(stated) = stated.and_then(currency) else { return Ok(()) };
+        for column in &self.money {
+            let cell = row.get(column);
+            let Some(text) = cell.as_deref().and_then(Value::as_str) else { continue };
+            if !amount::parted(text).1.allows(&stated) {
+                return Err(format!(
+                    "column {column:?}: {text:?} is not in {stated}, as properties.currency says; write currency = \
+                     \"{{{column}:currency}}\" where the rows differ"
+                ));
+            }
+        }
+        Ok(())
     }
 }
 
-fn node(path: &str, value: &toml::Value, faults: &mut Vec<String>) -> Node {
+fn node(path: &str, value: &toml::Value, marks: Marks, faults: &mut Vec<String>) -> Node {
     match value {
-        toml::Value::String(text) => match Template::parse(text) {
+        toml::Value::String(text) => match Template::parse(text, marks) {
+            Ok(template) if is_money(path, marks) => Node::Template(template.of_money(marks)),
             Ok(template) => Node::Template(template),
             Err(why) => {
                 faults.push(format!("{path}: {why}"));
@@ -175,15 +276,27 @@ fn node(path: &str, value: &toml::Value, faults: &mut Vec<String>) -> Node {
         toml::Value::Boolean(value) => Node::Fixed((*value).into()),
         toml::Value::Datetime(time) => Node::Fixed(time.to_string().into()),
         toml::Value::Array(items) => {
-            let item = |(index, item)| node(&format!("{path}[{index}]"), item, faults);
+            let item = |(index, item)| node(&format!("{path}[{index}]"), item, marks, faults);
             Node::List(items.iter().enumerate().map(item).collect())
         }
         toml::Value::Table(table) => {
-            let field =
-                |(key, value): (&String, &toml::Value)| (key.clone(), node(&format!("{path}.{key}"), value, faults));
+            let field = |(key, value): (&String, &toml::Value)| {
+                (key.clone(), node(&format!("{path}.{key}"), value, marks, faults))
+            };
             Node::Table(table.iter().map(field).collect())
         }
     }
+}
+
+/// The properties the door reads an amount from, in its order.
+const MONEY: [&str; 3] = ["revenue", "total", "value"];
+
+/// Whether what stands at this path is money: `value` may be a word too, and is money only where marks are stated.
+fn is_money(path: &str, marks: Marks) -> bool {
+    path.strip_prefix("event.properties.").is_some_and(|name| match name {
+        "value" => marks != Marks::default(),
+        name => MONEY.contains(&name),
+    })
 }
 
 fn missing_columns(node: &Node, columns: &Columns, missing: &mut Vec<String>) {
@@ -347,9 +460,54 @@ mod tests {
         for good in [["12.50", "eur"], ["-3", ""], ["", "EUR"]] {
             assert_eq!(told(&good), Ok(()), "{good:?}");
         }
-        for bad in [["12,50", "EUR"], ["1.234.567", ""], ["1e30", ""], ["5", "Euro"]] {
-            assert!(told(&bad).is_err_and(|why| why.starts_with("properties.")), "{bad:?}");
+        for (bad, words) in [
+            (["12,50", "EUR"], "column \"r\": \"12,50\" is no amount"),
+            (["1.234.567", ""], "write decimal = \",\" and thousands = \".\""),
+            (["1e30", ""], "\"1e30\" is no amount"),
+            (["5", "Euro"], "properties.currency"),
+            (["5 €", "USD"], "\"5 €\" is not in USD"),
+        ] {
+            assert!(told(&bad).is_err_and(|why| why.contains(words)), "{bad:?}: {:?}", told(&bad));
         }
+    }
+
+    #[test]
+    fn how_a_file_is_written_is_stated_once() {
+        let mapping = Mapping::parse(
+            "[file]\ntime_format = '%d.%m.%Y %H:%M'\ntime_zone = 'Europe/Berlin'\ndecimal = ','\nthousands = '.'\n\
+             [event]\nevent = '{was}'\nuserId = '{wer}'\ntimestamp = '{wann}'\n\
+             [event.properties]\nrevenue = '{Betrag}'\ncurrency = 'EUR'\nmenge = '{Menge:number}'\n",
+        )
+        .unwrap();
+        let columns = columns(&["was", "wer", "wann", "Betrag", "Menge"]);
+        let mapper = mapping.for_columns(Some(&columns), "f.csv").unwrap();
+        let event = mapper.event(&row(&columns, &["kauf", "u", "12.03.2026 14:05", "1.234,50 €", "1,5"])).unwrap().json;
+        assert_eq!(event["timestamp"], "2026-03-12T13:05:00Z");
+        assert_eq!(event["properties"], json!({"revenue": "1234.50", "currency": "EUR", "menge": 1.5}));
+    }
+
+    #[test]
+    fn faults_of_the_file_table_are_told_together() {
+        let told =
+            Mapping::parse("[file]\ntime_format = '%d.%m'\ntime_zone = 'Berlin'\ndecimal = ';'\nencoding = 'ebcdic'\n")
+                .unwrap_err()
+                .to_string();
+        for words in ["time_format", "time_zone", "file.decimal", "file.encoding"] {
+            assert!(told.contains(words), "{words}: {told}");
+        }
+    }
+
+    #[test]
+    fn times_that_can_be_read_in_two_ways_stop_the_import_and_others_are_guessed() {
+        let columns = columns(&["userId", "timestamp"]);
+        let mapper = || Mapping::default().for_columns(Some(&columns), "f").unwrap();
+        let rows = |times: &[&str]| times.iter().map(|time| row(&columns, &["u", time])).collect::<Vec<_>>();
+        let told = mapper().guess_times(rows(&["03/12/2026", "04/12/2026"]).iter()).unwrap_err();
+        assert!(told.contains("line 2") && told.contains("time_format"), "{told}");
+        let mut guessing = mapper();
+        let guess = guessing.guess_times(rows(&["12.03.2026 14:05"]).iter()).unwrap().unwrap();
+        assert_eq!(guess.formats, ["%d.%m.%Y %H:%M"]);
+        assert_eq!(guessing.event(&rows(&["13.03.2026"])[0]).unwrap().json["timestamp"], "2026-03-13T00:00:00Z");
     }
 
     #[test]

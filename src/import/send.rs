@@ -254,7 +254,8 @@ mod tests {
     fn batch(times_us: &[i64]) -> Batch {
         let mut batcher = Batcher::new(100);
         for time_us in times_us {
-            batcher.add(MappedEvent { line: 1, json: serde_json::json!({}), time_us: Some(*time_us) });
+            let json = serde_json::json!({});
+            batcher.add(MappedEvent { line: 1, json, time_us: Some(*time_us), unzoned: false, clock_change: false });
         }
         batcher.finish().expect("it has events")
     }

@@ -5,13 +5,17 @@
 //! Promise:  every fault of a mapping, and every column it names that the file lacks, is told before a row is read.
 //! Not here: how rows are read; `docs/import.md` is the user's side of this file.
 
+use std::collections::BTreeMap;
+
 use encoding_rs::Encoding;
 use serde::Deserialize;
 use serde_json::{Map, Value};
-use tributary_schemas::{Money, currency};
+use tributary_schemas::{EventKind, Money, currency};
 
 use super::amount::{self, Marks};
 use super::encoding;
+use super::kept;
+use super::kinds::{Kinds, all_kinds};
 use super::row::{Body, Columns, Row, content_hash};
 use super::template::Template;
 use super::time::{self, Guess, Times};
@@ -21,6 +25,7 @@ use super::time::{self, Guess, Times};
 pub(crate) struct Mapping {
     pub(crate) file: FileShape,
     times: Times,
+    kinds: Kinds,
     event: Option<Node>,
 }
 
@@ -64,6 +69,8 @@ enum Node {
 struct MappingFile {
     #[serde(default)]
     file: FileTable,
+    #[serde(default)]
+    kinds: BTreeMap<String, Vec<String>>,
     event: Option<toml::Table>,
 }
 
@@ -82,7 +89,7 @@ pub(crate) struct MappedEvent {
 
 impl Mapping {
     pub(crate) fn parse(text: &str) -> anyhow::Result<Self> {
-        let MappingFile { file, event } = toml::from_str(text)?;
+        let MappingFile { file, kinds, event } = toml::from_str(text)?;
         let mut faults = Vec::new();
         if let Some(delimiter) = file.delimiter.filter(|delimiter| !delimiter.is_ascii()) {
             faults.push(format!("file.delimiter is {delimiter:?}; it must be one ASCII character"));
@@ -95,15 +102,17 @@ impl Mapping {
         };
         let times = Times::stated(formats, file.time_zone.as_deref()).map_err(|told| faults.extend(told));
         let marks = Marks::stated(file.decimal, file.thousands).map_err(|told| faults.extend(told));
+        let kinds = Kinds::stated(kinds).map_err(|told| faults.extend(told));
         let event = event.map(|event| event_node(event, marks.unwrap_or_default(), &mut faults));
         anyhow::ensure!(faults.is_empty(), "{}", faults.join("\n"));
         let delimiter = file.delimiter.and_then(|delimiter| u8::try_from(delimiter).ok());
         let file = FileShape { delimiter, encoding: encoding.unwrap_or_default() };
-        Ok(Self { file, times: times.unwrap_or_default(), event })
+        Ok(Self { file, times: times.unwrap_or_default(), kinds: kinds.unwrap_or_default(), event })
     }
 
     /// Fits the mapping to a file. `columns`: of table-shaped files; `file_name` becomes part of message ids.
     pub(crate) fn for_columns(self, columns: Option<&Columns>, file_name: &str) -> anyhow::Result<Mapper> {
+        let mut not_kept = Vec::new();
         let fields = match (self.event, columns) {
             (Some(event), columns) => {
                 if let Some(columns) = columns {
@@ -121,6 +130,13 @@ impl Mapping {
             }
             (None, Some(columns)) => {
                 let event = by_name(columns)?;
+                let mut paths = Vec::new();
+                leaves(&event, "", &mut paths);
+                // A file with a column too many is no fault of a mapping: it is told, and the rest is taken.
+                not_kept = kept::lost(&paths, None)
+                    .iter()
+                    .map(|fault| fault.split(':').next().unwrap_or(fault).to_owned())
+                    .collect();
                 Fields::Mapped(event)
             }
             (None, None) => Fields::AsTheyAre,
@@ -129,17 +145,34 @@ impl Mapping {
             Fields::Mapped(event) => money_columns(event),
             Fields::AsTheyAre => Vec::new(),
         };
-        Ok(Mapper { fields, times: self.times, money, file_name: file_name.to_owned() })
+        Ok(Mapper { fields, times: self.times, kinds: self.kinds, money, not_kept, file_name: file_name.to_owned() })
     }
 }
 
-/// The table `[event]`, with a fault for each field that is none.
+/// The table `[event]`, with a fault for each field that is none and each that would be lost.
 fn event_node(table: toml::Table, marks: Marks, faults: &mut Vec<String>) -> Node {
     let fields = [TOP_FIELDS, OTHER_FIELDS].concat();
     for name in table.keys().filter(|name| !fields.contains(&name.as_str())) {
         faults.push(format!("event.{name} is no field of an event; there are: {}", fields.join(", ")));
     }
-    node("event", &toml::Value::Table(table), marks, faults)
+    let event = node("event", &toml::Value::Table(table), marks, faults);
+    let mut paths = Vec::new();
+    leaves(&event, "", &mut paths);
+    let fixed = |path: &[&str]| match at(&event, path) {
+        Some(Node::Template(template)) => template.fixed(),
+        _ => None,
+    };
+    let call = match at(&event, &["type"]) {
+        None => Some("track"),
+        Some(_) => fixed(&["type"]),
+    };
+    faults.extend(kept::lost(&paths, call));
+    if let Some(kind) = fixed(&["context", "tributary", "kind"])
+        && EventKind::parse(kind).is_none()
+    {
+        faults.push(format!("event.context.tributary.kind: {kind:?} is no kind of event; there are: {}", all_kinds()));
+    }
+    event
 }
 
 /// Where a field stands.
@@ -147,6 +180,24 @@ fn at<'n>(node: &'n Node, path: &[&str]) -> Option<&'n Node> {
     let [first, rest @ ..] = path else { return Some(node) };
     let Node::Table(fields) = node else { return None };
     at(&fields.iter().find(|(name, _)| name == first)?.1, rest)
+}
+
+/// The path of each value, from the event on.
+fn leaves(node: &Node, path: &str, paths: &mut Vec<String>) {
+    match node {
+        Node::Fixed(_) | Node::Template(_) => paths.push(path.to_owned()),
+        Node::Table(fields) => {
+            for (name, node) in fields {
+                let below = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
+                leaves(node, &below, paths);
+            }
+        }
+        Node::List(items) => {
+            for (index, node) in items.iter().enumerate() {
+                leaves(node, &format!("{path}[{index}]"), paths);
+            }
+        }
+    }
 }
 
 /// The columns that the event's amounts are taken from: a sign in one must not gainsay the currency.
@@ -162,7 +213,10 @@ fn money_columns(event: &Node) -> Vec<String> {
 pub(crate) struct Mapper {
     fields: Fields,
     times: Times,
+    kinds: Kinds,
     money: Vec<String>,
+    /// Columns of a file without a mapping that the door has no place for.
+    not_kept: Vec<String>,
     file_name: String,
 }
 
@@ -200,6 +254,16 @@ impl Mapper {
         self.times.guess(&samples)
     }
 
+    /// What to tell about the mapping itself, before and after the rows.
+    pub(crate) fn not_kept(&self) -> &[String] {
+        &self.not_kept
+    }
+
+    /// Names of `[kinds]` that no row had.
+    pub(crate) fn kinds_unseen(&self) -> Vec<String> {
+        self.kinds.unseen()
+    }
+
     /// The event of a row, or why there is none.
     pub(crate) fn event(&self, row: &Row) -> Result<MappedEvent, String> {
         let mut event = match (&self.fields, &row.body) {
@@ -216,6 +280,7 @@ impl Mapper {
         check_money(&event)?;
         self.check_currency(&event, row)?;
         event.entry("type").or_insert_with(|| "track".into());
+        self.put_kind(&mut event);
         let read = match event.get("timestamp") {
             Some(Value::String(text)) => Some(self.times.read(text).map_err(|why| format!("timestamp: {why}"))?),
             Some(Value::Null) | None => None,
@@ -241,6 +306,22 @@ impl Mapper {
             unzoned: read.is_some_and(|read| read.unzoned),
             clock_change: read.is_some_and(|read| read.clock_change),
         })
+    }
+
+    /// The kind that `[kinds]` gives to a track's name, where the row says none itself.
+    fn put_kind(&self, event: &mut Map<String, Value>) {
+        if event.get("type").and_then(Value::as_str) != Some("track") {
+            return;
+        }
+        let Some(kind) = event.get("event").and_then(Value::as_str).and_then(|name| self.kinds.of(name)) else {
+            return;
+        };
+        let context = event.entry("context").or_insert_with(|| Value::Object(Map::new()));
+        let Some(context) = context.as_object_mut() else { return };
+        let ours = context.entry("tributary").or_insert_with(|| Value::Object(Map::new()));
+        if let Some(ours) = ours.as_object_mut() {
+            ours.entry("kind").or_insert_with(|| kind.as_str().into());
+        }
     }
 
     /// "$12" under `currency = "EUR"` would be twelve euros.
@@ -475,7 +556,7 @@ mod tests {
     fn how_a_file_is_written_is_stated_once() {
         let mapping = Mapping::parse(
             "[file]\ntime_format = '%d.%m.%Y %H:%M'\ntime_zone = 'Europe/Berlin'\ndecimal = ','\nthousands = '.'\n\
-             [event]\nevent = '{was}'\nuserId = '{wer}'\ntimestamp = '{wann}'\n\
+             [kinds]\nconversion = ['Kauf']\n[event]\nevent = '{was}'\nuserId = '{wer}'\ntimestamp = '{wann}'\n\
              [event.properties]\nrevenue = '{Betrag}'\ncurrency = 'EUR'\nmenge = '{Menge:number}'\n",
         )
         .unwrap();
@@ -484,15 +565,37 @@ mod tests {
         let event = mapper.event(&row(&columns, &["kauf", "u", "12.03.2026 14:05", "1.234,50 €", "1,5"])).unwrap().json;
         assert_eq!(event["timestamp"], "2026-03-12T13:05:00Z");
         assert_eq!(event["properties"], json!({"revenue": "1234.50", "currency": "EUR", "menge": 1.5}));
+        assert_eq!(event["context"], json!({"tributary": {"kind": "conversion"}}));
+        let event = mapper.event(&row(&columns, &["Besuch", "u", "12.03.2026 14:05", "", ""])).unwrap().json;
+        assert_eq!((&event["context"], &event["properties"]), (&Value::Null, &json!({"currency": "EUR"})));
+        assert!(mapper.kinds_unseen().is_empty());
+    }
+
+    #[test]
+    fn a_field_that_the_door_would_not_keep_is_told() {
+        let told =
+            Mapping::parse("[event]\nuserId = '{a}'\n[event.context.traits]\nemail = '{b}'\n").unwrap_err().to_string();
+        assert!(told.contains("event.context.traits.email would not be kept"), "{told}");
+        let identify = "[event]\ntype = 'identify'\nuserId = '{a}'\n[event.context.traits]\nemail = '{b}'\n";
+        assert!(Mapping::parse(identify).is_ok());
+        let told = Mapping::parse("[event]\nuserId = '{a}'\n[event.context.tributary]\nkind = 'sale'\n")
+            .unwrap_err()
+            .to_string();
+        assert!(told.contains("\"sale\" is no kind"), "{told}");
+        // Of a file without a mapping the rest is taken, and this is said.
+        let columns = columns(&["userId", "context.app.name", "context.page.url"]);
+        let mapper = Mapping::default().for_columns(Some(&columns), "f.csv").unwrap();
+        assert_eq!(mapper.not_kept(), ["event.context.app.name would not be kept"]);
     }
 
     #[test]
     fn faults_of_the_file_table_are_told_together() {
-        let told =
-            Mapping::parse("[file]\ntime_format = '%d.%m'\ntime_zone = 'Berlin'\ndecimal = ';'\nencoding = 'ebcdic'\n")
-                .unwrap_err()
-                .to_string();
-        for words in ["time_format", "time_zone", "file.decimal", "file.encoding"] {
+        let told = Mapping::parse(
+            "[file]\ntime_format = '%d.%m'\ntime_zone = 'Berlin'\ndecimal = ';'\nencoding = 'ebcdic'\n[kinds]\nsale = ['K']\n",
+        )
+        .unwrap_err()
+        .to_string();
+        for words in ["time_format", "time_zone", "file.decimal", "file.encoding", "kinds.sale"] {
             assert!(told.contains(words), "{words}: {told}");
         }
     }

@@ -19,6 +19,8 @@ mod row;
 mod mapping;
 
 mod amount;
+mod kept;
+mod kinds;
 mod template;
 mod time;
 
@@ -197,6 +199,7 @@ fn found(opened: &Opened, mapping: &Mapping, mapper: &mut Mapper, sample: &Sampl
     if let Some(found) = opened.encoding.filter(|found| mapping.file.encoding.is_none() && *found != "UTF-8") {
         notes.push(format!("the text was taken for {found}"));
     }
+    notes.extend(mapper.not_kept().iter().cloned());
     if let Some(guess) = mapper.guess_times(sample.good())? {
         let formats = guess.formats.iter().map(|format| format!("{format:?}")).collect::<Vec<_>>().join(", ");
         notes.push(format!("times were read as time_format = {formats}, by line {} ({:?})", guess.line, guess.text));
@@ -290,6 +293,10 @@ pub(crate) async fn run(
             }
             read.behind = order.behind;
             read.notes.extend(order.notes());
+            let unseen = mapper.kinds_unseen();
+            if !unseen.is_empty() {
+                read.notes.push(format!("[kinds] names what no row is called: {}", unseen.join(", ")));
+            }
             Ok(read)
         })
     };

@@ -90,6 +90,15 @@ impl Template {
         self
     }
 
+    /// The text, where no column is named.
+    pub(crate) fn fixed(&self) -> Option<&str> {
+        match self.pieces.as_slice() {
+            [] => Some(""),
+            [Piece::Text(text)] => Some(text),
+            _ => None,
+        }
+    }
+
     pub(crate) fn columns(&self) -> impl Iterator<Item = &str> {
         self.pieces.iter().filter_map(|piece| match piece {
             Piece::Column { name, .. } => Some(name.as_str()),

@@ -129,12 +129,12 @@ async fn taken(server: &Server<'_>) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn local_times_and_decimal_commas_are_read_as_stated() {
+async fn local_times_decimal_commas_and_names_of_ones_own_are_read_as_stated() {
     let home = Home::embedded();
     let server = home.start().await;
     let dir = tempfile::tempdir().unwrap();
     let mapping = "[file]\nencoding = 'windows-1252'\ntime_format = '%d.%m.%Y %H:%M'\ntime_zone = 'Europe/Berlin'\ndecimal = ','\n\
-                   thousands = '.'\n[event]\nevent = '{was}'\nuserId = '{wer}'\n\
+                   thousands = '.'\n[kinds]\nconversion = ['Kauf', 'Käufe']\n[event]\nevent = '{was}'\nuserId = '{wer}'\n\
                    timestamp = '{wann}'\n[event.properties]\nrevenue = '{Betrag}'\ncurrency = 'EUR'\n";
     write(dir.path(), "map.toml", mapping.as_bytes());
     // The last hour of summer time is there twice; the last rows are told.
@@ -153,6 +153,7 @@ async fn local_times_and_decimal_commas_are_read_as_stated() {
         "line 7: column \"Betrag\": \"$5\" is not in EUR",
         "times at which the clocks are changed: 1;",
         "';' was taken to stand between the cells",
+        "[kinds] names what no row is called: Käufe",
     ] {
         assert!(told.contains(words), "{words}\n---\n{told}");
     }
@@ -161,8 +162,8 @@ async fn local_times_and_decimal_commas_are_read_as_stated() {
         taken(&server).await,
         [
             "Jürgen 1773320700000000 custom - EUR",
-            "Jürgen 1773320760000000 custom 1234.500000 EUR",
-            "u3 1792888200000000 custom -12.500000 EUR",
+            "Jürgen 1773320760000000 conversion 1234.500000 EUR",
+            "u3 1792888200000000 conversion -12.500000 EUR",
         ]
     );
 }
@@ -207,7 +208,7 @@ async fn what_nobody_states_is_found_and_said_or_refused() {
     assert!(told(&output).contains("2 accepted"), "{}", told(&output));
     server.wait_until_queryable("SELECT count(*) FROM events WHERE event_time_us = 1773338700000000", 1).await;
 
-    // Text of another century.
+    // Text of another century, and a field that would vanish.
     write(dir.path(), "c.csv", b"userId,event\nJ\xfcrgen,E\n");
     let output = import(&server, dir.path(), &["c.csv"]).await;
     assert!(
@@ -215,6 +216,14 @@ async fn what_nobody_states_is_found_and_said_or_refused() {
         "{}",
         told(&output)
     );
+    write(
+        dir.path(),
+        "d.toml",
+        b"[event]\nuserId = '{userId}'\nevent = 'E'\n[event.context.traits]\nemail = 'a@b.example'\n",
+    );
+    let output = import(&server, dir.path(), &["c.csv", "--mapping", "d.toml"]).await;
+    assert_eq!(output.status.code(), Some(2));
+    assert!(told(&output).contains("event.context.traits.email would not be kept"), "{}", told(&output));
     assert_eq!(server.number("SELECT count(*) FROM events").await, 3);
 }
 

@@ -450,8 +450,8 @@ fn check_money(event: &Map<String, Value>) -> Result<(), String> {
 fn by_name(columns: &Columns) -> anyhow::Result<Node> {
     anyhow::ensure!(
         ["anonymousId", "userId"].iter().any(|id| columns.position(id).is_some()),
-        "no column is called anonymousId or userId (the columns are: {}); write a mapping file and give it with \
-         --mapping: docs/import.md",
+        "no column is called anonymousId or userId (the columns are: {}); the same command with --propose=mapping.toml writes a \
+         first mapping: look it through, then give it with --mapping mapping.toml",
         columns.names().join(", ")
     );
     let mut top = Vec::new();

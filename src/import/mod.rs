@@ -7,6 +7,7 @@
 //! Not here: what the door makes of an event (`ingest`), and which ids are still remembered (`pipeline`).
 
 mod command;
+mod propose;
 
 mod encoding;
 mod reader;

@@ -267,6 +267,11 @@ struct Fitting {
     either: Option<(String, String)>,
 }
 
+/// The two formats of a text that can be read in two ways: day first, and month first (or year).
+pub(crate) fn two_ways(text: &str) -> Option<(String, String)> {
+    fitting(&plain_blanks(text.trim())).either
+}
+
 /// The formats a text fits.
 fn fitting(text: &str) -> Fitting {
     // Most texts that are no time begin like none; parsing a hundred formats to find that out is not free.

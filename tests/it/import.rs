@@ -228,6 +228,36 @@ async fn what_nobody_states_is_found_and_said_or_refused() {
 }
 
 #[tokio::test]
+async fn a_mapping_is_proposed_without_a_server_and_never_over_a_file() {
+    let dir = tempfile::tempdir().unwrap();
+    write(dir.path(), "my shop.csv", b"customer,date,total\nc1,2026-03-12 14:05,5.00\n");
+    let output = tributary_import(dir.path(), &["my shop.csv", "--propose"]).await;
+    let printed = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success() && printed.contains("userId = \"{customer}\""), "{}", told(&output));
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(
+        said.contains("tributary import 'my shop.csv' --mapping mapping.toml") && !printed.contains("person  "),
+        "{said}"
+    );
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1, "nothing is written unless a file is named");
+
+    let output = tributary_import(dir.path(), &["my shop.csv", "--propose=map.toml"]).await;
+    assert!(output.status.success() && output.stdout.is_empty(), "{}", told(&output));
+    let written = std::fs::read_to_string(dir.path().join("map.toml")).unwrap();
+    assert_eq!(written.lines().skip(3).collect::<Vec<_>>(), printed.lines().skip(3).collect::<Vec<_>>());
+    write(dir.path(), "map.toml", b"mine");
+    let output = tributary_import(dir.path(), &["my shop.csv", "--propose=map.toml"]).await;
+    assert!(
+        output.status.code() == Some(2) && told(&output).contains("map.toml is there already"),
+        "{}",
+        told(&output)
+    );
+    assert_eq!(std::fs::read(dir.path().join("map.toml")).unwrap(), b"mine");
+    let output = tributary_import(dir.path(), &["none.csv", "--propose"]).await;
+    assert!(output.status.code() == Some(2) && told(&output).contains("cannot open none.csv"), "{}", told(&output));
+}
+
+#[tokio::test]
 async fn parquet_keeps_amounts_times_and_nulls() {
     use arrow::array::{
         ArrayRef, Date32Array, Decimal128Array, RecordBatch, StringArray, TimestampMicrosecondArray,

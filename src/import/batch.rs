@@ -6,7 +6,7 @@
 
 use bytes::Bytes;
 
-use super::mapping::MappedEvent;
+use super::mapper::MappedEvent;
 
 /// Bytes of one body: what Segment's own libraries keep under.
 const BODY_BYTES_MAX: usize = 450_000;

@@ -17,6 +17,7 @@ mod ndjson;
 mod parquet;
 mod row;
 
+mod mapper;
 mod mapping;
 
 mod amount;
@@ -46,7 +47,7 @@ pub(crate) use send::{Door, Sent};
 
 use crate::cli::UserError;
 use batch::Batcher;
-use mapping::Mapper;
+use mapper::Mapper;
 use reader::Opened;
 use rejects::Rejects;
 use row::{Reject, Row};

@@ -249,7 +249,7 @@ fn root_cause(error: &dyn std::error::Error) -> String {
 mod tests {
     use super::*;
     use crate::import::batch::Batcher;
-    use crate::import::mapping::MappedEvent;
+    use crate::import::mapper::MappedEvent;
 
     fn batch(times_us: &[i64]) -> Batch {
         let mut batcher = Batcher::new(100);

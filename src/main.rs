@@ -2,7 +2,7 @@
 //!
 //! In:       a command line.
 //! Out:      an exit code: 0 done, 1 it failed, 2 the user must change something first.
-//! Promise:  no business word stands in this crate outside `demo`.
+//! Promise:  no business word stands in this crate outside `demo` and what an import guesses columns by (`import/propose`).
 //! Not here: how anything is done; that is the crates below.
 
 mod cli;

@@ -6,7 +6,7 @@
 
 use bytes::Bytes;
 
-use super::mapping::MappedEvent;
+use super::mapper::MappedEvent;
 
 /// Bytes of one body: what Segment's own libraries keep under.
 const BODY_BYTES_MAX: usize = 450_000;
@@ -98,7 +98,7 @@ mod tests {
     use serde_json::{Value, json};
 
     fn event(line: u64, time_us: Option<i64>) -> MappedEvent {
-        MappedEvent { line, json: json!({"n": line}), time_us }
+        MappedEvent { line, json: json!({"n": line}), time_us, unzoned: false, clock_change: false }
     }
 
     fn numbers(batch: &Batch) -> Vec<u64> {

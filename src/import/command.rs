@@ -1,16 +1,18 @@
 //! `tributary import`: the command around an import.
 //!
 //! In:      a command line.
-//! Out:     a bar while it runs; a summary; rejected rows beside the file.
+//! Out:     a bar while it runs; a summary; rejected rows beside the file. Or a first mapping, printed or in a file of its own.
 //! Promise: exit code 0 also when some rows were rejected: they are told and written down, the rest is in. A file
-//!          that breaks off ends with 1, after what stood before is in and told.
+//!          that breaks off ends with 1, after what stood before is in and told. A proposal overwrites nothing.
 
+use std::io::Write as _;
 use std::net::TcpStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
+use super::propose::propose;
 use super::{Door, FileFormat, ImportOptions, Mapping, Source, Summary, grouped, progress_bar, rejects_path, run};
 use crate::cli::UserError;
 use crate::http;
@@ -24,6 +26,16 @@ pub(crate) struct ImportArgs {
     /// Which columns become which fields of an event; see docs/import.md
     #[arg(long, value_name = "FILE.toml")]
     mapping: Option<PathBuf>,
+    /// Import nothing, but propose a mapping by the header and the first rows: print it, or with =FILE.toml write it to a new file
+    #[arg(
+        long,
+        value_name = "FILE.toml",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "-",
+        conflicts_with = "mapping"
+    )]
+    propose: Option<PathBuf>,
     /// The server; by default the one that runs on the data folder
     #[arg(long, value_name = "URL")]
     url: Option<String>,
@@ -65,6 +77,9 @@ pub(crate) async fn command(
     if let Err(error) = std::fs::File::open(&args.file) {
         return Err(UserError(format!("cannot open {}: {error}", args.file.display())).into());
     }
+    if let Some(place) = &args.propose {
+        return write_proposal(&args, place);
+    }
     let door = door(&args, load)?;
     let options = ImportOptions {
         format: args.format,
@@ -89,6 +104,46 @@ pub(crate) async fn command(
         Some(why) => Err(anyhow::anyhow!("{why}. What stood before is in, and is not doubled by another run soon")),
         None => Ok(()),
     }
+}
+
+/// Proposes a mapping: on stdout for `-`, else in a file that was not there.
+fn write_proposal(args: &ImportArgs, place: &Path) -> anyhow::Result<()> {
+    let printed = place == Path::new("-");
+    let mapping = if printed { Path::new("mapping.toml") } else { place };
+    // Looked at first, so that nobody waits for what cannot be written; `create_new` below is what holds.
+    let is_there = || {
+        UserError(format!("{} is there already, and is not overwritten; name another, or remove it", place.display()))
+    };
+    if !printed && place.exists() {
+        return Err(is_there().into());
+    }
+    let import = format!("tributary import {} --mapping {}", in_shell(&args.file), in_shell(mapping));
+    let source = Source::File(args.file.clone());
+    source.length_bytes().map_err(super::users)?;
+    let proposal = propose(&source, args.format, &import)?;
+    if printed {
+        print!("{}", proposal.text);
+    } else {
+        let file = std::fs::OpenOptions::new().write(true).create_new(true).open(place);
+        let written = file.and_then(|mut file| file.write_all(proposal.text.as_bytes()));
+        written.map_err(|error| match error.kind() {
+            std::io::ErrorKind::AlreadyExists => is_there(),
+            _ => UserError(format!("cannot write {}: {error}", place.display())),
+        })?;
+    }
+    for line in &proposal.told {
+        eprintln!("  {line}");
+    }
+    let looked_at = if printed { "the mapping".to_owned() } else { in_shell(mapping) };
+    eprintln!("look {looked_at} through, then: {import}");
+    Ok(())
+}
+
+/// A path as a shell takes it.
+fn in_shell(path: &Path) -> String {
+    let text = path.display().to_string();
+    let plain = text.chars().all(|char| char.is_alphanumeric() || "._-/".contains(char));
+    if plain { text } else { format!("'{}'", text.replace('\'', "'\\''")) }
 }
 
 /// Address and key: from the flags, else from the data folder of a server on this machine.
@@ -161,6 +216,9 @@ fn print_summary(summary: &Summary) {
     }
     if (summary.rejects_shown.len() as u64) < summary.rejected {
         eprintln!("  ... and {} more", grouped(summary.rejected - summary.rejects_shown.len() as u64));
+    }
+    for note in &summary.notes {
+        eprintln!("  {note}");
     }
     if 0 < summary.behind {
         eprintln!(

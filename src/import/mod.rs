@@ -6,18 +6,29 @@
 //!           a row that cannot be read is told and the rest goes on; memory is bounded however long the file.
 //! Not here: what the door makes of an event (`ingest`), and which ids are still remembered (`pipeline`).
 
-mod batch;
 mod command;
+mod propose;
+
+mod encoding;
+mod reader;
+
 mod delimited;
-mod mapping;
 mod ndjson;
 mod parquet;
-mod reader;
-mod rejects;
 mod row;
-mod send;
+
+mod mapper;
+mod mapping;
+
+mod amount;
+mod kept;
+mod kinds;
 mod template;
 mod time;
+
+mod batch;
+mod rejects;
+mod send;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -36,7 +47,10 @@ pub(crate) use send::{Door, Sent};
 
 use crate::cli::UserError;
 use batch::Batcher;
+use mapper::Mapper;
+use reader::Opened;
 use rejects::Rejects;
+use row::{Reject, Row};
 
 /// How an import is done.
 #[derive(Debug, Clone)]
@@ -82,6 +96,8 @@ pub(crate) struct Summary {
     /// The first few of those, ready to print.
     pub(crate) rejects_shown: Vec<String>,
     pub(crate) rejects_file: Option<PathBuf>,
+    /// What was taken for granted, and what somebody may want to mend.
+    pub(crate) notes: Vec<String>,
     /// Why the file could not be read to its end; what stood before was sent.
     pub(crate) broke_off: Option<String>,
     pub(crate) took: Duration,
@@ -98,6 +114,9 @@ struct Order {
     lateness_us: i64,
     newest_us: i64,
     behind: u64,
+    /// Clock times that say no zone, and those at which the clocks were changed.
+    unzoned: u64,
+    clock_changes: u64,
 }
 
 impl Order {
@@ -105,13 +124,97 @@ impl Order {
     fn new() -> Self {
         let lateness_ms = PipelineSettings::default().allowed_lateness_ms;
         let lateness_us = i64::try_from(lateness_ms).unwrap_or(i64::MAX).saturating_mul(1_000);
-        Self { lateness_us, newest_us: i64::MIN, behind: 0 }
+        Self { lateness_us, newest_us: i64::MIN, behind: 0, unzoned: 0, clock_changes: 0 }
     }
 
     fn take(&mut self, time_us: i64) {
         self.newest_us = self.newest_us.max(time_us);
         self.behind += u64::from(time_us < self.newest_us.saturating_sub(self.lateness_us));
     }
+
+    fn notes(&self) -> Vec<String> {
+        let mut notes = Vec::new();
+        if 0 < self.unzoned {
+            notes.push(format!(
+                "times that say no zone and were taken as UTC: {}; if they are local, write time_zone = \"Europe/Berlin\" (or yours) \
+                 below [file] into the mapping",
+                grouped(self.unzoned)
+            ));
+        }
+        if 0 < self.clock_changes {
+            notes.push(format!(
+                "times at which the clocks are changed: {}; of one that was there twice the first was taken, and one that was leapt over \
+                 was moved on",
+                grouped(self.clock_changes)
+            ));
+        }
+        notes
+    }
+}
+
+/// Rows that tell how a file is written, before the first is taken.
+#[derive(Default)]
+struct Sample {
+    rows: Vec<Result<Row, Reject>>,
+    /// Why there are no more; to be told once those that were read are in.
+    broke_off: Option<anyhow::Error>,
+}
+
+impl Sample {
+    /// * `rows_max`: how many; fewer where they are long.
+    fn read(opened: &mut Opened, rows_max: usize) -> Self {
+        const BYTES_MAX: usize = 1 << 22;
+        let mut sample = Self::default();
+        let mut bytes = 0;
+        while sample.rows.len() < rows_max && bytes < BYTES_MAX {
+            match opened.rows.next_row() {
+                Ok(Some(row)) => {
+                    bytes += row.as_ref().map_or_else(|reject| reject.row.len(), Row::length_bytes);
+                    sample.rows.push(row);
+                }
+                Ok(None) => break,
+                Err(error) => {
+                    sample.broke_off = Some(error);
+                    break;
+                }
+            }
+        }
+        sample
+    }
+
+    fn good(&self) -> impl Iterator<Item = &Row> {
+        self.rows.iter().filter_map(|row| row.as_ref().ok())
+    }
+}
+
+/// Rows that say how their times are written.
+const ROWS_LOOKED_AT: usize = 200;
+
+/// What was found out of a file and not said by anybody.
+fn found(opened: &Opened, mapping: &Mapping, mapper: &mut Mapper, sample: &Sample) -> Result<Vec<String>, String> {
+    let mut notes = Vec::new();
+    match opened.delimiter.filter(|found| mapping.file.delimiter.is_none() && *found != b',') {
+        Some(b'\t') => notes.push("tabs were taken to stand between the cells".to_owned()),
+        Some(found) => notes.push(format!("{:?} was taken to stand between the cells", char::from(found))),
+        None => {}
+    }
+    if let Some(found) = opened.encoding.filter(|found| mapping.file.encoding.is_none() && *found != "UTF-8") {
+        notes.push(format!("the text was taken for {found}"));
+    }
+    notes.extend(mapper.not_kept().iter().cloned());
+    if let Some(guess) = mapper.guess_times(sample.good())? {
+        let formats = guess.formats.iter().map(|format| format!("{format:?}")).collect::<Vec<_>>().join(", ");
+        notes.push(format!("times were read as time_format = {formats}, by line {} ({:?})", guess.line, guess.text));
+    }
+    Ok(notes)
+}
+
+/// What the reading thread has to say at its end.
+#[derive(Default)]
+struct Read {
+    behind: u64,
+    notes: Vec<String>,
+    broke_off: Option<String>,
 }
 
 /// Rows the reading thread may be ahead of the sending task, in requests.
@@ -142,16 +245,31 @@ pub(crate) async fn run(
         let options = options.clone();
         let name = source.name().to_owned();
         let rejects = rejects.clone();
-        tokio::task::spawn_blocking(move || -> anyhow::Result<(Option<String>, u64)> {
-            let mut rows = source.open(options.format, &mapping, bytes_read).map_err(users)?;
-            let mapper = mapping.for_columns(rows.columns(), &name).map_err(users)?;
+        tokio::task::spawn_blocking(move || -> anyhow::Result<Read> {
+            let mut opened = source.open(options.format, &mapping.file, bytes_read).map_err(users)?;
+            let mut mapper = mapping.clone().for_columns(opened.rows.columns(), &name).map_err(users)?;
+            let mut sample = Sample::read(&mut opened, ROWS_LOOKED_AT);
+            let found = found(&opened, &mapping, &mut mapper, &sample).map_err(UserError)?;
+            let mut read = Read { notes: found, ..Read::default() };
             let mut batcher = Batcher::new(options.batch_events_max);
             let mut order = Order::new();
-            let broke_off = loop {
-                let row = match rows.next_row() {
+            let mut looked_at = std::mem::take(&mut sample.rows).into_iter();
+            loop {
+                let next = match (looked_at.next(), sample.broke_off.take()) {
+                    (Some(row), broke_off) => {
+                        sample.broke_off = broke_off;
+                        Ok(Some(row))
+                    }
+                    (None, Some(error)) => Err(error),
+                    (None, None) => opened.rows.next_row(),
+                };
+                let row = match next {
                     Ok(Some(row)) => row,
-                    Ok(None) => break None,
-                    Err(error) => break Some(format!("{error:#}")),
+                    Ok(None) => break,
+                    Err(error) => {
+                        read.broke_off = Some(format!("{error:#}"));
+                        break;
+                    }
                 };
                 let event = match row {
                     Ok(row) => mapper.event(&row).map_err(|reason| row.reject(reason)),
@@ -160,20 +278,28 @@ pub(crate) async fn run(
                 match event {
                     Ok(event) => {
                         event.time_us.into_iter().for_each(|time_us| order.take(time_us));
+                        order.unzoned += u64::from(event.unzoned);
+                        order.clock_changes += u64::from(event.clock_change);
                         if let Some(full) = batcher.add(event) {
                             // The sender is gone only when it gave up; its error is the one to tell.
                             if batches_in.blocking_send(full).is_err() {
-                                return Ok((None, order.behind));
+                                return Ok(read);
                             }
                         }
                     }
                     Err(reject) => locked(&rejects).add(reject)?,
                 }
-            };
+            }
             if let Some(last) = batcher.finish() {
                 drop(batches_in.blocking_send(last));
             }
-            Ok((broke_off, order.behind))
+            read.behind = order.behind;
+            read.notes.extend(order.notes());
+            let unseen = mapper.kinds_unseen();
+            if !unseen.is_empty() {
+                read.notes.push(format!("[kinds] names what no row is called: {}", unseen.join(", ")));
+            }
+            Ok(read)
         })
     };
 
@@ -193,7 +319,7 @@ pub(crate) async fn run(
     // Closing the channel lets the reading thread end, whatever became of the sender.
     batches_out.close();
     while batches_out.recv().await.is_some() {}
-    let (broke_off, behind) = reading.await.context("the thread that reads the file broke off")??;
+    let Read { behind, notes, broke_off } = reading.await.context("the thread that reads the file broke off")??;
     let sent = sent?;
     progress.finish_and_clear();
     let mut rejects = locked(&rejects);
@@ -206,6 +332,7 @@ pub(crate) async fn run(
         behind,
         rejects_shown,
         rejects_file: rejects.file_written(),
+        notes,
         broke_off,
         took: begun.elapsed(),
     })
@@ -254,6 +381,13 @@ pub(crate) fn progress_bar(what: &str) -> ProgressBar {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn times_without_a_zone_and_changes_of_the_clock_are_told() {
+        assert!(Order::new().notes().is_empty());
+        let told = Order { unzoned: 1_200, clock_changes: 2, ..Order::new() }.notes();
+        assert!(told[0].contains("as UTC: 1,200;") && told[1].contains("are changed: 2;"), "{told:?}");
+    }
 
     #[test]
     fn numbers_are_grouped_by_thousands() {

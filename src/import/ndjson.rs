@@ -4,8 +4,6 @@
 //! Out:     rows; lines that are no JSON object as rejects.
 //! Promise: a broken line costs that line only.
 
-use std::io::BufRead;
-
 use serde_json::Value;
 
 use super::reader::{LineFault, Lines, Rows};
@@ -16,8 +14,8 @@ pub(super) struct NdjsonRows {
 }
 
 impl NdjsonRows {
-    pub(crate) fn open(input: Box<dyn BufRead + Send>) -> Self {
-        Self { lines: Lines::new(input) }
+    pub(crate) fn open(lines: Lines) -> Self {
+        Self { lines }
     }
 }
 
@@ -55,7 +53,7 @@ mod tests {
     #[test]
     fn lines_that_are_no_objects_are_told_and_the_rest_goes_on() {
         let text = "{\"a\":1}\n\n{\"a\":\n[1]\n{\"a\":2}\n";
-        let mut rows = NdjsonRows::open(Box::new(std::io::Cursor::new(text.as_bytes())));
+        let mut rows = NdjsonRows::open(Lines::of(text.as_bytes()));
         let mut lines = Vec::new();
         while let Some(row) = rows.next_row().unwrap() {
             lines.push(row.map(|row| row.line).map_err(|reject| reject.line));

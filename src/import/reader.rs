@@ -2,7 +2,8 @@
 //!
 //! In:      a path, or bytes that came with the program.
 //! Out:     rows one at a time.
-//! Promise: gzip is told by its first bytes, not by the name; how far reading has come is always known.
+//! Promise: gzip is told by its first bytes, not by the name, and so are UTF-16 and what stands between cells; how far
+//!          reading has come is always known.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
@@ -13,7 +14,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use anyhow::{Context, bail};
 
 use super::delimited::DelimitedRows;
-use super::mapping::Mapping;
+use super::encoding;
+use super::mapping::FileShape;
 use super::ndjson::NdjsonRows;
 use super::parquet::ParquetRows;
 use super::row::{Columns, Reject, Row};
@@ -59,6 +61,15 @@ pub(crate) trait Rows {
     fn columns(&self) -> Option<&Columns>;
 }
 
+/// A file that was opened, and what was found out on the way.
+pub(super) struct Opened {
+    pub(super) rows: Box<dyn Rows>,
+    /// What stands between the cells; `None` where there are none.
+    pub(super) delimiter: Option<u8>,
+    /// The name of the text's encoding; `None` where it is no text.
+    pub(super) encoding: Option<&'static str>,
+}
+
 impl Source {
     /// The name without its folders: part of message ids, so that moving a file does not change them.
     pub(crate) fn name(&self) -> &str {
@@ -84,15 +95,16 @@ impl Source {
     pub(super) fn open(
         &self,
         format: Option<FileFormat>,
-        mapping: &Mapping,
+        shape: &FileShape,
         bytes_read: Arc<AtomicU64>,
-    ) -> anyhow::Result<Box<dyn Rows>> {
+    ) -> anyhow::Result<Opened> {
         let name = self.name();
         let Some(format) = format.or_else(|| FileFormat::of_name(name)) else {
             bail!("what kind of file is {name}? Its name does not say; add --format csv, ndjson or parquet");
         };
         if format == FileFormat::Parquet {
-            return Ok(Box::new(ParquetRows::open(self, bytes_read)?));
+            let rows = Box::new(ParquetRows::open(self, bytes_read)?);
+            return Ok(Opened { rows, delimiter: None, encoding: None });
         }
         let raw: Box<dyn Read + Send> = match self {
             Self::File(path) => Box::new(File::open(path).with_context(|| format!("cannot open {}", path.display()))?),
@@ -105,22 +117,22 @@ impl Source {
         } else {
             Box::new(counted)
         };
-        Ok(match format {
-            FileFormat::Csv => Box::new(DelimitedRows::open(unpacked, delimiter(name, mapping))?),
-            FileFormat::Ndjson => Box::new(NdjsonRows::open(unpacked)),
-            FileFormat::Parquet => unreachable!("returned above"),
-        })
+        let (text, encoding) = encoding::as_utf8(unpacked, shape.encoding)?;
+        let lines = Lines::new(text, encoding::not_readable(encoding));
+        if format == FileFormat::Ndjson {
+            let rows = Box::new(NdjsonRows::open(lines));
+            return Ok(Opened { rows, delimiter: None, encoding: Some(encoding.name()) });
+        }
+        let rows = DelimitedRows::open(lines, shape.delimiter, tab_by_name(name))?;
+        let delimiter = Some(rows.delimiter());
+        Ok(Opened { rows: Box::new(rows), delimiter, encoding: Some(encoding.name()) })
     }
 }
 
-/// What stands between cells: the mapping's word, and for `.tsv` the tab where the mapping says nothing else.
-fn delimiter(name: &str, mapping: &Mapping) -> u8 {
+/// Whether the name says that tabs stand between the cells.
+fn tab_by_name(name: &str) -> bool {
     let name = name.to_ascii_lowercase();
-    let delimiter = mapping.file.delimiter;
-    if delimiter == ',' && (name.ends_with(".tsv") || name.ends_with(".tsv.gz")) {
-        return b'\t';
-    }
-    u8::try_from(delimiter).unwrap_or(b',')
+    name.ends_with(".tsv") || name.ends_with(".tsv.gz")
 }
 
 struct Counted {
@@ -142,6 +154,8 @@ const LINE_BYTES_MAX: usize = 1 << 20;
 /// Physical lines of a text, without their ends.
 pub(super) struct Lines {
     input: Box<dyn BufRead + Send>,
+    /// What a line that is no text is told with.
+    not_readable: String,
     number: u64,
 }
 
@@ -158,8 +172,13 @@ pub(super) struct LineFault {
 }
 
 impl Lines {
-    pub(crate) fn new(input: Box<dyn BufRead + Send>) -> Self {
-        Self { input, number: 0 }
+    pub(crate) fn new(input: Box<dyn BufRead + Send>, not_readable: String) -> Self {
+        Self { input, not_readable, number: 0 }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn of(text: &[u8]) -> Self {
+        Self::new(Box::new(std::io::Cursor::new(text.to_vec())), encoding::not_readable(encoding_rs::UTF_8))
     }
 
     pub(crate) fn next_line(&mut self) -> anyhow::Result<Option<Line>> {
@@ -185,7 +204,7 @@ impl Lines {
             bytes.drain(..3);
         }
         let text = String::from_utf8(bytes).map_err(|error| LineFault {
-            reason: "the line is not UTF-8; convert the file, for example with iconv".to_owned(),
+            reason: self.not_readable.clone(),
             shown: String::from_utf8_lossy(error.as_bytes()).chars().take(200).collect(),
         });
         Ok(Some(Line { number, text }))

@@ -75,6 +75,15 @@ impl Row {
         }
     }
 
+    /// About how much memory it takes.
+    pub(crate) fn length_bytes(&self) -> usize {
+        match &self.body {
+            Body::Cells { cells, .. } => cells.iter().map(String::len).sum(),
+            // Objects are bounded by the length of a line; how much of it this one has is not worth counting.
+            Body::Object(object) => object.len() * 64,
+        }
+    }
+
     pub(crate) fn reject(&self, reason: String) -> Reject {
         let row = match &self.body {
             Body::Cells { cells, .. } => serde_json::to_string(cells),

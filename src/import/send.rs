@@ -249,12 +249,13 @@ fn root_cause(error: &dyn std::error::Error) -> String {
 mod tests {
     use super::*;
     use crate::import::batch::Batcher;
-    use crate::import::mapping::MappedEvent;
+    use crate::import::mapper::MappedEvent;
 
     fn batch(times_us: &[i64]) -> Batch {
         let mut batcher = Batcher::new(100);
         for time_us in times_us {
-            batcher.add(MappedEvent { line: 1, json: serde_json::json!({}), time_us: Some(*time_us) });
+            let json = serde_json::json!({});
+            batcher.add(MappedEvent { line: 1, json, time_us: Some(*time_us), unzoned: false, clock_change: false });
         }
         batcher.finish().expect("it has events")
     }

@@ -6,6 +6,7 @@
 
 use serde_json::Value;
 
+use super::amount::{self, Marks};
 use super::row::Row;
 use super::time;
 
@@ -27,7 +28,11 @@ enum Form {
     /// `:02`: zeros in front up to this many characters.
     Padded(usize),
     /// `:number`: a JSON number, where the placeholder stands alone.
-    Number,
+    Number(Marks),
+    /// `:amount`: an amount of money, as text, without its currency.
+    Amount(Marks),
+    /// `:currency`: the currency that an amount's sign or code says.
+    Currency,
     /// `:bool`: true for true, yes, 1; false for false, no, 0.
     Bool,
     /// `:unix_s`, `:unix_ms`, `:unix_us`: a time counted since 1970, with its microseconds a unit.
@@ -35,8 +40,10 @@ enum Form {
 }
 
 impl Template {
+    /// * `marks`: what stands between the digits of numbers and amounts.
+    ///
     /// `{{` and `}}` stand for the braces themselves.
-    pub(crate) fn parse(text: &str) -> Result<Self, String> {
+    pub(crate) fn parse(text: &str, marks: Marks) -> Result<Self, String> {
         let mut pieces = Vec::new();
         let mut plain = String::new();
         let mut chars = text.chars().peekable();
@@ -57,7 +64,7 @@ impl Template {
                     if !plain.is_empty() {
                         pieces.push(Piece::Text(std::mem::take(&mut plain)));
                     }
-                    pieces.push(column(&inside).map_err(|why| format!("{text:?}: {why}"))?);
+                    pieces.push(column(&inside, marks).map_err(|why| format!("{text:?}: {why}"))?);
                 }
                 other => plain.push(other),
             }
@@ -71,6 +78,25 @@ impl Template {
     /// The value of one column as it is.
     pub(crate) fn of_column(name: &str) -> Self {
         Self { pieces: vec![Piece::Column { name: name.to_owned(), form: Form::Plain }] }
+    }
+
+    /// The same, where a column that stands alone and as it is holds money.
+    pub(crate) fn of_money(mut self, marks: Marks) -> Self {
+        if let [Piece::Column { form, .. }] = self.pieces.as_mut_slice()
+            && *form == Form::Plain
+        {
+            *form = Form::Amount(marks);
+        }
+        self
+    }
+
+    /// The text, where no column is named.
+    pub(crate) fn fixed(&self) -> Option<&str> {
+        match self.pieces.as_slice() {
+            [] => Some(""),
+            [Piece::Text(text)] => Some(text),
+            _ => None,
+        }
     }
 
     pub(crate) fn columns(&self) -> impl Iterator<Item = &str> {
@@ -114,11 +140,13 @@ fn is_empty(value: &Value) -> bool {
     }
 }
 
-fn column(inside: &str) -> Result<Piece, String> {
+fn column(inside: &str, marks: Marks) -> Result<Piece, String> {
     let (name, form) = match inside.rsplit_once(':') {
         None => (inside, Form::Plain),
         Some((name, form)) => match form {
-            "number" => (name, Form::Number),
+            "number" => (name, Form::Number(marks)),
+            "amount" => (name, Form::Amount(marks)),
+            "currency" => (name, Form::Currency),
             "bool" => (name, Form::Bool),
             "unix_s" => (name, Form::Unix(1_000_000)),
             "unix_ms" => (name, Form::Unix(1_000)),
@@ -130,7 +158,7 @@ fn column(inside: &str) -> Result<Piece, String> {
             }
             other => {
                 return Err(format!(
-                    "{other:?} is no form; use 02 (zeros in front), number, bool, unix_s, unix_ms or unix_us"
+                    "{other:?} is no form; use 02 (zeros in front), amount, currency, number, bool, unix_s, unix_ms or unix_us"
                 ));
             }
         },
@@ -150,12 +178,29 @@ fn typed(name: &str, form: Form, value: &Value) -> Result<Value, String> {
         // A number of a JSON file stays a number.
         Form::Plain => Ok(value.clone()),
         Form::Padded(width) => Ok(Value::String(format!("{:0>width$}", text()))),
-        Form::Number => {
+        // A number of a JSON file has no marks, and an amount of one none of a country.
+        Form::Number(_) | Form::Amount(_) if value.is_number() => Ok(value.clone()),
+        Form::Number(marks) => {
             let text = text();
-            let number = text.trim();
-            let whole = number.parse::<i64>().ok().map(Value::from);
-            let value = whole.or_else(|| number.parse::<f64>().ok().filter(|value| value.is_finite()).map(Value::from));
-            value.ok_or_else(|| format!("column {name:?}: {number:?} is not a number"))
+            let as_written = Some(text.trim()).filter(|_| marks == Marks::default()).and_then(number);
+            match as_written {
+                Some(value) => Ok(value),
+                None => {
+                    let plain = marks.number(&text).map_err(|why| format!("column {name:?}: {why}"))?;
+                    number(&plain).ok_or_else(|| format!("column {name:?}: {text:?} is not a number"))
+                }
+            }
+        }
+        Form::Amount(marks) => {
+            let text = text();
+            // Blanks are no amount, and nothing that anybody would miss.
+            if text.trim().is_empty() {
+                return Ok(Value::String(text));
+            }
+            marks.amount(&text).map(Value::String).map_err(|why| format!("column {name:?}: {why}"))
+        }
+        Form::Currency => {
+            amount::currency_of(&text()).map(Value::String).map_err(|why| format!("column {name:?}: {why}"))
         }
         Form::Bool => match text().trim().to_ascii_lowercase().as_str() {
             "true" | "yes" | "1" => Ok(Value::Bool(true)),
@@ -173,6 +218,11 @@ fn typed(name: &str, form: Form, value: &Value) -> Result<Value, String> {
     }
 }
 
+fn number(text: &str) -> Option<Value> {
+    let whole = text.parse::<i64>().ok().map(Value::from);
+    whole.or_else(|| text.parse::<f64>().ok().filter(|value| value.is_finite()).map(Value::from))
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::row::{Body, Columns, Row};
@@ -187,7 +237,7 @@ mod tests {
     }
 
     fn fill(template: &str, cells: &[(&str, &str)]) -> Result<Option<Value>, String> {
-        Template::parse(template).unwrap().fill(&row(cells))
+        Template::parse(template, Marks::default()).unwrap().fill(&row(cells))
     }
 
     #[test]
@@ -221,9 +271,25 @@ mod tests {
     }
 
     #[test]
+    fn numbers_and_amounts_have_the_marks_that_are_stated() {
+        let cells = [("price", "1.234,5"), ("total", "1.234,50 €")];
+        let german = Marks { decimal: ',', thousands: Some('.') };
+        for (template, value) in [
+            ("{price:number}", json!(1234.5)),
+            ("{total:amount}", json!("1234.50")),
+            ("{total:currency}", json!("EUR")),
+        ] {
+            let template = Template::parse(template, german).unwrap();
+            assert_eq!(template.fill(&row(&cells)), Ok(Some(value)), "{template:?}");
+        }
+        let told = fill("{price:number}", &cells).unwrap_err();
+        assert!(told.contains("\"price\"") && told.contains("decimal = \",\""), "{told}");
+    }
+
+    #[test]
     fn a_broken_template_is_told_when_it_is_read() {
         for text in ["{a", "a}", "{}", "{a:what}", "{a:0x}"] {
-            assert!(Template::parse(text).is_err(), "{text}");
+            assert!(Template::parse(text, Marks::default()).is_err(), "{text}");
         }
     }
 }

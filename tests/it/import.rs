@@ -112,6 +112,151 @@ async fn ndjson_in_segments_shape_needs_no_mapping() {
     server.wait_until_queryable("SELECT count(*) FROM events WHERE event_name = 'E'", 5).await;
 }
 
+/// A table of what came in: who, when, what kind, how much of what.
+async fn taken(server: &Server<'_>) -> Vec<String> {
+    let rows = server
+        .sql(
+            "SELECT user_id, CAST(event_time_us AS VARCHAR) AS time, event_kind, CAST(value AS VARCHAR) AS value, currency FROM events \
+             ORDER BY event_time_us",
+        )
+        .await;
+    let cell = |row: &serde_json::Map<String, serde_json::Value>, name: &str| {
+        row[name].as_str().map_or_else(|| "-".to_owned(), str::to_owned)
+    };
+    rows.iter()
+        .map(|row| ["user_id", "time", "event_kind", "value", "currency"].map(|name| cell(row, name)).join(" "))
+        .collect()
+}
+
+#[tokio::test]
+async fn local_times_decimal_commas_and_names_of_ones_own_are_read_as_stated() {
+    let home = Home::embedded();
+    let server = home.start().await;
+    let dir = tempfile::tempdir().unwrap();
+    let mapping = "[file]\nencoding = 'windows-1252'\ntime_format = '%d.%m.%Y %H:%M'\ntime_zone = 'Europe/Berlin'\ndecimal = ','\n\
+                   thousands = '.'\n[kinds]\nconversion = ['Kauf', 'Käufe']\n[event]\nevent = '{was}'\nuserId = '{wer}'\n\
+                   timestamp = '{wann}'\n[event.properties]\nrevenue = '{Betrag}'\ncurrency = 'EUR'\n";
+    write(dir.path(), "map.toml", mapping.as_bytes());
+    // The last hour of summer time is there twice; the last rows are told.
+    let text = "wer;wann;was;Betrag\nJürgen;12.03.2026 14:05;Warenkorb;\nJürgen;12.03.2026 14:06;KAUF;1.234,50 €\n\
+                u3;25.10.2026 02:30;Kauf;-12,50\nu4;2026-03-12 14:05;Kauf;5\nu5;12.03.2026 14:05;Kauf;12.5\n\
+                u6;12.03.2026 14:05;Kauf;$5\n";
+    let bytes: Vec<u8> =
+        text.chars().map(|char| if char == '€' { 0x80 } else { u8::try_from(u32::from(char)).unwrap() }).collect();
+    write(dir.path(), "shop.csv", &bytes);
+    let output = import(&server, dir.path(), &["shop.csv", "--mapping", "map.toml"]).await;
+    let told = told(&output);
+    assert!(output.status.success() && told.contains("3 accepted, 0 dead-lettered, 3 rejected"), "{told}");
+    for words in [
+        "line 5: timestamp: \"2026-03-12 14:05\" does not fit time_format = \"%d.%m.%Y %H:%M\"; write time_format = \"%Y-%m-%d %H:%M\"",
+        "line 6: column \"Betrag\": \"12.5\" is no amount",
+        "line 7: column \"Betrag\": \"$5\" is not in EUR",
+        "times at which the clocks are changed: 1;",
+        "';' was taken to stand between the cells",
+        "[kinds] names what no row is called: Käufe",
+    ] {
+        assert!(told.contains(words), "{words}\n---\n{told}");
+    }
+    server.wait_until_queryable("SELECT count(*) FROM events", 3).await;
+    assert_eq!(
+        taken(&server).await,
+        [
+            "Jürgen 1773320700000000 custom - EUR",
+            "Jürgen 1773320760000000 conversion 1234.500000 EUR",
+            "u3 1792888200000000 conversion -12.500000 EUR",
+        ]
+    );
+}
+
+#[tokio::test]
+async fn what_nobody_states_is_found_and_said_or_refused() {
+    let home = Home::embedded();
+    let server = home.start().await;
+    let dir = tempfile::tempdir().unwrap();
+    // UTF-16 with tabs, and days with points.
+    let utf_16: Vec<u8> = "\u{feff}userId\ttimestamp\tevent\nJürgen\t12.03.2026 14:05\tE\n"
+        .encode_utf16()
+        .flat_map(u16::to_le_bytes)
+        .collect();
+    write(dir.path(), "a.csv", &utf_16);
+    let output = import(&server, dir.path(), &["a.csv"]).await;
+    for words in [
+        "1 accepted",
+        "tabs were taken to stand between the cells",
+        "taken for UTF-16LE",
+        "times were read as time_format = \"%d.%m.%Y %H:%M\", by line 2 (\"12.03.2026 14:05\")",
+        "times that say no zone and were taken as UTC: 1;",
+    ] {
+        assert!(told(&output).contains(words), "{words}\n---\n{}", told(&output));
+    }
+    server.wait_until_queryable("SELECT count(*) FROM events", 1).await;
+    assert_eq!(taken(&server).await, ["Jürgen 1773324300000000 custom - -"]);
+
+    // Day and month could change places: nothing is sent.
+    write(dir.path(), "b.csv", b"userId,timestamp,event\nu1,03/12/2026 2:05 PM,E\nu2,2026-03-01,E\n");
+    let output = import(&server, dir.path(), &["b.csv"]).await;
+    assert_eq!(output.status.code(), Some(2), "{}", told(&output));
+    for words in ["line 2", "03/12/2026 2:05 PM", "time_format = \"%m/%d/%Y %I:%M %p\" (month first)"] {
+        assert!(told(&output).contains(words), "{words}\n---\n{}", told(&output));
+    }
+    write(
+        dir.path(),
+        "b.toml",
+        b"[file]\ntime_format = ['%m/%d/%Y %I:%M %p', '%Y-%m-%d']\ntime_zone = 'America/New_York'\n",
+    );
+    let output = import(&server, dir.path(), &["b.csv", "--mapping", "b.toml"]).await;
+    assert!(told(&output).contains("2 accepted"), "{}", told(&output));
+    server.wait_until_queryable("SELECT count(*) FROM events WHERE event_time_us = 1773338700000000", 1).await;
+
+    // Text of another century, and a field that would vanish.
+    write(dir.path(), "c.csv", b"userId,event\nJ\xfcrgen,E\n");
+    let output = import(&server, dir.path(), &["c.csv"]).await;
+    assert!(
+        told(&output).contains("line 2: it is not UTF-8") && told(&output).contains("encoding = \"windows-1252\""),
+        "{}",
+        told(&output)
+    );
+    write(
+        dir.path(),
+        "d.toml",
+        b"[event]\nuserId = '{userId}'\nevent = 'E'\n[event.context.traits]\nemail = 'a@b.example'\n",
+    );
+    let output = import(&server, dir.path(), &["c.csv", "--mapping", "d.toml"]).await;
+    assert_eq!(output.status.code(), Some(2));
+    assert!(told(&output).contains("event.context.traits.email would not be kept"), "{}", told(&output));
+    assert_eq!(server.number("SELECT count(*) FROM events").await, 3);
+}
+
+#[tokio::test]
+async fn a_mapping_is_proposed_without_a_server_and_never_over_a_file() {
+    let dir = tempfile::tempdir().unwrap();
+    write(dir.path(), "my shop.csv", b"customer,date,total\nc1,2026-03-12 14:05,5.00\n");
+    let output = tributary_import(dir.path(), &["my shop.csv", "--propose"]).await;
+    let printed = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success() && printed.contains("userId = \"{customer}\""), "{}", told(&output));
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(
+        said.contains("tributary import 'my shop.csv' --mapping mapping.toml") && !printed.contains("person  "),
+        "{said}"
+    );
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1, "nothing is written unless a file is named");
+
+    let output = tributary_import(dir.path(), &["my shop.csv", "--propose=map.toml"]).await;
+    assert!(output.status.success() && output.stdout.is_empty(), "{}", told(&output));
+    let written = std::fs::read_to_string(dir.path().join("map.toml")).unwrap();
+    assert_eq!(written.lines().skip(3).collect::<Vec<_>>(), printed.lines().skip(3).collect::<Vec<_>>());
+    write(dir.path(), "map.toml", b"mine");
+    let output = tributary_import(dir.path(), &["my shop.csv", "--propose=map.toml"]).await;
+    assert!(
+        output.status.code() == Some(2) && told(&output).contains("map.toml is there already"),
+        "{}",
+        told(&output)
+    );
+    assert_eq!(std::fs::read(dir.path().join("map.toml")).unwrap(), b"mine");
+    let output = tributary_import(dir.path(), &["none.csv", "--propose"]).await;
+    assert!(output.status.code() == Some(2) && told(&output).contains("cannot open none.csv"), "{}", told(&output));
+}
+
 #[tokio::test]
 async fn parquet_keeps_amounts_times_and_nulls() {
     use arrow::array::{

@@ -30,6 +30,7 @@ mod graceful;
 mod live;
 mod openapi;
 mod other_engine;
+mod own_csv;
 mod page;
 mod persons;
 mod postgres;

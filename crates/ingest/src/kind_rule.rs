@@ -63,7 +63,8 @@ const NAMES: &[(&str, EventKind)] = &[
 
 pub(crate) const EXPERIMENT_VIEWED: &str = "experiment viewed";
 
-pub(crate) fn kind_of_name(name: &str) -> EventKind {
+/// The kind of a `track` of this name, where its sender says none.
+pub fn kind_of_name(name: &str) -> EventKind {
     let plain = plain_name(name);
     NAMES.iter().find(|(known, _)| *known == plain).map_or(EventKind::Custom, |(_, kind)| *kind)
 }
@@ -80,7 +81,7 @@ pub(crate) fn kind_of_call_or_name(name: &str) -> EventKind {
 }
 
 /// Lower case, words parted by one blank.
-pub(crate) fn plain_name(name: &str) -> String {
+pub fn plain_name(name: &str) -> String {
     let words = name.split(|c: char| c.is_whitespace() || c == '_' || c == '-').filter(|word| !word.is_empty());
     let mut plain = String::with_capacity(name.len());
     for word in words {

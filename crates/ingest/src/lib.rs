@@ -51,6 +51,8 @@ mod telling;
 
 pub mod ticket;
 
+pub use dialect::segment::CONTEXT_KEPT;
+pub use kind_rule::{kind_of_name, plain_name};
 pub use ledger::{Ledger, Taken};
 pub use privacy::{PrivacyRule, Treatment};
 pub use router::{Parts, Secure, SetupError, not_allowed, router, routes};

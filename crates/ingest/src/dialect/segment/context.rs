@@ -173,6 +173,40 @@ const CONTEXT: [&str; 15] = [
     "groupId",
 ];
 
+/// What of `context` comes into an event, by its path; with a `*` everything below. The rest is not kept, but for `traits`
+/// of an identify that has none of its own.
+pub const CONTEXT_KEPT: &[&str] = &[
+    "library.name",
+    "library.version",
+    "page.url",
+    "page.path",
+    "page.title",
+    "page.referrer",
+    "page.search",
+    "campaign.source",
+    "campaign.medium",
+    "campaign.name",
+    "campaign.term",
+    "campaign.content",
+    "campaign.id",
+    "userAgent",
+    "locale",
+    "timezone",
+    "screen.width",
+    "screen.height",
+    "ip",
+    "location.country",
+    "location.region",
+    "consent.categoryPreferences.*",
+    "consent.tcf",
+    "consentManagement.allowedConsentIds",
+    "consentManagement.deniedConsentIds",
+    "tributary.kind",
+    "device.id",
+    "os.name",
+    "groupId",
+];
+
 /// Libraries that run on a customer's server. Their clocks are kept by the host and are taken as they are: the
 /// sending time of RudderStack's Node client is stale on a retry and carries no mark of it, so a correction
 /// would move events by the time of the outage.
@@ -331,5 +365,63 @@ impl<'a> Context<'a> {
             sender.ip
         };
         event.ip_truncated = ip.map(network::truncated);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn filled(context: &Value) -> String {
+        let text = context.to_string();
+        let context = Context::read(Some(&text), None).unwrap();
+        let mut event = Event::new("shop", super::super::DIALECT, "e1", "E", 0);
+        context.fill(&mut event, &mut Reading::default());
+        format!("{event:?} {:?} {:?}", context.kind(), context.get("ip"))
+    }
+
+    fn without(context: &Value, path: &str) -> Value {
+        let mut context = context.clone();
+        let (parent, name) = path.rsplit_once('.').unwrap_or(("", path));
+        let at = if parent.is_empty() {
+            Some(&mut context)
+        } else {
+            context.pointer_mut(&format!("/{}", parent.replace('.', "/")))
+        };
+        if let Some(Value::Object(object)) = at {
+            object.remove(name);
+        }
+        context
+    }
+
+    #[test]
+    fn what_is_said_to_be_kept_is_and_what_is_not_is_not() {
+        let all = json!({
+            "library": {"name": "l", "version": "1"},
+            "page": {"url": "https://a.example/b?c=d", "path": "/x", "title": "t", "referrer": "https://r.example/", "search": "?y=z"},
+            "campaign": {"source": "s", "medium": "m", "name": "n", "term": "t", "content": "c", "id": "i"},
+            "userAgent": "u", "locale": "de-DE", "timezone": "Europe/Berlin", "screen": {"width": 1, "height": 2},
+            "ip": "192.0.2.7", "location": {"country": "DE", "region": "BE"}, "tributary": {"kind": "page"},
+            "consent": {"categoryPreferences": {"ads": true}},
+            "consentManagement": {"allowedConsentIds": ["analytics"], "deniedConsentIds": ["ads"]},
+            "device": {"id": "d"}, "os": {"name": "o"}, "groupId": "g",
+        });
+        // The address says path and query where it is there; preferences go before lists, and what is allowed before what is not.
+        let lists = without(&all, "consent.categoryPreferences");
+        let bases = [
+            all.clone(),
+            without(&all, "page.url"),
+            lists.clone(),
+            without(&lists, "consentManagement.allowedConsentIds"),
+        ];
+        let matters = |path: &str| bases.iter().any(|base| filled(base) != filled(&without(base, path)));
+        for path in CONTEXT_KEPT.iter().filter(|path| **path != "consent.tcf") {
+            assert!(matters(path.trim_end_matches(".*")), "{path}");
+        }
+        let more = json!({"traits": {"email": "a@b.example"}, "app": {"name": "a"}, "device": {"model": "m"}});
+        let nothing = filled(&json!({}));
+        assert_eq!(filled(&more), nothing);
     }
 }

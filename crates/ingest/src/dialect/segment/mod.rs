@@ -11,6 +11,8 @@ mod context;
 mod map;
 mod read;
 
+pub use context::CONTEXT_KEPT;
+
 use std::sync::Arc;
 
 use axum::Extension;

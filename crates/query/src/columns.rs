@@ -10,16 +10,21 @@ use datafusion::arrow::array::{Array, BooleanArray, StringViewArray};
 pub(crate) fn masks<'a>(conditions: impl Iterator<Item = &'a BooleanArray>, row_count: usize) -> Vec<u32> {
     let mut masks = vec![0; row_count];
     for (bit, values) in conditions.enumerate() {
-        // What stands under a null is not specified.
-        let holds = match values.nulls() {
-            Some(nulls) if 0 < nulls.null_count() => Cow::Owned(values.values() & nulls.inner()),
-            _ => Cow::Borrowed(values.values()),
-        };
-        for index in holds.set_indices() {
-            masks[index] |= 1 << bit;
-        }
+        set_bit(&mut masks, bit, values);
     }
     masks
+}
+
+/// Sets a bit of the mask of each row for which a condition holds.
+pub(crate) fn set_bit(masks: &mut [u32], bit: usize, values: &BooleanArray) {
+    // What stands under a null is not specified.
+    let holds = match values.nulls() {
+        Some(nulls) if 0 < nulls.null_count() => Cow::Owned(values.values() & nulls.inner()),
+        _ => Cow::Borrowed(values.values()),
+    };
+    for index in holds.set_indices() {
+        masks[index] |= 1 << bit;
+    }
 }
 
 /// Where a row differs from the one before in any of the columns; the first always does. Told by the views alone: two equal

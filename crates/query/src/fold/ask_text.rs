@@ -1,7 +1,7 @@
 //! Conditions on one text, asked once of each text.
 //!
 //! In:       conditions that read one text column and nothing else; its values, batch by batch.
-//! Out:      bit `k` of each row's mask: whether condition `k` holds.
+//! Out:      each row's mask: whose bit is set, that condition holds.
 //! Promise:  the same masks as if each row had been asked.
 //!
 //! The steps of a funnel are mostly names of events, of which there are some dozens: a row then costs a look at a small table
@@ -10,7 +10,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use datafusion::arrow::array::{ArrayRef, AsArray, RecordBatch, StringViewArray};
+use datafusion::arrow::array::{AsArray, RecordBatch, StringViewArray};
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::common::Result;
 use datafusion::physical_plan::PhysicalExpr;
@@ -22,19 +22,22 @@ use crate::columns;
 /// Beyond so many texts it costs more to know them than to ask each row.
 const TEXTS_MAX: usize = 4_096;
 
-/// Up to 32 conditions over one nullable column of texts.
+/// Conditions over one nullable column of texts, each with its bit.
 #[derive(Debug)]
 pub(super) struct TextConditions {
-    pub(super) conditions: Vec<Arc<dyn PhysicalExpr>>,
+    pub(super) conditions: Vec<(usize, Arc<dyn PhysicalExpr>)>,
     pub(super) schema: SchemaRef,
 }
 
 impl TextConditions {
     fn masks(&self, texts: &StringViewArray) -> Result<Vec<u32>> {
         let batch = RecordBatch::try_new(Arc::clone(&self.schema), vec![Arc::new(texts.clone())])?;
-        let holds = |condition: &Arc<dyn PhysicalExpr>| condition.evaluate(&batch)?.into_array(batch.num_rows());
-        let holds = self.conditions.iter().map(holds).collect::<Result<Vec<ArrayRef>>>()?;
-        Ok(columns::masks(holds.iter().map(|holds| holds.as_boolean()), batch.num_rows()))
+        let mut masks = vec![0; batch.num_rows()];
+        for (bit, condition) in &self.conditions {
+            let holds = condition.evaluate(&batch)?.into_array(batch.num_rows())?;
+            columns::set_bit(&mut masks, *bit, holds.as_boolean());
+        }
+        Ok(masks)
     }
 }
 

@@ -38,7 +38,7 @@ use crate::stop::StopFlag;
 pub(crate) struct FoldExec {
     input: Arc<dyn ExecutionPlan>,
     look: Option<Arc<dyn ExecutionPlan>>,
-    conditions: Option<Arc<TextConditions>>,
+    conditions: Vec<Arc<TextConditions>>,
     folding: Folding,
     stop: StopFlag,
     properties: Arc<PlanProperties>,
@@ -49,7 +49,7 @@ impl FoldExec {
     pub(super) fn new(
         input: Arc<dyn ExecutionPlan>,
         look: Option<Arc<dyn ExecutionPlan>>,
-        conditions: Option<Arc<TextConditions>>,
+        conditions: Vec<Arc<TextConditions>>,
         folding: Folding,
         stop: StopFlag,
     ) -> Self {
@@ -77,11 +77,13 @@ impl FoldExec {
 impl DisplayAs for FoldExec {
     fn fmt_as(&self, _: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "FoldExec: {}", self.folding.fold.explain())?;
-        if let Some(asked) = &self.conditions {
-            let conditions: Vec<String> = asked.conditions.iter().map(ToString::to_string).collect();
-            write!(f, ", conditions=[{}]", conditions.join(", "))?;
+        let mut conditions: Vec<_> = self.conditions.iter().flat_map(|of_text| &of_text.conditions).collect();
+        if conditions.is_empty() {
+            return Ok(());
         }
-        Ok(())
+        conditions.sort_by_key(|(bit, _)| *bit);
+        let conditions: Vec<String> = conditions.into_iter().map(|(_, condition)| condition.to_string()).collect();
+        write!(f, ", conditions=[{}]", conditions.join(", "))
     }
 }
 
@@ -161,7 +163,7 @@ const BATCHES_AHEAD: usize = 2;
 struct Run {
     input: Arc<dyn ExecutionPlan>,
     look: Option<Arc<dyn ExecutionPlan>>,
-    conditions: Option<Arc<TextConditions>>,
+    conditions: Vec<Arc<TextConditions>>,
     folding: Folding,
     stop: StopFlag,
     context: Arc<TaskContext>,
@@ -185,7 +187,7 @@ impl Run {
             let batches = self.input.execute(input, Arc::clone(&reading))?;
             let gathered = gather(
                 batches,
-                Gatherer::new(self.folding.layout, wanted.clone(), self.conditions.clone()),
+                Gatherer::new(self.folding.layout, wanted.clone(), &self.conditions),
                 Arc::clone(&self.context),
                 self.spilled.clone(),
             );

@@ -25,7 +25,7 @@ use crate::columns;
 pub(super) struct Gatherer {
     layout: Layout,
     wanted: Option<Arc<Wanted>>,
-    asked: Option<Asked>,
+    asked: Vec<Asked>,
     /// Of the batch at hand; kept for its memory.
     runs: Vec<Run>,
     stride: usize,
@@ -56,12 +56,12 @@ pub(super) struct Harvest {
 
 impl Gatherer {
     /// * `wanted`: `None` for all units.
-    /// * `conditions`: what makes the masks, where batches have a text in their place.
-    pub(super) fn new(layout: Layout, wanted: Option<Arc<Wanted>>, conditions: Option<Arc<TextConditions>>) -> Self {
+    /// * `conditions`: what makes the masks, where batches have texts in their place; else none.
+    pub(super) fn new(layout: Layout, wanted: Option<Arc<Wanted>>, conditions: &[Arc<TextConditions>]) -> Self {
         Self {
             layout,
             wanted,
-            asked: conditions.map(Asked::new),
+            asked: conditions.iter().cloned().map(Asked::new).collect(),
             runs: Vec::new(),
             stride: stride(layout),
             shards: std::iter::repeat_with(Shard::default).take(SHARDS).collect(),
@@ -85,8 +85,16 @@ impl Gatherer {
             Some(_) => runs.iter().map(|run| run.rows.clone()).collect(),
             None => std::iter::once(0..batch.num_rows()).collect(),
         };
-        let (row_masks, rest) = match &mut self.asked {
-            Some(asked) => (asked.masks(column(rest).as_string_view(), &some_rows)?, rest + 1),
+        let asked = self.asked.iter_mut().enumerate().map(|(nth, asked)| {
+            let texts = column(rest + nth).as_string_view();
+            asked.masks(texts, &some_rows)
+        });
+        let or = |mut masks: Vec<u32>, more: Vec<u32>| {
+            masks.iter_mut().zip(more).for_each(|(mask, more)| *mask |= more);
+            masks
+        };
+        let (row_masks, rest) = match asked.reduce(|masks, more| Ok(or(masks?, more?))) {
+            Some(row_masks) => (row_masks?, rest + self.asked.len()),
             None => {
                 let conditions = (rest..rest + masks).map(|index| column(index).as_boolean());
                 (columns::masks(conditions, batch.num_rows()), rest + masks)
@@ -156,7 +164,7 @@ impl Gatherer {
 
     /// Memory held, and what putting the largest share in order will take besides.
     pub(super) fn size(&self) -> usize {
-        let asked = self.asked.as_ref().map_or(0, Asked::size);
+        let asked = self.asked.iter().map(Asked::size).sum::<usize>();
         let codes = self.codes.iter().map(Interner::size).sum::<usize>() + asked;
         let largest = self.shards.iter().map(Shard::row_bytes).max().unwrap_or_default();
         codes + self.shards.iter().map(Shard::size).sum::<usize>() + 2 * largest

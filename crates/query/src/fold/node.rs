@@ -2,11 +2,11 @@
 //!
 //! In:       a plan with the columns of a layout, of whatever types.
 //! Out:      a node with the fold's schema; the operator for it. Where a fold leaves units out by a condition, a second input
-//!           tells the units that meet it. Where all conditions are on one text, the text itself is asked for in their place.
+//!           tells the units that meet it. Where each condition is on one text, the texts are asked for in their place.
 //! Promise:  texts are read as views, which are compared and passed on without a copy.
 
 use std::cmp::Ordering;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
@@ -34,8 +34,8 @@ pub(crate) struct FoldNode {
     input: LogicalPlan,
     /// The units of the rows that meet a condition the fold asks for.
     look: Option<LogicalPlan>,
-    /// All conditions of the layout, where they are on one text: the input then has it in their place.
-    of_text: Option<OfText>,
+    /// All conditions of the layout, where each is on one text: the input then has those texts in their place.
+    of_texts: Vec<OfText>,
     folding: Folding,
     stop: StopFlag,
     schema: DFSchemaRef,
@@ -44,7 +44,8 @@ pub(crate) struct FoldNode {
 /// Conditions that read one column and nothing else.
 #[derive(Debug, Clone)]
 struct OfText {
-    conditions: Vec<Expr>,
+    /// Each with its bit.
+    conditions: Vec<(usize, Expr)>,
     /// Of that column, as a view.
     schema: DFSchemaRef,
 }
@@ -71,12 +72,12 @@ impl FoldNode {
             }
             None => None,
         };
-        let (input, of_text) = match OfText::of(&input, layout)?.filter(|_| is_steady) {
-            Some((of_text, input)) => (input, Some(of_text)),
-            None => (LogicalPlanBuilder::from(input).project(columns)?.build()?, None),
+        let (input, of_texts) = match OfText::all(&input, layout)?.filter(|_| is_steady) {
+            Some((of_texts, input)) => (input, of_texts),
+            None => (LogicalPlanBuilder::from(input).project(columns)?.build()?, Vec::new()),
         };
         let schema = Arc::new(DFSchema::try_from(folding.fold.schema())?);
-        Ok(LogicalPlan::Extension(Extension { node: Arc::new(Self { input, look, of_text, folding, stop, schema }) }))
+        Ok(LogicalPlan::Extension(Extension { node: Arc::new(Self { input, look, of_texts, folding, stop, schema }) }))
     }
 }
 
@@ -99,34 +100,53 @@ fn cast(input: &LogicalPlan, types: Vec<DataType>) -> Result<Vec<Expr>> {
 }
 
 impl OfText {
-    /// The conditions of an input and its columns with their text in their place; `None` if they are of more than one text.
-    fn of(input: &LogicalPlan, layout: Layout) -> Result<Option<(Self, LogicalPlan)>> {
+    /// The conditions of an input by their texts, and its columns with those in their place; `None` if a condition is of
+    /// anything else, or the texts are more than the conditions would be worth.
+    fn all(input: &LogicalPlan, layout: Layout) -> Result<Option<(Vec<Self>, LogicalPlan)>> {
+        const TEXTS_MAX: usize = 4;
         let LogicalPlan::Projection(rows) = input else { return Ok(None) };
         let (before, rest) = rows.expr.split_at(Layout::BEFORE_MASKS);
         let (masks, after) = rest.split_at(layout.masks);
-        let read: HashSet<&Column> = masks.iter().flat_map(Expr::column_refs).collect();
-        let [column] = *read.into_iter().collect::<Vec<_>>() else { return Ok(None) };
-        let (table, field) = rows.input.schema().qualified_field_from_column(column)?;
-        let is_text = matches!(field.data_type(), DataType::Utf8 | DataType::Utf8View);
-        if !is_text || masks.iter().any(reads_more) {
-            return Ok(None);
+        let mut by_text: Vec<(&Column, Vec<(usize, Expr)>)> = Vec::new();
+        let mut of_none = Vec::new();
+        for (bit, condition) in masks.iter().enumerate() {
+            let bare = (bit, condition.clone().unalias());
+            match *condition.column_refs().into_iter().collect::<Vec<_>>() {
+                _ if reads_more(condition) => return Ok(None),
+                [] => of_none.push(bare),
+                [text] => match by_text.iter_mut().find(|(other, _)| *other == text) {
+                    Some((_, conditions)) => conditions.push(bare),
+                    None => by_text.push((text, vec![bare])),
+                },
+                _ => return Ok(None),
+            }
         }
-        let field = Arc::new(Field::new(field.name(), DataType::Utf8View, true));
-        let schema = DFSchema::new_with_metadata(vec![(table.cloned(), field)], HashMap::new())?;
-        let columns = before.iter().cloned().chain([Expr::Column(column.clone()).alias("text")]);
-        let input = LogicalPlanBuilder::from(rows.input.as_ref().clone())
-            .project(columns.chain(after.iter().cloned()).collect::<Vec<_>>())?
-            .build()?;
-        let columns = cast(&input, types(layout, vec![DataType::Utf8View]))?;
-        let input = LogicalPlanBuilder::from(input).project(columns)?.build()?;
-        let conditions = masks.iter().map(|condition| condition.clone().unalias()).collect();
-        Ok(Some((Self { conditions, schema: Arc::new(schema) }, input)))
+        match by_text.first_mut() {
+            Some((_, conditions)) => conditions.extend(of_none),
+            None => return Ok(None),
+        }
+        let mut of_texts = Vec::with_capacity(by_text.len());
+        let mut columns = before.to_vec();
+        for (nth, (text, conditions)) in by_text.into_iter().enumerate() {
+            let (table, field) = rows.input.schema().qualified_field_from_column(text)?;
+            if nth == TEXTS_MAX || !matches!(field.data_type(), DataType::Utf8 | DataType::Utf8View) {
+                return Ok(None);
+            }
+            let field = Arc::new(Field::new(field.name(), DataType::Utf8View, true));
+            let schema = DFSchema::new_with_metadata(vec![(table.cloned(), field)], HashMap::new())?;
+            of_texts.push(Self { conditions, schema: Arc::new(schema) });
+            columns.push(Expr::Column(text.clone()).alias(format!("text{nth}")));
+        }
+        columns.extend_from_slice(after);
+        let input = LogicalPlanBuilder::from(rows.input.as_ref().clone()).project(columns)?.build()?;
+        let columns = cast(&input, types(layout, vec![DataType::Utf8View; of_texts.len()]))?;
+        Ok(Some((of_texts, LogicalPlanBuilder::from(input).project(columns)?.build()?)))
     }
 
     fn planned(&self, session: &dyn Session) -> Result<TextConditions> {
-        let conditions = self.conditions.iter().map(|condition| {
+        let conditions = self.conditions.iter().map(|(bit, condition)| {
             let condition = condition.clone().cast_to(&DataType::Boolean, &self.schema)?;
-            session.create_physical_expr(condition, &self.schema)
+            Ok((*bit, session.create_physical_expr(condition, &self.schema)?))
         });
         let conditions = conditions.collect::<Result<Vec<_>>>()?;
         Ok(TextConditions { conditions, schema: Arc::clone(self.schema.inner()) })
@@ -251,7 +271,8 @@ impl ExtensionPlanner for FoldPlanner {
             [input, look] => (input, Some(Arc::clone(look))),
             _ => return internal_err!("a fold has one input, or two"),
         };
-        let conditions = fold.of_text.as_ref().map(|of_text| of_text.planned(session)).transpose()?.map(Arc::new);
+        let conditions = fold.of_texts.iter().map(|of_text| Ok(Arc::new(of_text.planned(session)?)));
+        let conditions = conditions.collect::<Result<Vec<_>>>()?;
         let (folding, stop) = (fold.folding.clone(), fold.stop.clone());
         Ok(Some(Arc::new(FoldExec::new(Arc::clone(input), look, conditions, folding, stop))))
     }

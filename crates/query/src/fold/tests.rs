@@ -313,7 +313,7 @@ async fn who_meets_no_wanted_condition_is_left_out_however_many_do() {
 }
 
 #[tokio::test]
-async fn conditions_on_one_text_hold_as_if_each_row_were_asked() {
+async fn conditions_on_texts_hold_as_if_each_row_were_asked() {
     let mut dice = Dice(13);
     let of_rows = Layout { masks: 0, codes: 2, values: 1 };
     // Of the last two there are more texts than are kept.
@@ -329,10 +329,11 @@ async fn conditions_on_one_text_hold_as_if_each_row_were_asked() {
             name().is_null(),
             name().like(lit("%7")).or(lit(false)),
             name().gt(lit("something that was done 2")),
-            name().not_in_list(vec![lit("something that was done 0"), lit("something that was done 3")]),
+            name().in_list(vec![lit("something that was done 0"), lit("something that was done 3")], true),
             lit(true),
+            col("x4").eq(lit("mail")),
         ];
-        let holds = |name: Option<&str>| {
+        let holds = |name: Option<&str>, channel: Option<&str>| {
             let name = name.map(|name| name.strip_prefix("something that was done ").unwrap());
             vec![
                 name.map(|name| name == "1"),
@@ -341,11 +342,12 @@ async fn conditions_on_one_text_hold_as_if_each_row_were_asked() {
                 name.map(|name| "2" < name),
                 name.map(|name| name != "0" && name != "3"),
                 Some(true),
+                channel.map(|channel| channel == "mail"),
             ]
         };
         let mut asked = rows.clone();
         for (_, _, event) in &mut asked {
-            event.masks = holds(event.codes[0].as_deref());
+            event.masks = holds(event.codes[0].as_deref(), event.codes[1].as_deref());
         }
         for wanted in [0, 0b1] {
             let mut expected = expected(&asked);

@@ -38,6 +38,9 @@ pub(crate) struct AnswersArgs {
     /// The lake made of them; made once, and used again
     #[arg(long, value_name = "DIR")]
     lake: PathBuf,
+    /// Leave the lake's files as they are written, in order of arrival, and not sorted by person
+    #[arg(long)]
+    uncompacted: bool,
     /// Timed rounds; the middle one is told
     #[arg(long, value_name = "COUNT", default_value_t = 5)]
     runs: usize,
@@ -104,10 +107,11 @@ const QUESTIONS: &[Question] = &[
         name: "f_experiment",
         sql: "SELECT * FROM experiment(name => 'bench', metric => 'value', conversion => event_name = 'purchase')",
     },
+    Question { name: "g2_dedup_count", sql: "SELECT count(DISTINCT event_id) FROM events" },
 ];
 
 pub(super) async fn command(args: AnswersArgs) -> anyhow::Result<()> {
-    let lake = lake(&args.events, &args.lake).await?;
+    let lake = lake(&args.events, &args.lake, !args.uncompacted).await?;
     let settings =
         QuerySettings { memory_bytes_max: args.memory << 20, time_ms_max: 600_000, ..QuerySettings::default() };
     let peers: Vec<(&str, &str)> = args
@@ -172,7 +176,7 @@ fn ask(command: &str, question: &str) -> anyhow::Result<f64> {
 }
 
 /// The lake of the events, made if it is not there.
-async fn lake(events: &Path, folder: &Path) -> anyhow::Result<Lake> {
+async fn lake(events: &Path, folder: &Path, is_compacted: bool) -> anyhow::Result<Lake> {
     let url = format!("file://{}/", std::path::absolute(folder)?.display());
     let done = folder.join("made");
     let lake = Lake::open(LakeSettings { url, ..LakeSettings::default() }).await?;
@@ -194,7 +198,7 @@ async fn lake(events: &Path, folder: &Path) -> anyhow::Result<Lake> {
         }
     }
     let everything = CompactOptions { everything: true, ..CompactOptions::default() };
-    let compacted = lake.compact(Table::Events, &everything).await?;
+    let compacted = if is_compacted { Some(lake.compact(Table::Events, &everything).await?) } else { None };
     std::fs::write(&done, b"")?;
     eprintln!("made a lake of {} events in {:.0} s: {compacted:?}", maker.rows, begun.elapsed().as_secs_f64());
     Ok(lake)

@@ -178,7 +178,14 @@ fn ask(command: &str, question: &str) -> anyhow::Result<f64> {
 /// The lake of the events, made if it is not there.
 async fn lake(events: &Path, folder: &Path, is_compacted: bool) -> anyhow::Result<Lake> {
     let url = format!("file://{}/", std::path::absolute(folder)?.display());
-    let done = folder.join("made");
+    // The one does not pass for the other.
+    let [done, other] = if is_compacted { ["made", "made-uncompacted"] } else { ["made-uncompacted", "made"] };
+    let (done, other) = (folder.join(done), folder.join(other));
+    ensure!(
+        !other.exists(),
+        "{} was made the other way: name another folder, or leave --uncompacted",
+        folder.display()
+    );
     let lake = Lake::open(LakeSettings { url, ..LakeSettings::default() }).await?;
     if done.exists() {
         return Ok(lake);
@@ -198,9 +205,11 @@ async fn lake(events: &Path, folder: &Path, is_compacted: bool) -> anyhow::Resul
         }
     }
     let everything = CompactOptions { everything: true, ..CompactOptions::default() };
-    let compacted = if is_compacted { Some(lake.compact(Table::Events, &everything).await?) } else { None };
+    if is_compacted {
+        eprintln!("{:?}", lake.compact(Table::Events, &everything).await?);
+    }
     std::fs::write(&done, b"")?;
-    eprintln!("made a lake of {} events in {:.0} s: {compacted:?}", maker.rows, begun.elapsed().as_secs_f64());
+    eprintln!("made a lake of {} events in {:.0} s", maker.rows, begun.elapsed().as_secs_f64());
     Ok(lake)
 }
 

@@ -10,7 +10,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use datafusion::arrow::array::{AsArray, RecordBatch, StringViewArray};
+use datafusion::arrow::array::{Array, AsArray, RecordBatch, StringViewArray};
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::common::Result;
 use datafusion::physical_plan::PhysicalExpr;
@@ -19,8 +19,9 @@ use super::gather::intern_each;
 use super::interner::Interner;
 use crate::columns;
 
-/// Beyond so many texts it costs more to know them than to ask each row.
+/// Beyond so many texts, or bytes of them, it costs more to know them than to ask each row.
 const TEXTS_MAX: usize = 4_096;
+const BYTES_MAX: usize = 1 << 20;
 
 /// Conditions over one nullable column of texts, each with its bit.
 #[derive(Debug)]
@@ -45,36 +46,60 @@ impl TextConditions {
 #[derive(Debug)]
 pub(super) struct Asked {
     conditions: Arc<TextConditions>,
+    /// Each text with its mask; `None` once there are too many.
+    known: Option<Known>,
+}
+
+#[derive(Debug, Default)]
+struct Known {
     texts: Interner,
-    /// Of each text.
     masks: Vec<u32>,
     of_null: Option<u32>,
 }
 
 impl Asked {
     pub(super) fn new(conditions: Arc<TextConditions>) -> Self {
-        Self { conditions, texts: Interner::default(), masks: Vec::new(), of_null: None }
+        Self { conditions, known: Some(Known::default()) }
     }
 
     /// The mask of each of some rows; those of the others say nothing.
     pub(super) fn masks(&mut self, texts: &StringViewArray, rows: &[Range<usize>]) -> Result<Vec<u32>> {
-        if TEXTS_MAX < self.texts.len() {
-            return self.conditions.masks(texts);
+        let Some(known) = &mut self.known else { return self.conditions.masks(texts) };
+        let masks = known.masks(&self.conditions, texts, rows)?;
+        if TEXTS_MAX < known.texts.len() || BYTES_MAX < known.texts.size() {
+            self.known = None;
         }
+        Ok(masks)
+    }
+
+    /// To have their memory: they are asked again.
+    pub(super) fn forget(&mut self) {
+        self.known = self.known.is_some().then(Known::default);
+    }
+
+    pub(super) fn size(&self) -> usize {
+        self.known.as_ref().map_or(0, |known| known.texts.size() + known.masks.capacity() * size_of::<u32>())
+    }
+}
+
+impl Known {
+    fn masks(
+        &mut self,
+        conditions: &TextConditions,
+        texts: &StringViewArray,
+        rows: &[Range<usize>],
+    ) -> Result<Vec<u32>> {
         let codes = intern_each(&mut self.texts, texts, rows);
         let new = self.masks.len()..self.texts.len();
         if !new.is_empty() {
             let new = StringViewArray::from_iter(new.map(|text| Some(self.texts.str(text))));
-            self.masks.extend(self.conditions.masks(&new)?);
+            self.masks.extend(conditions.masks(&new)?);
         }
         let of_null = match self.of_null {
             Some(mask) => mask,
-            None => *self.of_null.insert(self.conditions.masks(&StringViewArray::new_null(1))?[0]),
+            None if 0 < texts.null_count() => *self.of_null.insert(conditions.masks(&StringViewArray::new_null(1))?[0]),
+            None => 0,
         };
         Ok(codes.into_iter().map(|code| self.masks.get(code as usize).copied().unwrap_or(of_null)).collect())
-    }
-
-    pub(super) fn size(&self) -> usize {
-        self.texts.size() + self.masks.capacity() * size_of::<u32>()
     }
 }

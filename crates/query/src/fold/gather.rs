@@ -172,6 +172,7 @@ impl Gatherer {
 
     /// Puts the shares on disk. The texts of codes stay.
     pub(super) fn spill(&mut self, context: &TaskContext) -> Result<usize> {
+        self.asked.iter_mut().for_each(Asked::forget);
         let spilled = Spilled::write(&mut self.shards, context)?;
         let bytes = spilled.total_bytes();
         self.spilled.push(spilled);

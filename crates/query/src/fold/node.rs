@@ -12,14 +12,15 @@ use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use datafusion::arrow::datatypes::{DataType, Field};
+use datafusion::arrow::datatypes::DataType;
 use datafusion::catalog::Session;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::common::{Column, DFSchema, DFSchemaRef, Result, internal_err};
 use datafusion::execution::context::QueryPlanner;
 use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
 use datafusion::logical_expr::{
-    Expr, ExprSchemable, Extension, LogicalPlan, LogicalPlanBuilder, UserDefinedLogicalNode, UserDefinedLogicalNodeCore,
+    Expr, ExprSchemable, Extension, LogicalPlan, LogicalPlanBuilder, Operator, UserDefinedLogicalNode,
+    UserDefinedLogicalNodeCore,
 };
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_planner::{DefaultPhysicalPlanner, ExtensionPlanner, PhysicalPlanner};
@@ -100,10 +101,10 @@ fn cast(input: &LogicalPlan, types: Vec<DataType>) -> Result<Vec<Expr>> {
 }
 
 impl OfText {
-    /// The conditions of an input by their texts, and its columns with those in their place; `None` if a condition is of
-    /// anything else, or the texts are more than the conditions would be worth.
+    /// The conditions of an input by their texts, and its columns with those in their place; `None` if a condition does
+    /// more than compare one of them, or there are too many.
     fn all(input: &LogicalPlan, layout: Layout) -> Result<Option<(Vec<Self>, LogicalPlan)>> {
-        const TEXTS_MAX: usize = 4;
+        const COLUMNS_MAX: usize = 4;
         let LogicalPlan::Projection(rows) = input else { return Ok(None) };
         let (before, rest) = rows.expr.split_at(Layout::BEFORE_MASKS);
         let (masks, after) = rest.split_at(layout.masks);
@@ -112,7 +113,7 @@ impl OfText {
         for (bit, condition) in masks.iter().enumerate() {
             let bare = (bit, condition.clone().unalias());
             match *condition.column_refs().into_iter().collect::<Vec<_>>() {
-                _ if reads_more(condition) => return Ok(None),
+                _ if !only_compares(condition) => return Ok(None),
                 [] => of_none.push(bare),
                 [text] => match by_text.iter_mut().find(|(other, _)| *other == text) {
                     Some((_, conditions)) => conditions.push(bare),
@@ -129,10 +130,11 @@ impl OfText {
         let mut columns = before.to_vec();
         for (nth, (text, conditions)) in by_text.into_iter().enumerate() {
             let (table, field) = rows.input.schema().qualified_field_from_column(text)?;
-            if nth == TEXTS_MAX || !matches!(field.data_type(), DataType::Utf8 | DataType::Utf8View) {
+            if nth == COLUMNS_MAX || !matches!(field.data_type(), DataType::Utf8 | DataType::Utf8View) {
                 return Ok(None);
             }
-            let field = Arc::new(Field::new(field.name(), DataType::Utf8View, true));
+            let field = field.as_ref().clone().with_data_type(DataType::Utf8View).with_nullable(true);
+            let field = Arc::new(field);
             let schema = DFSchema::new_with_metadata(vec![(table.cloned(), field)], HashMap::new())?;
             of_texts.push(Self { conditions, schema: Arc::new(schema) });
             columns.push(Expr::Column(text.clone()).alias(format!("text{nth}")));
@@ -153,23 +155,22 @@ impl OfText {
     }
 }
 
-/// Whether it reads what is neither a column nor written in it.
-fn reads_more(condition: &Expr) -> bool {
-    let found = TreeNode::exists(condition, |part| {
-        Ok(matches!(
-            part,
-            Expr::Placeholder(_)
-                | Expr::OuterReferenceColumn(..)
-                | Expr::Exists(_)
-                | Expr::InSubquery(_)
-                | Expr::SetComparison(_)
-                | Expr::ScalarSubquery(_)
-                | Expr::AggregateFunction(_)
-                | Expr::WindowFunction(_)
-                | Expr::Unnest(_)
-        ))
+/// Whether it compares, and does nothing else. Such a condition means the same however it is planned; functions are rewritten
+/// and simplified on the way through the optimizer, which conditions that are asked of texts do not take.
+fn only_compares(condition: &Expr) -> bool {
+    use Operator::{And, Eq, Gt, GtEq, IsDistinctFrom, IsNotDistinctFrom, Lt, LtEq, NotEq, Or};
+    let compares = TreeNode::exists(condition, |part| {
+        let does = match part {
+            Expr::Alias(_) | Expr::Column(_) | Expr::Literal(..) | Expr::Not(_) => true,
+            Expr::IsNull(_) | Expr::IsNotNull(_) | Expr::InList(_) | Expr::Between(_) => true,
+            Expr::BinaryExpr(both) => {
+                matches!(both.op, Eq | NotEq | Lt | LtEq | Gt | GtEq | And | Or | IsDistinctFrom | IsNotDistinctFrom)
+            }
+            _ => false,
+        };
+        Ok(!does)
     });
-    found.unwrap_or(true)
+    compares.is_ok_and(|does_more| !does_more)
 }
 
 /// Whether it may say something else when it is asked twice.

@@ -72,6 +72,26 @@ async fn a_funnel_by_session_does_not_look_for_persons() {
 }
 
 #[tokio::test]
+async fn conditions_that_compare_texts_are_asked_of_texts() {
+    let world = world::planted().await;
+    let engine = world.engine(one_thread());
+    let steps = |steps: &str| format!("SELECT * FROM funnel(steps => [{steps}], window => '1 day')");
+    let compared = plan(&engine, &steps("event_name = 'page', event_kind IN ('open', 'conversion')")).await;
+    assert!(compared.contains("conditions=[event_name@0 = page, "), "{compared}");
+    // What the plan would have simplified, rewritten or asked twice stays in it, and is answered.
+    for step in [
+        "coalesce(channel, '') = 'email'",
+        "event_name = 'page' AND TIMESTAMP '2020-01-01' < now()",
+        "url_path LIKE '/a%'",
+    ] {
+        let sql = steps(&format!("event_name = 'page', {step}"));
+        let told = plan(&engine, &sql).await;
+        assert!(!told.contains("conditions=["), "{told}");
+        assert_eq!(rows(&engine, &sql).await.len(), 2, "{step}");
+    }
+}
+
+#[tokio::test]
 async fn an_experiment_is_one_pass_that_says_what_it_asks() {
     let world = world::planted().await;
     let engine = world.engine(one_thread());

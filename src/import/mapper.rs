@@ -196,19 +196,9 @@ fn check_money(event: &Map<String, Value>) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::super::mapping::Mapping;
-    use super::super::row::Columns;
+    use super::super::row::made::{columns, row};
     use super::*;
     use serde_json::json;
-    use std::sync::Arc;
-
-    fn columns(names: &[&str]) -> Arc<Columns> {
-        Arc::new(Columns::new(names.iter().map(|name| (*name).to_owned()).collect()))
-    }
-
-    fn row(columns: &Arc<Columns>, cells: &[&str]) -> Row {
-        let cells: Vec<String> = cells.iter().map(|cell| (*cell).to_owned()).collect();
-        Row { line: 2, content_hash: 42, body: Body::Cells { columns: columns.clone(), cells } }
-    }
 
     #[test]
     fn an_amount_that_is_none_rejects_its_row() {

@@ -325,19 +325,9 @@ fn put(table: &mut Vec<(String, Node)>, path: &[&str], leaf: Node) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::row::{Body, Row};
+    use super::super::row::made::{columns, row};
     use super::*;
     use serde_json::json;
-    use std::sync::Arc;
-
-    fn columns(names: &[&str]) -> Arc<Columns> {
-        Arc::new(Columns::new(names.iter().map(|name| (*name).to_owned()).collect()))
-    }
-
-    fn row(columns: &Arc<Columns>, cells: &[&str]) -> Row {
-        let cells: Vec<String> = cells.iter().map(|cell| (*cell).to_owned()).collect();
-        Row { line: 2, content_hash: 42, body: Body::Cells { columns: columns.clone(), cells } }
-    }
 
     #[test]
     fn a_name_that_is_no_field_is_told() {

@@ -106,3 +106,18 @@ pub(crate) fn content_hash(parts: &[&[u8]]) -> u64 {
     }
     hash
 }
+
+/// Rows that tests make.
+#[cfg(test)]
+pub(super) mod made {
+    use super::*;
+
+    pub(crate) fn columns(names: &[&str]) -> Arc<Columns> {
+        Arc::new(Columns::new(names.iter().map(|name| (*name).to_owned()).collect()))
+    }
+
+    pub(crate) fn row(columns: &Arc<Columns>, cells: &[&str]) -> Row {
+        let cells: Vec<String> = cells.iter().map(|cell| (*cell).to_owned()).collect();
+        Row { line: 2, content_hash: 42, body: Body::Cells { columns: columns.clone(), cells } }
+    }
+}

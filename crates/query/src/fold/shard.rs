@@ -194,7 +194,7 @@ impl Grouped {
             if words.is_empty() {
                 continue;
             }
-            let name = std::str::from_utf8(self.units.text(unit)).expect("units come out of text columns");
+            let name = self.units.str(unit);
             visit(name, Rows::new(words, self.layout))?;
         }
         Ok(())
@@ -230,7 +230,7 @@ pub(super) fn common_texts(parts: &[&Interner]) -> (Texts, Vec<Vec<u32>>) {
     for (place, index) in order.iter().enumerate() {
         rank[*index as usize] = place as u32;
     }
-    let text = |index: &u32| std::str::from_utf8(all.text(*index as usize)).expect("codes are of text columns").into();
+    let text = |index: &u32| all.str(*index as usize).into();
     let texts = Texts(order.iter().map(text).collect());
     (texts, in_all.into_iter().map(|part| part.into_iter().map(|index| rank[index as usize]).collect()).collect())
 }

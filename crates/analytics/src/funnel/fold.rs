@@ -347,8 +347,9 @@ impl Lane {
             && self.could_go_on(definition, as_of_us.saturating_add(1))
     }
 
-    /// Smaller is better: further; then earlier to get there (by row where rows have an order); then later to start.
-    fn rank(&self, definition: &FunnelDefinition) -> (usize, i64, u64, i64, u64) {
+    /// Smaller is better: further; then earlier to get there (by row where rows have an order); then later to start; then
+    /// more steps on the way.
+    fn rank(&self, definition: &FunnelDefinition) -> (usize, i64, u64, i64, usize, u64) {
         let (reached, place) = match &self.search {
             Search::Ordered { chains, .. } => (&chains.best.reached, chains.best.place),
             Search::Unordered(unordered) => (&unordered.best.reached, unordered.best.place),
@@ -356,7 +357,7 @@ impl Lane {
         let (first_us, last_us) = (reached[0].time_us, reached[reached.len() - 1].time_us);
         let has_row_order = definition.tie_order == TieOrder::Ingest || definition.order.is_any();
         let order = if has_row_order { place } else { 0 };
-        (usize::MAX - self.level(), last_us, order, first_us.saturating_neg(), place)
+        (usize::MAX - self.level(), last_us, order, first_us.saturating_neg(), usize::MAX - reached.len(), place)
     }
 
     /// Adds the best attempt, if there is one.

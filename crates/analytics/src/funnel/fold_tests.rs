@@ -120,6 +120,22 @@ fn sessions_may_overlap_and_do_not_mix() {
 }
 
 #[test]
+fn of_sessions_that_get_as_far_in_one_run_of_ties_that_with_more_steps_counts() {
+    let mut question = FunnelQuestion::ordered(3, FunnelWindow::SameSession { quiet_gap_us: 100 });
+    (question.steps[1].is_optional, question.tie_order, question.tie_tolerance_us) = (true, TieOrder::Any, 1);
+    let definition = FunnelDefinition::new(question).unwrap();
+    let mut fold = FunnelFold::new(&definition);
+    let mut outcome = FunnelOutcome::default();
+    for [first, second] in [[7, 9], [9, 7]] {
+        for (time_us, mask, session) in [(3, A, first), (3, C, first), (3, A, second), (3, C, second), (4, B, 9)] {
+            fold.push(time_us, 0, mask, 0, session);
+        }
+        fold.finish_into(500, &mut outcome);
+        assert_eq!(steps(&outcome), [[(1, 3), (2, 3), (3, 3)]]);
+    }
+}
+
+#[test]
 fn calendar_days_end_at_the_zones_midnight_when_clocks_change() {
     let us = |text: &str| text.parse::<jiff::Timestamp>().unwrap().as_microsecond();
     let question = |day_count| {

@@ -15,7 +15,7 @@ use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::common::Result;
 use datafusion::physical_plan::PhysicalExpr;
 
-use super::gather::intern_each;
+use super::batch::intern_each;
 use super::interner::Interner;
 use crate::columns;
 

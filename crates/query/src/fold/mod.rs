@@ -13,6 +13,7 @@
 //! checked before it is made. See `docs/adr/0015-folding.md`.
 
 mod ask_text;
+mod batch;
 mod exec;
 mod gather;
 mod interner;

@@ -9,6 +9,7 @@ use tributary_analytics::calendar::DAY_US;
 use tributary_analytics::experiment::{InProgress, MetricWindow};
 use tributary_analytics::funnel::{ExactRule, TieOrder};
 
+use super::exposure_to;
 use super::measure::{Measure, Metric};
 use crate::error::QueryError;
 use crate::fold::Layout;
@@ -170,14 +171,14 @@ fn columns(
         let most = Layout::MASKS_MAX - bit::STEPS_AT;
         return Err(arguments.fault(format!("{} steps: {most} at most", steps.len())));
     }
-    let shown = format!("exposure_to(exposures, {})", quoted(name));
+    let shown = |function: &str| format!("{function}(exposures, {})", quoted(name));
     let has_activation = activation.is_some();
-    let mut masks = vec![format!("{shown}['is_mixed']"), conversion, returns, activation.unwrap_or_else(never)];
+    let mut masks = vec![shown(exposure_to::IS_MIXED), conversion, returns, activation.unwrap_or_else(never)];
     masks.extend(steps);
 
     let mut places = Places::default();
-    let mut codes = vec![format!("{shown}['variant']")];
-    let mut values = vec![format!("{shown}['probability'] * {CHANCE_SCALE}")];
+    let mut codes = vec![shown(exposure_to::VARIANT)];
+    let mut values = vec![format!("{} * {CHANCE_SCALE}", shown(exposure_to::PROBABILITY))];
     let mut amounts = Vec::new();
     let mut amount = |name: &'static str, is_wanted: bool| -> Result<Option<usize>, QueryError> {
         if !is_wanted {

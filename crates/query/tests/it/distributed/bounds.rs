@@ -42,7 +42,8 @@ async fn work_on_the_workers_ends_when_nobody_waits() {
         idle = idle.into_iter().zip(tasks()).map(|(least, now)| least.min(now)).collect();
     }
     let is_idle = || tasks().iter().zip(&idle).all(|(now, idle)| now <= idle);
-    let is_busy = || tasks().iter().zip(&idle).any(|(now, idle)| idle < now);
+    // All of them: a worker that is still being told of its work may not hear that it is over.
+    let is_busy = || tasks().iter().zip(&idle).all(|(now, idle)| idle < now);
     until("the workers rest", is_idle).await;
 
     // Time is over.

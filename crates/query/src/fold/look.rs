@@ -14,8 +14,14 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use datafusion::arrow::array::{Array, AsArray, StringViewArray};
 use datafusion::common::runtime::JoinSet;
 use datafusion::common::{Result, exec_datafusion_err};
+use datafusion::datasource::source::DataSourceExec;
 use datafusion::execution::TaskContext;
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
+use datafusion::physical_optimizer::PhysicalOptimizerRule;
+use datafusion::physical_optimizer::projection_pushdown::ProjectionPushdown;
+use datafusion::physical_plan::execution_plan::reset_plan_states;
+use datafusion::physical_plan::filter::FilterExec;
+use datafusion::physical_plan::projection::{ProjectionExec, ProjectionExpr};
 use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties, SendableRecordBatchStream};
 use futures::StreamExt;
 use hashbrown::HashTable;
@@ -47,6 +53,9 @@ const ROWS_A_WANTED_ROW: usize = 8;
 const WANTED_ROWS_MIN: usize = 32_768;
 
 pub(super) async fn look(units: &Arc<dyn ExecutionPlan>, context: &Arc<TaskContext>) -> Result<Option<Wanted>> {
+    if !glance(units, context).await? {
+        return Ok(None);
+    }
     let wanted_rows = Arc::new(AtomicUsize::new(0));
     let mut looking = JoinSet::new();
     for partition in 0..units.output_partitioning().partition_count() {
@@ -73,6 +82,34 @@ pub(super) async fn look(units: &Arc<dyn ExecutionPlan>, context: &Arc<TaskConte
         whole.held.push(held);
     }
     Ok(whole)
+}
+
+/// Rows of a glance.
+const GLANCE_ROWS: usize = 8_192;
+
+/// Whether a look may pay, by the first rows of the first file. Of them the condition is asked, and no names are read: where most
+/// rows are wanted, the names of one batch are dearer than all the rest of a look.
+async fn glance(units: &Arc<dyn ExecutionPlan>, context: &Arc<TaskContext>) -> Result<bool> {
+    let mut plan = units;
+    while let Some(columns) = plan.downcast_ref::<ProjectionExec>() {
+        plan = columns.input();
+    }
+    let Some(filter) = plan.downcast_ref::<FilterExec>().filter(|filter| filter.input().is::<DataSourceExec>()) else {
+        return Ok(true);
+    };
+    let holds = ProjectionExpr::new(Arc::clone(filter.predicate()), "holds");
+    let holds = ProjectionExec::try_new([holds], Arc::clone(filter.input()))?;
+    let holds = ProjectionPushdown::new().optimize(Arc::new(holds), context.session_config().options())?;
+    // A scan that has been run gives no row twice: this is one of its own.
+    let mut batches = reset_plan_states(holds)?.execute(0, Arc::clone(context))?;
+    let (mut rows, mut wanted_rows) = (0, 0);
+    while rows < GLANCE_ROWS
+        && let Some(batch) = batches.next().await.transpose()?
+    {
+        rows += batch.num_rows();
+        wanted_rows += batch.column(0).as_boolean().true_count();
+    }
+    Ok(rows < GLANCE_ROWS || ROWS_A_WANTED_ROW * wanted_rows <= rows)
 }
 
 struct Looker {

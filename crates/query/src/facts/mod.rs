@@ -19,6 +19,7 @@ use datafusion::arrow::temporal_conversions::timestamp_us_to_datetime;
 use datafusion::datasource::physical_plan::FileScanConfig;
 use datafusion::datasource::source::DataSourceExec;
 use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::metrics::MetricsSet;
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -27,7 +28,7 @@ pub(crate) use freshness::{Freshness, Reads, reads};
 pub(crate) use notes::{Look, Named, Watch};
 
 use crate::distributed::Counted;
-use crate::fold::FoldExec;
+use crate::fold::{BYTES_SURVEYED, FoldExec, ROWS_READ_AGAIN};
 use crate::lake_table::LAKE_URL;
 
 /// What a result says of itself.
@@ -278,14 +279,23 @@ fn count(plan: &Arc<dyn ExecutionPlan>, rows: &mut u64, bytes: &mut u64) {
         .is_some_and(|config| config.object_store_url == *LAKE_URL);
     if is_ours && let Some(metrics) = plan.metrics() {
         *rows += metrics.output_rows().unwrap_or(0) as u64;
-        *bytes += metrics.sum_by_name("bytes_scanned").map_or(0, |sum| sum.as_usize()) as u64;
+        *bytes += sum_of(&metrics, "bytes_scanned");
     }
+    let fold = plan.downcast_ref::<FoldExec>();
     let mut again = 0;
     for (index, child) in plan.children().into_iter().enumerate() {
         // The first look of a fold is at rows that it will be given once more.
-        let is_look = 0 < index && plan.downcast_ref::<FoldExec>().is_some();
+        let is_look = 0 < index && fold.is_some();
         count(child, if is_look { &mut again } else { rows }, bytes);
     }
+    if let Some(metrics) = fold.and_then(FoldExec::metrics) {
+        *rows = rows.saturating_sub(sum_of(&metrics, ROWS_READ_AGAIN));
+        *bytes += sum_of(&metrics, BYTES_SURVEYED);
+    }
+}
+
+fn sum_of(metrics: &MetricsSet, name: &str) -> u64 {
+    metrics.sum_by_name(name).map_or(0, |sum| sum.as_usize()) as u64
 }
 
 #[cfg(test)]

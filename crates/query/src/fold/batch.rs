@@ -3,7 +3,7 @@
 //! In:       batches of a `Layout`; the conditions on texts, where batches have texts in the place of conditions.
 //! Out:      runs of rows of one unit; the words of each row.
 //! Promise:  a text is looked up once a batch for most rows, whether it is asked of or told by its code.
-//! Not here: where rows go (`gather.rs`).
+//! Not here: where rows go (`gather.rs`, `merge`).
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -89,6 +89,11 @@ impl BatchReader {
     /// To have its memory: texts are asked again. Codes stay.
     pub(super) fn forget(&mut self) {
         self.asked.iter_mut().for_each(Asked::forget);
+    }
+
+    /// Texts that have a code.
+    pub(super) fn text_count(&self) -> usize {
+        self.codes.iter().map(Interner::len).sum()
     }
 
     pub(super) fn size(&self) -> usize {

@@ -6,6 +6,8 @@
 
 use hashbrown::HashTable;
 
+use super::Texts;
+
 /// Of the bytes of a text. Not keyed: units are counted once a question, and a table that somebody made slow by choosing
 /// ids would be slow for his own events.
 pub(super) fn hash(bytes: &[u8]) -> u64 {
@@ -34,6 +36,15 @@ fn tag(hash: u64) -> u32 {
 }
 
 impl Interner {
+    /// Each text by its place.
+    pub(super) fn of(texts: &Texts) -> Self {
+        let mut interner = Self::default();
+        for text in texts.iter() {
+            interner.intern(hash(text.as_bytes()), text.as_bytes());
+        }
+        interner
+    }
+
     /// What a text of this hash is called, if it is known: most likely, but not yet compared.
     ///
     /// Apart from `confirm`, so that who asks for many can ask for all of them first: each waits for memory, and so all

@@ -18,10 +18,12 @@ mod exec;
 mod gather;
 mod interner;
 mod look;
+mod merge;
 mod node;
 mod row;
 mod shard;
 mod spill;
+mod survey;
 
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -30,7 +32,7 @@ use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::common::Result;
 
-pub(crate) use exec::FoldExec;
+pub(crate) use exec::{BYTES_SURVEYED, FoldExec, ROWS_READ_AGAIN};
 pub(crate) use node::{FoldNode, FoldPlanner};
 pub(crate) use row::{Row, Rows};
 
@@ -45,6 +47,11 @@ pub(crate) struct Layout {
     pub(crate) codes: usize,
     pub(crate) values: usize,
 }
+
+/// The first columns of a layout.
+const UNIT: usize = 0;
+const TIME: usize = 1;
+const SEQUENCE: usize = 2;
 
 impl Layout {
     pub(crate) const MASKS_MAX: usize = u32::BITS as usize;
@@ -70,6 +77,10 @@ impl Texts {
 
     pub(crate) fn len(&self) -> usize {
         self.0.len()
+    }
+
+    fn iter(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(|text| &**text)
     }
 }
 

@@ -38,6 +38,8 @@ pub(crate) struct FoldNode {
     /// All conditions of the layout, where each is on one text: the input then has those texts in their place.
     of_texts: Vec<OfText>,
     folding: Folding,
+    /// Nothing in the input says something else when it is asked twice.
+    is_steady: bool,
     stop: StopFlag,
     schema: DFSchemaRef,
 }
@@ -78,7 +80,9 @@ impl FoldNode {
             None => (LogicalPlanBuilder::from(input).project(columns)?.build()?, Vec::new()),
         };
         let schema = Arc::new(DFSchema::try_from(folding.fold.schema())?);
-        Ok(LogicalPlan::Extension(Extension { node: Arc::new(Self { input, look, of_texts, folding, stop, schema }) }))
+        Ok(LogicalPlan::Extension(Extension {
+            node: Arc::new(Self { input, look, of_texts, folding, is_steady, stop, schema }),
+        }))
     }
 }
 
@@ -275,6 +279,6 @@ impl ExtensionPlanner for FoldPlanner {
         let conditions = fold.of_texts.iter().map(|of_text| Ok(Arc::new(of_text.planned(session)?)));
         let conditions = conditions.collect::<Result<Vec<_>>>()?;
         let (folding, stop) = (fold.folding.clone(), fold.stop.clone());
-        Ok(Some(Arc::new(FoldExec::new(Arc::clone(input), look, conditions, folding, stop))))
+        Ok(Some(Arc::new(FoldExec::new(Arc::clone(input), look, conditions, folding, fold.is_steady, stop))))
     }
 }

@@ -28,6 +28,11 @@ pub(super) fn sortable(number: i64) -> u64 {
     (number as u64) ^ SIGN
 }
 
+/// Sorts as the times do.
+pub(super) fn time_of(words: &[u64]) -> u64 {
+    words[TIME]
+}
+
 pub(super) fn unit_of(words: &[u64]) -> u32 {
     words[UNIT_AND_MASK] as u32
 }
@@ -38,6 +43,11 @@ pub(super) fn mask_of(words: &[u64]) -> u32 {
 
 pub(super) fn unit_and_mask(unit: u32, mask: u32) -> u64 {
     u64::from(unit) | u64::from(mask) << 32
+}
+
+/// Then rows compare alike whoever numbered the units.
+pub(super) fn forget_unit(words: &mut [u64]) {
+    words[UNIT_AND_MASK] &= !u64::from(u32::MAX);
 }
 
 pub(super) fn set_code(words: &mut [u64], index: usize, code: u32) {

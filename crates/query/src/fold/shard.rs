@@ -155,6 +155,7 @@ impl Grouped {
                     let at = &mut next[unit];
                     let to = &mut ordered[*at..*at + stride];
                     to.copy_from_slice(words);
+                    row::forget_unit(to);
                     for (index, common) in part.codes.iter().enumerate() {
                         let code = row::code(words, index);
                         if code != row::NO_CODE {
@@ -171,15 +172,7 @@ impl Grouped {
     fn sort(&mut self) {
         let stride = row::stride(self.layout);
         for bounds in self.starts.windows(2) {
-            let words = &mut self.words[bounds[0]..bounds[1]];
-            match stride {
-                3 => sort_rows::<3>(words),
-                4 => sort_rows::<4>(words),
-                5 => sort_rows::<5>(words),
-                6 => sort_rows::<6>(words),
-                7 => sort_rows::<7>(words),
-                stride => sort_long_rows(words, stride),
-            }
+            sort_unit(&mut self.words[bounds[0]..bounds[1]], stride);
         }
     }
 
@@ -187,17 +180,47 @@ impl Grouped {
         self.units.len()
     }
 
+    pub(super) fn unit(&self, unit: usize) -> &str {
+        self.units.str(unit)
+    }
+
+    /// A unit's rows; none if it is left out.
+    pub(super) fn words(&self, unit: usize) -> &[u64] {
+        &self.words[self.starts[unit]..self.starts[unit + 1]]
+    }
+
     /// Each unit's name and rows.
     pub(super) fn each(&self, mut visit: impl FnMut(&str, Rows<'_>) -> Result<()>) -> Result<()> {
-        for (unit, bounds) in self.starts.windows(2).enumerate() {
-            let words = &self.words[bounds[0]..bounds[1]];
-            if words.is_empty() {
-                continue;
+        for unit in 0..self.unit_count() {
+            let words = self.words(unit);
+            if !words.is_empty() {
+                visit(self.unit(unit), Rows::new(words, self.layout))?;
             }
-            let name = self.units.str(unit);
-            visit(name, Rows::new(words, self.layout))?;
         }
         Ok(())
+    }
+}
+
+/// Puts the rows of one unit in order.
+pub(super) fn sort_unit(words: &mut [u64], stride: usize) {
+    match stride {
+        3 => sort_rows::<3>(words),
+        4 => sort_rows::<4>(words),
+        5 => sort_rows::<5>(words),
+        6 => sort_rows::<6>(words),
+        7 => sort_rows::<7>(words),
+        stride => sort_long_rows(words, stride),
+    }
+}
+
+/// The same, but rows of equal time stay as they lie.
+pub(super) fn sort_unit_by_time(words: &mut [u64], stride: usize) {
+    let is_sorted = words.chunks_exact(stride).is_sorted_by_key(row::time_of);
+    if !is_sorted {
+        let mut rows: Vec<&[u64]> = words.chunks_exact(stride).collect();
+        rows.sort_by_key(|words| row::time_of(words));
+        let sorted: Vec<u64> = rows.concat();
+        words.copy_from_slice(&sorted);
     }
 }
 

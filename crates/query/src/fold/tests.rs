@@ -14,12 +14,14 @@ use datafusion::execution::memory_pool::FairSpillPool;
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::execution::session_state::SessionStateBuilder;
 use datafusion::functions::core::expr_fn::coalesce;
-use datafusion::logical_expr::LogicalPlanBuilder;
+use datafusion::logical_expr::{LogicalPlan, LogicalPlanBuilder};
 use datafusion::prelude::{Expr, SessionConfig, SessionContext, col, lit};
 
 use crate::stop::StopFlag;
 
 use super::{About, Fold, FoldNode, FoldPlanner, Folding, Layout, Rows, Texts};
+
+mod merged;
 
 /// Tells each unit's rows as text: what came together, and in which order.
 #[derive(Debug)]
@@ -219,14 +221,6 @@ async fn answer_from(
     partitions: usize,
     memory_bytes: usize,
 ) -> Result<(Vec<(String, String)>, i64)> {
-    let runtime = RuntimeEnvBuilder::new().with_memory_pool(Arc::new(FairSpillPool::new(memory_bytes))).build_arc()?;
-    let state = SessionStateBuilder::new()
-        .with_config(SessionConfig::new().with_target_partitions(partitions))
-        .with_runtime_env(runtime)
-        .with_default_features()
-        .with_query_planner(Arc::new(FoldPlanner))
-        .build();
-    let context = SessionContext::new_with_state(state);
     let mut parts: Vec<Vec<RecordBatch>> = vec![Vec::new(); partitions];
     for (index, chunk) in rows.chunks(97).enumerate() {
         parts[index % partitions].push(batch(chunk, layout));
@@ -237,8 +231,23 @@ async fn answer_from(
     if let Some(columns) = columns {
         input = input.project(columns)?;
     }
+    answer_over(&session(partitions, memory_bytes)?, input.build()?, tell).await
+}
+
+fn session(partitions: usize, memory_bytes: usize) -> Result<SessionContext> {
+    let runtime = RuntimeEnvBuilder::new().with_memory_pool(Arc::new(FairSpillPool::new(memory_bytes))).build_arc()?;
+    let state = SessionStateBuilder::new()
+        .with_config(SessionConfig::new().with_target_partitions(partitions))
+        .with_runtime_env(runtime)
+        .with_default_features()
+        .with_query_planner(Arc::new(FoldPlanner))
+        .build();
+    Ok(SessionContext::new_with_state(state))
+}
+
+async fn answer_over(context: &SessionContext, input: LogicalPlan, tell: Tell) -> Result<(Vec<(String, String)>, i64)> {
     let layout = tell.layout;
-    let plan = FoldNode::plan(input.build()?, Folding { fold: Arc::new(tell), layout }, StopFlag::default())?;
+    let plan = FoldNode::plan(input, Folding { fold: Arc::new(tell), layout }, StopFlag::default())?;
     let batches = context.execute_logical_plan(plan).await?.collect().await?;
     let mut told = Vec::new();
     let mut last = 0;

@@ -85,11 +85,7 @@ impl LakeTable {
             return Ok(None);
         }
         let schema = self.schema.table_schema();
-        let ascending = SortOptions { descending: false, nulls_first: false };
-        let columns = self.snapshot.table().sort_columns().iter();
-        let by =
-            columns.map(|name| Ok(PhysicalSortExpr::new(col(name, schema)?, ascending))).collect::<Result<Vec<_>>>()?;
-        let Some(ordering) = LexOrdering::new(by) else { return Ok(None) };
+        let Some(ordering) = self.ordering()? else { return Ok(None) };
         let located = files.iter().map(|file| self.located(file)).collect::<Result<Vec<_>>>()?;
         let all = [FileGroup::new(located)];
         // Files whose bounds the log does not tell cannot be lined up; that is no fault.
@@ -103,6 +99,15 @@ impl LakeTable {
         Ok(few.map(|groups| (groups, ordering)))
     }
 
+    /// How the rows of a sorted file lie.
+    fn ordering(&self) -> Result<Option<LexOrdering>> {
+        let schema = self.schema.table_schema();
+        let ascending = SortOptions { descending: false, nulls_first: false };
+        let columns = self.snapshot.table().sort_columns().iter();
+        let by = columns.map(|name| Ok(PhysicalSortExpr::new(col(name, schema)?, ascending)));
+        Ok(LexOrdering::new(by.collect::<Result<Vec<_>>>()?))
+    }
+
     fn located(&self, file: &DataFile) -> Result<PartitionedFile> {
         let path = object_store::path::Path::parse(&file.path)
             .map_err(|error| exec_datafusion_err!("the lake names a file {:?}: {error}", file.path))?;
@@ -112,7 +117,8 @@ impl LakeTable {
         located.object_meta.location = path;
         let values = statistics::partition_values(file, self.schema.table_partition_cols())?;
         let statistics = statistics::of_file(file, self.schema.file_schema());
-        Ok(located.with_partition_values(values).with_statistics(Arc::new(statistics)))
+        let ordering = if file.sorted { self.ordering()? } else { None };
+        Ok(located.with_partition_values(values).with_statistics(Arc::new(statistics)).with_ordering(ordering))
     }
 }
 

@@ -52,3 +52,35 @@ async fn a_metric_refuses_amounts_of_several_currencies_and_says_what_to_do() {
     let error = engine.query("SELECT * FROM metric(measure => sum(value), by => channel)").await.unwrap_err();
     assert!(error.to_string().contains("EUR and GBP among them"), "{error}");
 }
+
+#[tokio::test]
+async fn retention_tells_no_value_of_several_currencies_and_counts_as_ever() {
+    let (_world, engine) = planted().await;
+    let asked = |more: &str| {
+        format!(
+            "SELECT breakdown, cohort_units, units, value, cumulative_value FROM retention(breakdown => channel, period => 'day' {more})"
+        )
+    };
+    let told = rows(&engine, &asked("")).await;
+    assert_eq!(told, ["ada 1 1 NULL NULL", "bob 1 1 5.000000 5.000000", "cyd 1 1 3.000000 3.000000"]);
+    let in_euro = rows(&engine, &asked(", starts => currency = 'EUR'")).await;
+    assert_eq!(in_euro, ["ada 1 1 10.000000 10.000000", "bob 1 1 5.000000 5.000000"]);
+    let all = "SELECT units, value FROM retention(period => 'day')";
+    assert_eq!(rows(&engine, all).await, ["3 NULL"]);
+    let overall =
+        "SELECT eligible FROM (SELECT cohort_units AS eligible FROM retention_overall(period => 'day', periods => 0))";
+    assert_eq!(rows(&engine, overall).await.len(), 1);
+}
+
+#[tokio::test]
+async fn rfm_refuses_purchases_of_several_currencies() {
+    let (_world, engine) = planted().await;
+    let error = engine.query("SELECT * FROM rfm()").await.unwrap_err().to_string();
+    assert!(error.contains("EUR and GBP among them") && error.contains("currency = 'EUR'"), "{error}");
+    let in_euro = "SELECT unit, monetary FROM rfm(purchase => event_kind = 'conversion' AND currency = 'EUR')";
+    let told = rows(&engine, in_euro).await;
+    assert!(told.len() == 2 && told[0].ends_with("10.000000") && told[1].ends_with("5.000000"), "{told:?}");
+    // Dollars were no purchase, and what came later is not asked about.
+    let before = "SELECT count(*) FROM rfm(purchase => currency IN ('EUR', 'GBP'), as_of => '2026-03-01')";
+    assert_eq!(rows(&engine, before).await, ["0"]);
+}

@@ -128,11 +128,21 @@ impl Times {
     }
 
     fn not_understood(&self, text: &str) -> String {
+        if self.has_no_such_day(text) {
+            return format!("{text:?}: there is no such day; mend the row");
+        }
         let fitting = fitting(text);
-        let examples: Vec<String> = match (&fitting.sure, &fitting.either) {
-            (Some(format), _) => vec![format!("{format:?}")],
+        let is_known = fitting.fits();
+        let Fitting { sure, either } = fitting;
+        // Formats that are stated fit other rows, so they stay, and stay first.
+        let with = |format: &str| match self.stated.as_slice() {
+            [] => format!("{format:?}"),
+            stated => format!("[{}, {format:?}]", listed(stated, ", ")),
+        };
+        let examples: Vec<String> = match (&sure, &either) {
+            (Some(format), _) => vec![with(format)],
             (None, Some((day_first, month_first))) => {
-                vec![format!("{day_first:?} (day first)"), format!("{month_first:?} (month first)")]
+                vec![format!("{} (day first)", with(day_first)), format!("{} (month first)", with(month_first))]
             }
             (None, None) if [10, 13].contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit()) => {
                 let unit = if text.len() == 10 { "unix_s" } else { "unix_ms" };
@@ -142,21 +152,30 @@ impl Times {
         };
         let write = format!("write time_format = {} below [file] into the mapping", examples.join(" or "));
         if self.stated.is_empty() {
-            let such =
-                if fitting.sure.is_none() && fitting.either.is_none() { ", with the letters of its own" } else { "" };
+            let such = if is_known { "" } else { ", with the letters of its own" };
             format!(
                 "{text:?} is no time that is understood; {write}{such}, or give 2026-10-01T08:30:00Z, 2026-10-01 08:30:00 or \
                  2026-10-01"
             )
         } else {
-            let stated = self.stated.iter().map(|format| format!("{format:?}")).collect::<Vec<_>>().join(" or ");
-            let more = if fitting.sure.is_none() && fitting.either.is_none() {
-                "time_format may be a list of formats".to_owned()
-            } else {
-                write
-            };
-            format!("{text:?} does not fit time_format = {stated}; {more}")
+            let more = if is_known { write } else { "time_format may be a list of formats".to_owned() };
+            format!("{text:?} does not fit time_format = {}; {more}", listed(&self.stated, " or "))
         }
+    }
+
+    /// Whether it is written as a time, of a day that no calendar has: 31.11.2026.
+    fn has_no_such_day(&self, text: &str) -> bool {
+        let is_none = |format: &str| {
+            let Ok(parts) = BrokenDownTime::parse(format, text) else { return false };
+            let day = parts.year().zip(parts.month()).zip(parts.day());
+            day.is_some_and(|((year, month), day)| YEAR_MIN <= year && Date::new(year, month, day).is_err())
+        };
+        if !self.stated.is_empty() {
+            return self.stated.iter().any(|format| is_none(format));
+        }
+        let dates = SURE.iter().copied().chain(EITHER.iter().flat_map(|(day, month)| [*day, *month]));
+        let mut formats = dates.flat_map(|date| CLOCKS.iter().map(move |clock| format!("{date}{clock}")));
+        !fitting(text).fits() && text.len() <= TEXT_LENGTH_MAX && formats.any(|format| is_none(&format))
     }
 
     /// Finds how these times are written, where that can be told.
@@ -267,6 +286,19 @@ struct Fitting {
     either: Option<(String, String)>,
 }
 
+impl Fitting {
+    fn fits(&self) -> bool {
+        self.sure.is_some() || self.either.is_some()
+    }
+}
+
+/// What is longer is no time that is looked at.
+const TEXT_LENGTH_MAX: usize = 40;
+
+fn listed(formats: &[String], between: &str) -> String {
+    formats.iter().map(|format| format!("{format:?}")).collect::<Vec<_>>().join(between)
+}
+
 /// The two formats of a text that can be read in two ways: day first, and month first (or year).
 pub(crate) fn two_ways(text: &str) -> Option<(String, String)> {
     fitting(&plain_blanks(text.trim())).either
@@ -275,7 +307,7 @@ pub(crate) fn two_ways(text: &str) -> Option<(String, String)> {
 /// The formats a text fits.
 fn fitting(text: &str) -> Fitting {
     // Most texts that are no time begin like none; parsing a hundred formats to find that out is not free.
-    if !text.bytes().any(|byte| byte.is_ascii_digit()) || text.len() > 40 {
+    if !text.bytes().any(|byte| byte.is_ascii_digit()) || TEXT_LENGTH_MAX < text.len() {
         return Fitting { sure: None, either: None };
     }
     let fits = |format: &str| by_format(format, text).is_some();
@@ -441,8 +473,10 @@ mod tests {
         assert_eq!(utc(&shop, "12.7.2026 + 60s"), "2026-07-11T22:01:00Z");
         // What says its offset is not moved; a clock time of another form is refused, not read some other way.
         assert_eq!(utc(&shop, "2026-07-12T14:05:00Z"), "2026-07-12T14:05:00Z");
+        // The formats in use stay: other rows fit them.
         let told = shop.read("2026-07-12 14:05").unwrap_err();
-        assert!(told.contains("2026-07-12 14:05") && told.contains("time_format = \"%Y-%m-%d %H:%M\""), "{told}");
+        let list = "write time_format = [\"%d.%m.%Y %H:%M\", \"%d.%m.%Y\", \"%Y-%m-%d %H:%M\"] below";
+        assert!(told.contains("2026-07-12 14:05") && told.contains(list), "{told}");
         let us = stated(&["%m/%d/%Y %I:%M %p"], Some("America/New_York"));
         assert_eq!(utc(&us, "03/12/2026 2:05 PM"), "2026-03-12T18:05:00Z");
         assert_eq!(utc(&us, "03/12/2026 12:05\u{202f}AM"), "2026-03-12T04:05:00Z");
@@ -453,6 +487,23 @@ mod tests {
         assert!(!Times::default().read("2026-03-12").unwrap().unzoned);
         // A year of two digits under %Y would lie in the time of Tiberius.
         assert!(stated(&["%d.%m.%Y"], None).read("12.03.26").is_err());
+    }
+
+    #[test]
+    fn a_day_that_no_calendar_has_is_said_to_be_none() {
+        let shop = stated(&["%d.%m.%Y %H:%M:%S"], None);
+        for (times, text, is_none) in [
+            (&shop, "31.11.2026 10:00:00", true),
+            (&shop, "31.11.2026", false),
+            (&Times::default(), "31.11.2026 10:00", true),
+            (&Times::default(), "2026-02-30", true),
+            (&Times::default(), "02/30/2026 2:05 PM", true),
+            (&Times::default(), "30.11.2026", false),
+            (&Times::default(), "soon", false),
+        ] {
+            let told = times.read(text).unwrap_err();
+            assert_eq!(told.contains("there is no such day"), is_none, "{told}");
+        }
     }
 
     #[test]

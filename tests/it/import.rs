@@ -148,7 +148,8 @@ async fn local_times_decimal_commas_and_names_of_ones_own_are_read_as_stated() {
     let told = told(&output);
     assert!(output.status.success() && told.contains("3 accepted, 0 dead-lettered, 3 rejected"), "{told}");
     for words in [
-        "line 5: timestamp: \"2026-03-12 14:05\" does not fit time_format = \"%d.%m.%Y %H:%M\"; write time_format = \"%Y-%m-%d %H:%M\"",
+        "line 5: timestamp: \"2026-03-12 14:05\" does not fit time_format = \"%d.%m.%Y %H:%M\"; write time_format = \
+         [\"%d.%m.%Y %H:%M\", \"%Y-%m-%d %H:%M\"] below [file]",
         "line 6: column \"Betrag\": \"12.5\" is no amount",
         "line 7: column \"Betrag\": \"$5\" is not in EUR",
         "times at which the clocks are changed: 1;",

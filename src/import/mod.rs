@@ -38,7 +38,9 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use indicatif::ProgressBar;
 use tokio_util::sync::CancellationToken;
+use tributary_ingest::IngestSettings;
 use tributary_pipeline::PipelineSettings;
+use tributary_schemas::{Clock, SystemClock};
 
 pub(crate) use command::{ImportArgs, command};
 pub(crate) use mapping::Mapping;
@@ -47,7 +49,7 @@ pub(crate) use send::{Door, Sent};
 
 use crate::cli::UserError;
 use batch::Batcher;
-use mapper::Mapper;
+use mapper::{MappedEvent, Mapper};
 use reader::Opened;
 use rejects::Rejects;
 use row::{Reject, Row};
@@ -272,7 +274,10 @@ pub(crate) async fn run(
                     }
                 };
                 let event = match row {
-                    Ok(row) => mapper.event(&row).map_err(|reason| row.reject(reason)),
+                    Ok(row) => {
+                        let event = mapper.event(&row).and_then(|event| bounded(event, SystemClock.now_us()));
+                        event.map_err(|reason| row.reject(reason))
+                    }
                     Err(reject) => Err(reject),
                 };
                 match event {
@@ -336,6 +341,13 @@ pub(crate) async fn run(
         broke_off,
         took: begun.elapsed(),
     })
+}
+
+/// The event, if the door takes its time as it is: by the bounds of a server where nobody sets them, as with [`Order`].
+fn bounded(event: MappedEvent, now_us: i64) -> Result<MappedEvent, String> {
+    let ahead_us_max = i64::try_from(IngestSettings::default().future_ms_max).unwrap_or(i64::MAX).saturating_mul(1_000);
+    let fault = event.time_us.and_then(|time_us| time::out_of_bounds(time_us, now_us, ahead_us_max));
+    fault.map_or(Ok(event), Err)
 }
 
 /// What is wrong before a row was sent is in the file or the command, for the user to mend.

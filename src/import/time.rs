@@ -404,6 +404,36 @@ pub(crate) fn show(time_us: i64) -> Option<String> {
     Timestamp::from_microsecond(time_us).ok().map(|time| time.to_string())
 }
 
+/// 2000-01-01: what is earlier is no time to the door.
+const PAST_US: i64 = 946_684_800_000_000;
+
+/// Why the door would put the time of receipt in the place of this one.
+///
+/// * `ahead_us_max`: so far ahead of its clock the door takes a time as it is.
+pub(super) fn out_of_bounds(time_us: i64, now_us: i64, ahead_us_max: i64) -> Option<String> {
+    let ahead_us = time_us.saturating_sub(now_us);
+    let (where_it_lies, question) = if time_us < PAST_US {
+        ("before the year 2000".to_owned(), "is time_format right?")
+    } else if ahead_us_max < ahead_us {
+        (format!("{} ahead of now", in_words(ahead_us)), "is time_zone right?")
+    } else {
+        return None;
+    };
+    let shown = show(time_us).unwrap_or_default();
+    Some(format!(
+        "timestamp: {shown} lies {where_it_lies}, and the door would put the time of receipt in its place; {question}"
+    ))
+}
+
+fn in_words(length_us: i64) -> String {
+    let minutes = length_us / 60_000_000;
+    match minutes {
+        0..120 => format!("{minutes} minutes"),
+        120..2_880 => format!("{} hours", minutes / 60),
+        _ => format!("{} days", minutes / 1_440),
+    }
+}
+
 fn duration_us(text: &str) -> Result<i64, String> {
     let digits = text.find(|char: char| !char.is_ascii_digit()).unwrap_or(text.len());
     let (count, unit) = text.split_at(digits);
@@ -503,6 +533,22 @@ mod tests {
         ] {
             let told = times.read(text).unwrap_err();
             assert_eq!(told.contains("there is no such day"), is_none, "{told}");
+        }
+    }
+
+    #[test]
+    fn a_time_that_the_door_would_replace_is_told_with_what_to_look_at() {
+        let now_us = 1_773_320_700_000_000;
+        let told = |time_us| out_of_bounds(time_us, now_us, 300_000_000);
+        assert_eq!((told(now_us + 300_000_000), told(PAST_US)), (None, None));
+        for (time_us, words) in [
+            (now_us + 301_000_000, "timestamp: 2026-03-12T13:10:01Z lies 5 minutes ahead of now"),
+            (now_us + 7_200_000_000, "lies 2 hours ahead of now"),
+            (now_us + 864_000_000_000, "lies 10 days ahead of now"),
+            (now_us + 864_000_000_000, "is time_zone right?"),
+            (PAST_US - 1, "before the year 2000"),
+        ] {
+            assert!(told(time_us).is_some_and(|told| told.contains(words)), "{words}: {:?}", told(time_us));
         }
     }
 

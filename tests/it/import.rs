@@ -74,6 +74,23 @@ async fn a_broken_line_is_told_and_the_rest_goes_on() {
 }
 
 #[tokio::test]
+async fn a_row_ahead_of_now_is_rejected_and_not_moved() {
+    let home = Home::embedded();
+    let server = home.start().await;
+    let dir = tempfile::tempdir().unwrap();
+    let text = "userId,event,timestamp\nu1,E,2026-01-01T00:00:00Z\nu2,E,2126-01-01T00:00:00Z\nu3,E,1970-01-01\n";
+    write(dir.path(), "a.csv", text.as_bytes());
+    let told = told(&import(&server, dir.path(), &["a.csv"]).await);
+    assert!(told.contains("1 accepted, 0 dead-lettered, 2 rejected"), "{told}");
+    for words in
+        ["line 3: timestamp: 2126-01-01T00:00:00Z lies", "is time_zone right?", "line 4: timestamp: 1970-01-01"]
+    {
+        assert!(told.contains(words), "{words}\n---\n{told}");
+    }
+    server.wait_until_queryable("SELECT count(*) FROM events", 1).await;
+}
+
+#[tokio::test]
 async fn a_second_import_of_a_gzip_file_doubles_nothing() {
     let home = Home::embedded();
     let server = home.start().await;

@@ -99,7 +99,7 @@ pub(crate) async fn command(
         }
     };
     let summary = summary?;
-    print_summary(&summary);
+    print_summary(&summary, &args);
     match summary.broke_off {
         Some(why) => Err(anyhow::anyhow!("{why}. What stood before is in, and is not doubled by another run soon")),
         None => Ok(()),
@@ -200,7 +200,7 @@ fn running_server(settings: &Settings) -> anyhow::Result<String> {
 }
 
 /// What came of it, for a person.
-fn print_summary(summary: &Summary) {
+fn print_summary(summary: &Summary, args: &ImportArgs) {
     println!(
         "{} {} in {}: {} accepted, {} dead-lettered, {} rejected ({}/s)",
         grouped(summary.rows),
@@ -217,6 +217,9 @@ fn print_summary(summary: &Summary) {
     if (summary.rejects_shown.len() as u64) < summary.rejected {
         eprintln!("  ... and {} more", grouped(summary.rejected - summary.rejects_shown.len() as u64));
     }
+    if 0 < summary.dead_lettered {
+        eprintln!("  {}", where_kept_apart(summary.dead_lettered, args));
+    }
     for note in &summary.notes {
         eprintln!("  {note}");
     }
@@ -230,6 +233,20 @@ fn print_summary(summary: &Summary) {
     if let Some(file) = &summary.rejects_file {
         eprintln!("  all rejected rows, with reasons: {}", file.display());
     }
+}
+
+/// The door's answer counts what it kept apart, and its table says the rest.
+fn where_kept_apart(count: u64, args: &ImportArgs) -> String {
+    let server = match (&args.url, &args.data) {
+        (Some(url), _) => format!(" --url {url} --token TOKEN"),
+        (None, Some(data)) => format!(" --data {}", in_shell(data)),
+        (None, None) => String::new(),
+    };
+    format!(
+        "the door kept {} of them apart; in a few seconds, which and why: tributary sql{server} \"SELECT event_id, reason, detail FROM \
+         dead_letters WHERE reason <> 'duplicate' ORDER BY ingest_time_us DESC LIMIT {count}\" (an id of ours ends with the line)",
+        grouped(count)
+    )
 }
 
 pub(crate) fn seconds(took: Duration) -> String {

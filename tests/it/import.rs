@@ -370,6 +370,16 @@ async fn rows_the_door_keeps_apart_are_counted_as_such() {
     assert!(output.status.success(), "{told}");
     assert!(told.contains("3 rows") && told.contains("1 accepted, 2 dead-lettered, 0 rejected"), "{told}");
     server.wait_until_queryable("SELECT count(*) FROM dead_letters", 2).await;
+    // The question the summary gives tells the lines.
+    let question = told.split_once("TOKEN \"").and_then(|(_, rest)| rest.split_once('"')).expect(&told).0;
+    let letters = server.sql(question).await;
+    let line = |letter: &serde_json::Map<String, serde_json::Value>| {
+        letter["event_id"].as_str().and_then(|id| id.rsplit_once('-')).map(|(_, line)| line.to_owned())
+    };
+    let mut lines: Vec<_> = letters.iter().map(line).collect();
+    lines.sort();
+    assert_eq!(lines, [Some("2".to_owned()), Some("3".to_owned())], "{letters:?}");
+    assert!(letters.iter().all(|letter| letter["detail"].as_str().is_some_and(|why| !why.is_empty())), "{letters:?}");
 }
 
 #[tokio::test]

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
+use super::late::Before;
 use super::propose::propose;
 use super::{Door, FileFormat, ImportOptions, Mapping, Source, Summary, grouped, progress_bar, rejects_path, run};
 use crate::cli::UserError;
@@ -80,7 +81,8 @@ pub(crate) async fn command(
     if let Some(place) = &args.propose {
         return write_proposal(&args, place);
     }
-    let door = door(&args, load)?;
+    let Addressed { door, url, source } = door(&args, load)?;
+    let before = Before::ask(&url).await;
     let options = ImportOptions {
         format: args.format,
         requests_in_flight_max: args.in_flight.clamp(1, 64),
@@ -100,6 +102,11 @@ pub(crate) async fn command(
     };
     let summary = summary?;
     print_summary(&summary, &args);
+    if let Some(before) = before
+        && let Some(told) = before.told(&url, source.as_deref(), &summary).await
+    {
+        eprintln!("  {told}");
+    }
     match summary.broke_off {
         Some(why) => Err(anyhow::anyhow!("{why}. What stood before is in, and is not doubled by another run soon")),
         None => Ok(()),
@@ -146,17 +153,25 @@ fn in_shell(path: &Path) -> String {
     if plain { text } else { format!("'{}'", text.replace('\'', "'\\''")) }
 }
 
+/// Where the rows go.
+struct Addressed {
+    door: Door,
+    url: String,
+    /// `None` where a key was given: whose it is only the server knows.
+    source: Option<String>,
+}
+
 /// Address and key: from the flags, else from the data folder of a server on this machine.
 fn door(
     args: &ImportArgs,
     load: impl FnOnce(Option<PathBuf>) -> Result<Settings, SettingsError>,
-) -> anyhow::Result<Door> {
+) -> anyhow::Result<Addressed> {
     if let Some(url) = &args.url {
         http::address(url)?;
         http::keep_secret(url, args.insecure_http)?;
     }
     if let (Some(url), Some(key)) = (&args.url, &args.write_key) {
-        return Door::new(url, key);
+        return Ok(Addressed { door: Door::new(url, key)?, url: http::address(url)?, source: None });
     }
     let settings = load(args.data.clone())?;
     let url = match &args.url {
@@ -177,7 +192,8 @@ fn door(
             })?
         }
     };
-    Door::new(&url, &key)
+    let source = args.write_key.is_none().then(|| args.source.clone());
+    Ok(Addressed { door: Door::new(&url, &key)?, url: http::address(&url)?, source })
 }
 
 /// How long a server on this machine may take to let somebody in.
@@ -226,7 +242,7 @@ fn print_summary(summary: &Summary, args: &ImportArgs) {
     if 0 < summary.behind {
         eprintln!(
             "  {} of them happened more than an hour before one that stands above them: they may be too late for a session. Sort \
-             the file by time (docs/import.md); `tributary status` counts what came too late",
+             the file by time (docs/import.md)",
             grouped(summary.behind)
         );
     }

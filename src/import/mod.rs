@@ -30,6 +30,8 @@ mod batch;
 mod rejects;
 mod send;
 
+mod late;
+
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -95,7 +97,9 @@ pub(crate) struct Summary {
     pub(crate) rejected: u64,
     /// Rows so far behind one before them that no session waits for them.
     pub(crate) behind: u64,
-    /// The first few of those, ready to print.
+    /// The earliest time of a row.
+    pub(crate) oldest_us: Option<i64>,
+    /// The first few rejected ones, ready to print.
     pub(crate) rejects_shown: Vec<String>,
     pub(crate) rejects_file: Option<PathBuf>,
     /// What was taken for granted, and what somebody may want to mend.
@@ -111,9 +115,16 @@ impl Summary {
     }
 }
 
+/// The lateness a server allows where nobody sets it: what this one does is not known here.
+fn lateness_us() -> i64 {
+    let lateness_ms = PipelineSettings::default().allowed_lateness_ms;
+    i64::try_from(lateness_ms).unwrap_or(i64::MAX).saturating_mul(1_000)
+}
+
 /// Times of rows, as they stand in the file.
 struct Order {
     lateness_us: i64,
+    oldest_us: Option<i64>,
     newest_us: i64,
     behind: u64,
     /// Clock times that say no zone, and those at which the clocks were changed.
@@ -122,14 +133,13 @@ struct Order {
 }
 
 impl Order {
-    /// By the lateness a server allows where nobody sets it: what this one does is not known here.
     fn new() -> Self {
-        let lateness_ms = PipelineSettings::default().allowed_lateness_ms;
-        let lateness_us = i64::try_from(lateness_ms).unwrap_or(i64::MAX).saturating_mul(1_000);
-        Self { lateness_us, newest_us: i64::MIN, behind: 0, unzoned: 0, clock_changes: 0 }
+        let lateness_us = lateness_us();
+        Self { lateness_us, oldest_us: None, newest_us: i64::MIN, behind: 0, unzoned: 0, clock_changes: 0 }
     }
 
     fn take(&mut self, time_us: i64) {
+        self.oldest_us = Some(self.oldest_us.map_or(time_us, |oldest_us| oldest_us.min(time_us)));
         self.newest_us = self.newest_us.max(time_us);
         self.behind += u64::from(time_us < self.newest_us.saturating_sub(self.lateness_us));
     }
@@ -215,6 +225,7 @@ fn found(opened: &Opened, mapping: &Mapping, mapper: &mut Mapper, sample: &Sampl
 #[derive(Default)]
 struct Read {
     behind: u64,
+    oldest_us: Option<i64>,
     notes: Vec<String>,
     broke_off: Option<String>,
 }
@@ -299,6 +310,7 @@ pub(crate) async fn run(
                 drop(batches_in.blocking_send(last));
             }
             read.behind = order.behind;
+            read.oldest_us = order.oldest_us;
             read.notes.extend(order.notes());
             let unseen = mapper.kinds_unseen();
             if !unseen.is_empty() {
@@ -324,7 +336,8 @@ pub(crate) async fn run(
     // Closing the channel lets the reading thread end, whatever became of the sender.
     batches_out.close();
     while batches_out.recv().await.is_some() {}
-    let Read { behind, notes, broke_off } = reading.await.context("the thread that reads the file broke off")??;
+    let Read { behind, oldest_us, notes, broke_off } =
+        reading.await.context("the thread that reads the file broke off")??;
     let sent = sent?;
     progress.finish_and_clear();
     let mut rejects = locked(&rejects);
@@ -335,6 +348,7 @@ pub(crate) async fn run(
         dead_lettered: sent.dead_lettered,
         rejected: rejects.count(),
         behind,
+        oldest_us,
         rejects_shown,
         rejects_file: rejects.file_written(),
         notes,

@@ -74,6 +74,31 @@ async fn a_broken_line_is_told_and_the_rest_goes_on() {
 }
 
 #[tokio::test]
+async fn an_older_file_of_a_source_is_told_to_be_too_late_for_sessions() {
+    let home = Home::embedded();
+    let server = home.start().await;
+    let dir = tempfile::tempdir().unwrap();
+    let file = |month: u32| {
+        let rows = (1..=9).map(|day| format!("u{day},E,2026-0{month}-0{day}T00:00:00Z\n"));
+        format!("userId,event,timestamp\n{}", rows.collect::<String>())
+    };
+    write(dir.path(), "may.csv", file(5).as_bytes());
+    write(dir.path(), "march.csv", file(3).as_bytes());
+    let first = told(&import(&server, dir.path(), &["may.csv"]).await);
+    assert!(first.contains("9 accepted") && !first.contains("too late"), "{first}");
+    server.wait_until_queryable("SELECT count(*) FROM events", 9).await;
+    let second = told(&import(&server, dir.path(), &["march.csv"]).await);
+    assert!(second.contains("9 accepted") && second.contains("9 events came too late for a session"), "{second}");
+    assert!(second.contains("a source of their own"), "{second}");
+    let status = home.tool(&["status", "--url", &server.url("")]).output().unwrap();
+    let status = String::from_utf8_lossy(&status.stdout).into_owned();
+    assert!(status.contains("50 % of them came too late") && !status.contains("all is well"), "{status}");
+    // The same rows once more are duplicates, not late.
+    let again = told(&import(&server, dir.path(), &["march.csv"]).await);
+    assert!(again.contains("9 accepted") && !again.contains("too late"), "{again}");
+}
+
+#[tokio::test]
 async fn a_row_ahead_of_now_is_rejected_and_not_moved() {
     let home = Home::embedded();
     let server = home.start().await;

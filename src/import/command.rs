@@ -236,6 +236,13 @@ fn print_summary(summary: &Summary, args: &ImportArgs) {
     if 0 < summary.dead_lettered {
         eprintln!("  {}", where_kept_apart(summary.dead_lettered, args));
     }
+    if 0 < summary.clamped {
+        eprintln!(
+            "  {} of the accepted rows count as of now: the door put the time of receipt in the place of theirs, which lay out of its \
+             bounds. History wants a source with trusted_clock = true; is time_zone right?",
+            grouped(summary.clamped)
+        );
+    }
     for note in &summary.notes {
         eprintln!("  {note}");
     }

@@ -93,6 +93,8 @@ pub(crate) struct Summary {
     pub(crate) accepted: u64,
     /// Rows the door kept apart as dead letters.
     pub(crate) dead_lettered: u64,
+    /// Of the accepted, rows in place of whose time the door put the time of receipt.
+    pub(crate) clamped: u64,
     /// Rows that never got as far as the door, or that it would not take.
     pub(crate) rejected: u64,
     /// Rows so far behind one before them that no session waits for them.
@@ -346,6 +348,7 @@ pub(crate) async fn run(
         rows: sent.accepted + sent.dead_lettered + rejects.count(),
         accepted: sent.accepted,
         dead_lettered: sent.dead_lettered,
+        clamped: sent.clamped,
         rejected: rejects.count(),
         behind,
         oldest_us,

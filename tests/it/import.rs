@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Output;
 use std::sync::Arc;
 
-use crate::server::{Home, Server, TRUSTED_KEY, TRUSTED_SOURCE};
+use crate::server::{Home, Server, TRUSTED_KEY, TRUSTED_SOURCE, WRITE_KEY};
 
 async fn import(server: &Server<'_>, dir: &Path, arguments: &[&str]) -> Output {
     import_to(&server.url(""), dir, arguments).await
@@ -113,6 +113,20 @@ async fn a_row_ahead_of_now_is_rejected_and_not_moved() {
         assert!(told.contains(words), "{words}\n---\n{told}");
     }
     server.wait_until_queryable("SELECT count(*) FROM events", 1).await;
+}
+
+#[tokio::test]
+async fn rows_whose_time_the_door_replaced_are_counted() {
+    let home = Home::embedded();
+    let server = home.start().await;
+    let dir = tempfile::tempdir().unwrap();
+    write(dir.path(), "a.csv", b"userId,event,timestamp\nu1,E,2020-01-01T00:00:00Z\nu2,E,2020-01-02T00:00:00Z\n");
+    let url = server.url("");
+    for (key, is_told) in [(WRITE_KEY, true), (TRUSTED_KEY, false)] {
+        let told = told(&tributary_import(dir.path(), &["a.csv", "--url", &url, "--write-key", key]).await);
+        assert!(told.contains("2 accepted, 0 dead-lettered, 0 rejected"), "{told}");
+        assert_eq!(told.contains("2 of the accepted rows count as of now"), is_told, "{told}");
+    }
 }
 
 #[tokio::test]

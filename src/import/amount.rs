@@ -88,6 +88,12 @@ impl Marks {
         .into_iter()
         .find(|marks| marks.plain(bare).is_some());
         match fitting {
+            // The other rows fit the marks that are stated: one of the two would not do, and both would cost those rows.
+            Some(marks) if self != Self::default() && self.decimal != marks.decimal => format!(
+                "{shown:?} is no {what} with {self}; it has {marks}: mend this row, or, if all rows are so, change both below [file] in the \
+                 mapping: {}",
+                marks.both()
+            ),
             Some(marks) => format!(
                 "{shown:?} is no {what} with {self}; if {marks} are right, write {} below [file] into the mapping",
                 marks.settings()
@@ -101,6 +107,12 @@ impl Marks {
         let thousands = self.thousands.map(|mark| format!("thousands = \"{mark}\"")).into_iter();
         let decimal = (self.decimal != '.').then(|| format!("decimal = \"{}\"", self.decimal)).into_iter();
         decimal.chain(thousands).collect::<Vec<_>>().join(" and ")
+    }
+
+    /// Lines that state the two, whatever was stated before.
+    fn both(self) -> String {
+        let thousands = self.thousands.map(|mark| format!(" and thousands = \"{mark}\"")).unwrap_or_default();
+        format!("decimal = \"{}\"{thousands}", self.decimal)
     }
 
     /// The digits with a point, if the text is a number with these marks.
@@ -264,7 +276,9 @@ mod tests {
             (Marks::default(), "12,50", "write decimal = \",\" below [file]"),
             (Marks::default(), "1.234,50 €", "write decimal = \",\" and thousands = \".\" below [file]"),
             (Marks::default(), "1,234.50", "write thousands = \",\" below [file]"),
-            (GERMAN, "12.50", "\"12.50\" is no amount"),
+            // Neither mark alone can be changed: "," would stand for both.
+            (GERMAN, "12.50", "mend this row, or, if all rows are so, change both"),
+            (GERMAN, "12.50", "in the mapping: decimal = \".\" and thousands = \",\""),
             (GERMAN, "1.23,5", "is no amount"),
             (GERMAN, "n/a", "\"n/a\" is no amount"),
             (GERMAN, "12,", "is no amount"),

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
+use super::late::Before;
 use super::propose::propose;
 use super::{Door, FileFormat, ImportOptions, Mapping, Source, Summary, grouped, progress_bar, rejects_path, run};
 use crate::cli::UserError;
@@ -80,7 +81,8 @@ pub(crate) async fn command(
     if let Some(place) = &args.propose {
         return write_proposal(&args, place);
     }
-    let door = door(&args, load)?;
+    let Addressed { door, url, source } = door(&args, load)?;
+    let before = Before::ask(&url).await;
     let options = ImportOptions {
         format: args.format,
         requests_in_flight_max: args.in_flight.clamp(1, 64),
@@ -99,7 +101,12 @@ pub(crate) async fn command(
         }
     };
     let summary = summary?;
-    print_summary(&summary);
+    print_summary(&summary, &args);
+    if let Some(before) = before
+        && let Some(told) = before.told(&url, source.as_deref(), &summary).await
+    {
+        eprintln!("  {told}");
+    }
     match summary.broke_off {
         Some(why) => Err(anyhow::anyhow!("{why}. What stood before is in, and is not doubled by another run soon")),
         None => Ok(()),
@@ -146,17 +153,25 @@ fn in_shell(path: &Path) -> String {
     if plain { text } else { format!("'{}'", text.replace('\'', "'\\''")) }
 }
 
+/// Where the rows go.
+struct Addressed {
+    door: Door,
+    url: String,
+    /// `None` where a key was given: whose it is only the server knows.
+    source: Option<String>,
+}
+
 /// Address and key: from the flags, else from the data folder of a server on this machine.
 fn door(
     args: &ImportArgs,
     load: impl FnOnce(Option<PathBuf>) -> Result<Settings, SettingsError>,
-) -> anyhow::Result<Door> {
+) -> anyhow::Result<Addressed> {
     if let Some(url) = &args.url {
         http::address(url)?;
         http::keep_secret(url, args.insecure_http)?;
     }
     if let (Some(url), Some(key)) = (&args.url, &args.write_key) {
-        return Door::new(url, key);
+        return Ok(Addressed { door: Door::new(url, key)?, url: http::address(url)?, source: None });
     }
     let settings = load(args.data.clone())?;
     let url = match &args.url {
@@ -177,7 +192,8 @@ fn door(
             })?
         }
     };
-    Door::new(&url, &key)
+    let source = args.write_key.is_none().then(|| args.source.clone());
+    Ok(Addressed { door: Door::new(&url, &key)?, url: http::address(&url)?, source })
 }
 
 /// How long a server on this machine may take to let somebody in.
@@ -200,7 +216,7 @@ fn running_server(settings: &Settings) -> anyhow::Result<String> {
 }
 
 /// What came of it, for a person.
-fn print_summary(summary: &Summary) {
+fn print_summary(summary: &Summary, args: &ImportArgs) {
     println!(
         "{} {} in {}: {} accepted, {} dead-lettered, {} rejected ({}/s)",
         grouped(summary.rows),
@@ -217,19 +233,43 @@ fn print_summary(summary: &Summary) {
     if (summary.rejects_shown.len() as u64) < summary.rejected {
         eprintln!("  ... and {} more", grouped(summary.rejected - summary.rejects_shown.len() as u64));
     }
+    if 0 < summary.dead_lettered {
+        eprintln!("  {}", where_kept_apart(summary.dead_lettered, args));
+    }
+    if 0 < summary.clamped {
+        eprintln!(
+            "  {} of the accepted rows count as of now: the door put the time of receipt in the place of theirs, which lay out of its \
+             bounds. History wants a source with trusted_clock = true; is time_zone right?",
+            grouped(summary.clamped)
+        );
+    }
     for note in &summary.notes {
         eprintln!("  {note}");
     }
     if 0 < summary.behind {
         eprintln!(
             "  {} of them happened more than an hour before one that stands above them: they may be too late for a session. Sort \
-             the file by time (docs/import.md); `tributary status` counts what came too late",
+             the file by time (docs/import.md)",
             grouped(summary.behind)
         );
     }
     if let Some(file) = &summary.rejects_file {
         eprintln!("  all rejected rows, with reasons: {}", file.display());
     }
+}
+
+/// The door's answer counts what it kept apart, and its table says the rest.
+fn where_kept_apart(count: u64, args: &ImportArgs) -> String {
+    let server = match (&args.url, &args.data) {
+        (Some(url), _) => format!(" --url {url} --token TOKEN"),
+        (None, Some(data)) => format!(" --data {}", in_shell(data)),
+        (None, None) => String::new(),
+    };
+    format!(
+        "the door kept {} of them apart; in a few seconds, which and why: tributary sql{server} \"SELECT event_id, reason, detail FROM \
+         dead_letters WHERE reason <> 'duplicate' ORDER BY ingest_time_us DESC LIMIT {count}\" (an id of ours ends with the line)",
+        grouped(count)
+    )
 }
 
 pub(crate) fn seconds(took: Duration) -> String {

@@ -30,6 +30,8 @@ mod batch;
 mod rejects;
 mod send;
 
+mod late;
+
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -38,7 +40,9 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use indicatif::ProgressBar;
 use tokio_util::sync::CancellationToken;
+use tributary_ingest::IngestSettings;
 use tributary_pipeline::PipelineSettings;
+use tributary_schemas::{Clock, SystemClock};
 
 pub(crate) use command::{ImportArgs, command};
 pub(crate) use mapping::Mapping;
@@ -47,7 +51,7 @@ pub(crate) use send::{Door, Sent};
 
 use crate::cli::UserError;
 use batch::Batcher;
-use mapper::Mapper;
+use mapper::{MappedEvent, Mapper};
 use reader::Opened;
 use rejects::Rejects;
 use row::{Reject, Row};
@@ -89,11 +93,15 @@ pub(crate) struct Summary {
     pub(crate) accepted: u64,
     /// Rows the door kept apart as dead letters.
     pub(crate) dead_lettered: u64,
+    /// Of the accepted, rows in place of whose time the door put the time of receipt.
+    pub(crate) clamped: u64,
     /// Rows that never got as far as the door, or that it would not take.
     pub(crate) rejected: u64,
     /// Rows so far behind one before them that no session waits for them.
     pub(crate) behind: u64,
-    /// The first few of those, ready to print.
+    /// The earliest time of a row.
+    pub(crate) oldest_us: Option<i64>,
+    /// The first few rejected ones, ready to print.
     pub(crate) rejects_shown: Vec<String>,
     pub(crate) rejects_file: Option<PathBuf>,
     /// What was taken for granted, and what somebody may want to mend.
@@ -109,9 +117,16 @@ impl Summary {
     }
 }
 
+/// The lateness a server allows where nobody sets it: what this one does is not known here.
+fn lateness_us() -> i64 {
+    let lateness_ms = PipelineSettings::default().allowed_lateness_ms;
+    i64::try_from(lateness_ms).unwrap_or(i64::MAX).saturating_mul(1_000)
+}
+
 /// Times of rows, as they stand in the file.
 struct Order {
     lateness_us: i64,
+    oldest_us: Option<i64>,
     newest_us: i64,
     behind: u64,
     /// Clock times that say no zone, and those at which the clocks were changed.
@@ -120,14 +135,13 @@ struct Order {
 }
 
 impl Order {
-    /// By the lateness a server allows where nobody sets it: what this one does is not known here.
     fn new() -> Self {
-        let lateness_ms = PipelineSettings::default().allowed_lateness_ms;
-        let lateness_us = i64::try_from(lateness_ms).unwrap_or(i64::MAX).saturating_mul(1_000);
-        Self { lateness_us, newest_us: i64::MIN, behind: 0, unzoned: 0, clock_changes: 0 }
+        let lateness_us = lateness_us();
+        Self { lateness_us, oldest_us: None, newest_us: i64::MIN, behind: 0, unzoned: 0, clock_changes: 0 }
     }
 
     fn take(&mut self, time_us: i64) {
+        self.oldest_us = Some(self.oldest_us.map_or(time_us, |oldest_us| oldest_us.min(time_us)));
         self.newest_us = self.newest_us.max(time_us);
         self.behind += u64::from(time_us < self.newest_us.saturating_sub(self.lateness_us));
     }
@@ -213,6 +227,7 @@ fn found(opened: &Opened, mapping: &Mapping, mapper: &mut Mapper, sample: &Sampl
 #[derive(Default)]
 struct Read {
     behind: u64,
+    oldest_us: Option<i64>,
     notes: Vec<String>,
     broke_off: Option<String>,
 }
@@ -272,7 +287,10 @@ pub(crate) async fn run(
                     }
                 };
                 let event = match row {
-                    Ok(row) => mapper.event(&row).map_err(|reason| row.reject(reason)),
+                    Ok(row) => {
+                        let event = mapper.event(&row).and_then(|event| bounded(event, SystemClock.now_us()));
+                        event.map_err(|reason| row.reject(reason))
+                    }
                     Err(reject) => Err(reject),
                 };
                 match event {
@@ -294,6 +312,7 @@ pub(crate) async fn run(
                 drop(batches_in.blocking_send(last));
             }
             read.behind = order.behind;
+            read.oldest_us = order.oldest_us;
             read.notes.extend(order.notes());
             let unseen = mapper.kinds_unseen();
             if !unseen.is_empty() {
@@ -319,7 +338,8 @@ pub(crate) async fn run(
     // Closing the channel lets the reading thread end, whatever became of the sender.
     batches_out.close();
     while batches_out.recv().await.is_some() {}
-    let Read { behind, notes, broke_off } = reading.await.context("the thread that reads the file broke off")??;
+    let Read { behind, oldest_us, notes, broke_off } =
+        reading.await.context("the thread that reads the file broke off")??;
     let sent = sent?;
     progress.finish_and_clear();
     let mut rejects = locked(&rejects);
@@ -328,14 +348,23 @@ pub(crate) async fn run(
         rows: sent.accepted + sent.dead_lettered + rejects.count(),
         accepted: sent.accepted,
         dead_lettered: sent.dead_lettered,
+        clamped: sent.clamped,
         rejected: rejects.count(),
         behind,
+        oldest_us,
         rejects_shown,
         rejects_file: rejects.file_written(),
         notes,
         broke_off,
         took: begun.elapsed(),
     })
+}
+
+/// The event, if the door takes its time as it is: by the bounds of a server where nobody sets them, as with [`Order`].
+fn bounded(event: MappedEvent, now_us: i64) -> Result<MappedEvent, String> {
+    let ahead_us_max = i64::try_from(IngestSettings::default().future_ms_max).unwrap_or(i64::MAX).saturating_mul(1_000);
+    let fault = event.time_us.and_then(|time_us| time::out_of_bounds(time_us, now_us, ahead_us_max));
+    fault.map_or(Ok(event), Err)
 }
 
 /// What is wrong before a row was sent is in the file or the command, for the user to mend.

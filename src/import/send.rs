@@ -50,6 +50,7 @@ pub(crate) struct Sent {
     pub(crate) rows: u64,
     pub(crate) accepted: u64,
     pub(crate) dead_lettered: u64,
+    pub(crate) clamped: u64,
     pub(crate) refused: u64,
 }
 
@@ -71,6 +72,7 @@ impl Door {
 struct Outcome {
     accepted: u64,
     dead_lettered: u64,
+    clamped: u64,
     refused: Vec<Reject>,
 }
 
@@ -97,6 +99,7 @@ pub(super) async fn send_all(
             times.retain(|(number, _)| *number != done);
             sent.accepted += outcome.accepted;
             sent.dead_lettered += outcome.dead_lettered;
+            sent.clamped += outcome.clamped;
             sent.refused += outcome.refused.len() as u64;
             sent.rows = sent.accepted + sent.dead_lettered + sent.refused;
             outcome.refused.into_iter().try_for_each(&mut on_refused)?;
@@ -122,13 +125,14 @@ fn may_fly(next: &Batch, under_way: &VecDeque<(u64, Option<(i64, i64)>)>, option
 }
 
 async fn send_one(door: &Door, batch: Batch, retry_for: Duration) -> anyhow::Result<Outcome> {
-    let mut outcome = Outcome { accepted: 0, dead_lettered: 0, refused: Vec::new() };
+    let mut outcome = Outcome { accepted: 0, dead_lettered: 0, clamped: 0, refused: Vec::new() };
     // A batch the door finds too large is cut in two, at most down to single events.
     let mut waiting = vec![batch];
     while let Some(batch) = waiting.pop() {
         match request(door, &batch, retry_for).await? {
-            Answer::Taken { dead_lettered } => {
+            Answer::Taken { dead_lettered, clamped } => {
                 outcome.dead_lettered += dead_lettered;
+                outcome.clamped += clamped;
                 outcome.accepted += (batch.lines.len() as u64).saturating_sub(dead_lettered);
             }
             Answer::TooLarge(reason) => match batch.halves() {
@@ -151,7 +155,7 @@ fn refuse<'b>(batch: &'b Batch, reason: &'b str) -> impl Iterator<Item = Reject>
 }
 
 enum Answer {
-    Taken { dead_lettered: u64 },
+    Taken { dead_lettered: u64, clamped: u64 },
     TooLarge(String),
     Refused(String),
 }
@@ -183,8 +187,8 @@ async fn request(door: &Door, batch: &Batch, retry_for: Duration) -> anyhow::Res
                 // A body that breaks off means the answer is unknown, as when the connection never stood.
                 let body = response.bytes().await;
                 match (status, body) {
-                    (200, Ok(body)) => match dead_lettered(&body, batch.lines.len() as u64) {
-                        Some(dead_lettered) => return Ok(Answer::Taken { dead_lettered }),
+                    (200, Ok(body)) => match taken(&body, batch.lines.len() as u64) {
+                        Some(taken) => return Ok(taken),
                         None => return Err(door.is_not_one().into()),
                     },
                     (401 | 403, _) => {
@@ -213,18 +217,22 @@ async fn request(door: &Door, batch: &Batch, retry_for: Duration) -> anyhow::Res
     }
 }
 
-/// How many of `sent` events the door kept apart. `None` unless the body is the door's own and gives account of
+/// What the door took of `sent` events. `None` unless the body is the door's own and gives account of
 /// each: much on the web answers 200 to whatever it is sent.
-fn dead_lettered(body: &[u8], sent: u64) -> Option<u64> {
+fn taken(body: &[u8], sent: u64) -> Option<Answer> {
     #[derive(serde::Deserialize)]
     struct Taken {
         success: bool,
         accepted: u64,
         dead_lettered: u64,
+        /// A server of an older version says none.
+        #[serde(default)]
+        clamped: u64,
     }
     let taken: Taken = serde_json::from_slice(body).ok()?;
     let accounted_for = taken.accepted.checked_add(taken.dead_lettered) == Some(sent);
-    (taken.success && accounted_for).then_some(taken.dead_lettered)
+    let Taken { dead_lettered, clamped, .. } = taken;
+    (taken.success && accounted_for).then_some(Answer::Taken { dead_lettered, clamped })
 }
 
 /// What the door said in words.
@@ -274,8 +282,12 @@ mod tests {
 
     #[test]
     fn only_the_doors_own_word_for_every_event_counts() {
-        let taken = |body: &str| dead_lettered(body.as_bytes(), 3);
-        assert_eq!(taken(r#"{"success":true,"accepted":2,"dead_lettered":1}"#), Some(1));
+        let taken = |body: &str| match taken(body.as_bytes(), 3) {
+            Some(Answer::Taken { dead_lettered, clamped }) => Some((dead_lettered, clamped)),
+            _ => None,
+        };
+        assert_eq!(taken(r#"{"success":true,"accepted":2,"dead_lettered":1}"#), Some((1, 0)));
+        assert_eq!(taken(r#"{"success":true,"accepted":2,"dead_lettered":1,"clamped":2}"#), Some((1, 2)));
         for other in [
             "",
             "<html>Welcome</html>",

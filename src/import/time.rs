@@ -128,11 +128,21 @@ impl Times {
     }
 
     fn not_understood(&self, text: &str) -> String {
+        if self.has_no_such_day(text) {
+            return format!("{text:?}: there is no such day; mend the row");
+        }
         let fitting = fitting(text);
-        let examples: Vec<String> = match (&fitting.sure, &fitting.either) {
-            (Some(format), _) => vec![format!("{format:?}")],
+        let is_known = fitting.fits();
+        let Fitting { sure, either } = fitting;
+        // Formats that are stated fit other rows, so they stay, and stay first.
+        let with = |format: &str| match self.stated.as_slice() {
+            [] => format!("{format:?}"),
+            stated => format!("[{}, {format:?}]", listed(stated, ", ")),
+        };
+        let examples: Vec<String> = match (&sure, &either) {
+            (Some(format), _) => vec![with(format)],
             (None, Some((day_first, month_first))) => {
-                vec![format!("{day_first:?} (day first)"), format!("{month_first:?} (month first)")]
+                vec![format!("{} (day first)", with(day_first)), format!("{} (month first)", with(month_first))]
             }
             (None, None) if [10, 13].contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit()) => {
                 let unit = if text.len() == 10 { "unix_s" } else { "unix_ms" };
@@ -142,21 +152,30 @@ impl Times {
         };
         let write = format!("write time_format = {} below [file] into the mapping", examples.join(" or "));
         if self.stated.is_empty() {
-            let such =
-                if fitting.sure.is_none() && fitting.either.is_none() { ", with the letters of its own" } else { "" };
+            let such = if is_known { "" } else { ", with the letters of its own" };
             format!(
                 "{text:?} is no time that is understood; {write}{such}, or give 2026-10-01T08:30:00Z, 2026-10-01 08:30:00 or \
                  2026-10-01"
             )
         } else {
-            let stated = self.stated.iter().map(|format| format!("{format:?}")).collect::<Vec<_>>().join(" or ");
-            let more = if fitting.sure.is_none() && fitting.either.is_none() {
-                "time_format may be a list of formats".to_owned()
-            } else {
-                write
-            };
-            format!("{text:?} does not fit time_format = {stated}; {more}")
+            let more = if is_known { write } else { "time_format may be a list of formats".to_owned() };
+            format!("{text:?} does not fit time_format = {}; {more}", listed(&self.stated, " or "))
         }
+    }
+
+    /// Whether it is written as a time, of a day that no calendar has: 31.11.2026.
+    fn has_no_such_day(&self, text: &str) -> bool {
+        let is_none = |format: &str| {
+            let Ok(parts) = BrokenDownTime::parse(format, text) else { return false };
+            let day = parts.year().zip(parts.month()).zip(parts.day());
+            day.is_some_and(|((year, month), day)| YEAR_MIN <= year && Date::new(year, month, day).is_err())
+        };
+        if !self.stated.is_empty() {
+            return self.stated.iter().any(|format| is_none(format));
+        }
+        let dates = SURE.iter().copied().chain(EITHER.iter().flat_map(|(day, month)| [*day, *month]));
+        let mut formats = dates.flat_map(|date| CLOCKS.iter().map(move |clock| format!("{date}{clock}")));
+        !fitting(text).fits() && text.len() <= TEXT_LENGTH_MAX && formats.any(|format| is_none(&format))
     }
 
     /// Finds how these times are written, where that can be told.
@@ -267,6 +286,19 @@ struct Fitting {
     either: Option<(String, String)>,
 }
 
+impl Fitting {
+    fn fits(&self) -> bool {
+        self.sure.is_some() || self.either.is_some()
+    }
+}
+
+/// What is longer is no time that is looked at.
+const TEXT_LENGTH_MAX: usize = 40;
+
+fn listed(formats: &[String], between: &str) -> String {
+    formats.iter().map(|format| format!("{format:?}")).collect::<Vec<_>>().join(between)
+}
+
 /// The two formats of a text that can be read in two ways: day first, and month first (or year).
 pub(crate) fn two_ways(text: &str) -> Option<(String, String)> {
     fitting(&plain_blanks(text.trim())).either
@@ -275,7 +307,7 @@ pub(crate) fn two_ways(text: &str) -> Option<(String, String)> {
 /// The formats a text fits.
 fn fitting(text: &str) -> Fitting {
     // Most texts that are no time begin like none; parsing a hundred formats to find that out is not free.
-    if !text.bytes().any(|byte| byte.is_ascii_digit()) || text.len() > 40 {
+    if !text.bytes().any(|byte| byte.is_ascii_digit()) || TEXT_LENGTH_MAX < text.len() {
         return Fitting { sure: None, either: None };
     }
     let fits = |format: &str| by_format(format, text).is_some();
@@ -372,6 +404,36 @@ pub(crate) fn show(time_us: i64) -> Option<String> {
     Timestamp::from_microsecond(time_us).ok().map(|time| time.to_string())
 }
 
+/// 2000-01-01: what is earlier is no time to the door.
+const PAST_US: i64 = 946_684_800_000_000;
+
+/// Why the door would put the time of receipt in the place of this one.
+///
+/// * `ahead_us_max`: so far ahead of its clock the door takes a time as it is.
+pub(super) fn out_of_bounds(time_us: i64, now_us: i64, ahead_us_max: i64) -> Option<String> {
+    let ahead_us = time_us.saturating_sub(now_us);
+    let (where_it_lies, question) = if time_us < PAST_US {
+        ("before the year 2000".to_owned(), "is time_format right?")
+    } else if ahead_us_max < ahead_us {
+        (format!("{} ahead of now", in_words(ahead_us)), "is time_zone right?")
+    } else {
+        return None;
+    };
+    let shown = show(time_us).unwrap_or_default();
+    Some(format!(
+        "timestamp: {shown} lies {where_it_lies}, and the door would put the time of receipt in its place; {question}"
+    ))
+}
+
+fn in_words(length_us: i64) -> String {
+    let minutes = length_us / 60_000_000;
+    match minutes {
+        0..120 => format!("{minutes} minutes"),
+        120..2_880 => format!("{} hours", minutes / 60),
+        _ => format!("{} days", minutes / 1_440),
+    }
+}
+
 fn duration_us(text: &str) -> Result<i64, String> {
     let digits = text.find(|char: char| !char.is_ascii_digit()).unwrap_or(text.len());
     let (count, unit) = text.split_at(digits);
@@ -441,8 +503,10 @@ mod tests {
         assert_eq!(utc(&shop, "12.7.2026 + 60s"), "2026-07-11T22:01:00Z");
         // What says its offset is not moved; a clock time of another form is refused, not read some other way.
         assert_eq!(utc(&shop, "2026-07-12T14:05:00Z"), "2026-07-12T14:05:00Z");
+        // The formats in use stay: other rows fit them.
         let told = shop.read("2026-07-12 14:05").unwrap_err();
-        assert!(told.contains("2026-07-12 14:05") && told.contains("time_format = \"%Y-%m-%d %H:%M\""), "{told}");
+        let list = "write time_format = [\"%d.%m.%Y %H:%M\", \"%d.%m.%Y\", \"%Y-%m-%d %H:%M\"] below";
+        assert!(told.contains("2026-07-12 14:05") && told.contains(list), "{told}");
         let us = stated(&["%m/%d/%Y %I:%M %p"], Some("America/New_York"));
         assert_eq!(utc(&us, "03/12/2026 2:05 PM"), "2026-03-12T18:05:00Z");
         assert_eq!(utc(&us, "03/12/2026 12:05\u{202f}AM"), "2026-03-12T04:05:00Z");
@@ -453,6 +517,39 @@ mod tests {
         assert!(!Times::default().read("2026-03-12").unwrap().unzoned);
         // A year of two digits under %Y would lie in the time of Tiberius.
         assert!(stated(&["%d.%m.%Y"], None).read("12.03.26").is_err());
+    }
+
+    #[test]
+    fn a_day_that_no_calendar_has_is_said_to_be_none() {
+        let shop = stated(&["%d.%m.%Y %H:%M:%S"], None);
+        for (times, text, is_none) in [
+            (&shop, "31.11.2026 10:00:00", true),
+            (&shop, "31.11.2026", false),
+            (&Times::default(), "31.11.2026 10:00", true),
+            (&Times::default(), "2026-02-30", true),
+            (&Times::default(), "02/30/2026 2:05 PM", true),
+            (&Times::default(), "30.11.2026", false),
+            (&Times::default(), "soon", false),
+        ] {
+            let told = times.read(text).unwrap_err();
+            assert_eq!(told.contains("there is no such day"), is_none, "{told}");
+        }
+    }
+
+    #[test]
+    fn a_time_that_the_door_would_replace_is_told_with_what_to_look_at() {
+        let now_us = 1_773_320_700_000_000;
+        let told = |time_us| out_of_bounds(time_us, now_us, 300_000_000);
+        assert_eq!((told(now_us + 300_000_000), told(PAST_US)), (None, None));
+        for (time_us, words) in [
+            (now_us + 301_000_000, "timestamp: 2026-03-12T13:10:01Z lies 5 minutes ahead of now"),
+            (now_us + 7_200_000_000, "lies 2 hours ahead of now"),
+            (now_us + 864_000_000_000, "lies 10 days ahead of now"),
+            (now_us + 864_000_000_000, "is time_zone right?"),
+            (PAST_US - 1, "before the year 2000"),
+        ] {
+            assert!(told(time_us).is_some_and(|told| told.contains(words)), "{words}: {:?}", told(time_us));
+        }
     }
 
     #[test]

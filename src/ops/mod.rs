@@ -20,5 +20,5 @@ mod status;
 pub(crate) use doctor::{DoctorArgs, command as doctor};
 pub(crate) use observer::{Observer, Parts as ObserverParts};
 pub(crate) use replay::{ReplayArgs, command as replay, finish_swap};
-pub(crate) use report::Report;
-pub(crate) use status::{StatusArgs, command as status, running};
+pub(crate) use report::{PartitionReport, Report};
+pub(crate) use status::{StatusArgs, ask, command as status, running};

@@ -300,6 +300,9 @@ fn page(report: &Report, from: &str) -> String {
     }
     line(String::new());
     match report.problems.as_slice() {
+        [] if report.job.as_ref().is_some_and(|job| late_remark(job).is_some()) => {
+            line("nothing is lost, but much is in no session: see the note above".to_owned());
+        }
         [] => line("all is well".to_owned()),
         problems => problems.iter().for_each(|problem| line(format!("WRONG: {problem}"))),
     }
@@ -382,6 +385,9 @@ mod tests {
         assert_eq!(late_remark(&job(49)), None);
         assert_eq!(late_remark(&JobReport::default()), None);
         assert!(late_remark(&job(500)).unwrap().contains("50 % of them came too late"));
+        let page_of = |late: u64| page(&Report { job: Some(job(late)), ..Default::default() }, "here");
+        assert!(page_of(49).ends_with("all is well"), "{}", page_of(49));
+        assert!(page_of(500).ends_with("in no session: see the note above"), "{}", page_of(500));
     }
 
     #[test]

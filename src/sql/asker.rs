@@ -44,6 +44,8 @@ pub(crate) struct Server {
 
 pub(crate) struct Printed {
     pub(crate) text: Vec<u8>,
+    /// Names that no event bears, where the text has no place for them: a table tells them below itself.
+    pub(crate) notes: Vec<String>,
     pub(crate) row_count: usize,
     pub(crate) truncated: bool,
     pub(crate) elapsed: Duration,
@@ -123,7 +125,8 @@ impl Folder {
             }
         }
         let (row_count, truncated) = (answer.row_count(), answer.truncated);
-        Ok(Printed { text, row_count, truncated, elapsed: begun.elapsed() })
+        let notes = if format == Format::Table { Vec::new() } else { answer.facts.notes };
+        Ok(Printed { text, notes, row_count, truncated, elapsed: begun.elapsed() })
     }
 }
 
@@ -162,19 +165,30 @@ impl Server {
         if format == Format::Json {
             let answer: WireAnswer<'_> = serde_json::from_slice(&body).context(NOT_OURS)?;
             let text = format!("{}\n", answer.rows.get()).into_bytes();
-            return Ok(Printed { text, row_count: answer.row_count, truncated: answer.truncated, elapsed });
+            let WireAnswer { row_count, truncated, facts, .. } = answer;
+            return Ok(Printed { text, notes: facts.notes, row_count, truncated, elapsed });
         }
         let (Some(row_count), Some(truncated)) = (row_count, truncated) else { bail!(NOT_OURS) };
-        let text = match format {
-            Format::Table => render::table(&answer_of_csv(&body, facts, truncated, elapsed)?)?.into_bytes(),
-            _ => body.to_vec(),
+        let (text, notes) = match format {
+            Format::Table => {
+                let table = render::table(&answer_of_csv(&body, facts, truncated, elapsed)?)?;
+                (table.into_bytes(), Vec::new())
+            }
+            _ => (body.to_vec(), facts.notes),
         };
-        Ok(Printed { text, row_count, truncated, elapsed })
+        Ok(Printed { text, notes, row_count, truncated, elapsed })
     }
 }
 
 /// Every row of an answer as CSV or as a JSON array, written as they come.
-pub(crate) async fn stream(engine: &Engine, sql: &str, format: Format, mut out: impl Write) -> anyhow::Result<()> {
+///
+/// * Returns its notes.
+pub(crate) async fn stream(
+    engine: &Engine,
+    sql: &str,
+    format: Format,
+    mut out: impl Write,
+) -> anyhow::Result<Vec<String>> {
     let mut answer = engine.query_stream(sql).await.map_err(told)?;
     if format == Format::Csv {
         let mut writer = render::CsvWriter::new(&mut out, &answer.schema());
@@ -190,7 +204,7 @@ pub(crate) async fn stream(engine: &Engine, sql: &str, format: Format, mut out: 
         writer.finish()?;
         out.write_all(b"\n")?;
     }
-    Ok(())
+    Ok(answer.facts().notes)
 }
 
 fn told(error: QueryError) -> anyhow::Error {
@@ -204,6 +218,9 @@ struct WireAnswer<'b> {
     rows: &'b RawValue,
     row_count: usize,
     truncated: bool,
+    /// A server of an older version says none.
+    #[serde(default)]
+    facts: Facts,
 }
 
 const NOT_OURS: &str = "the answer is not one of ours; is it a Tributary server?";

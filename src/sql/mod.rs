@@ -95,13 +95,22 @@ async fn answer_once(asker: &Asker, sql: &str, format: Format) -> anyhow::Result
         && !asker::is_live(sql)
     {
         let mut out = Out::new(std::io::stdout().lock());
-        let streamed = asker::stream(&folder.engine, sql, format, &mut out).await;
-        return out.finish(streamed);
+        let mut notes = Vec::new();
+        let streamed = asker::stream(&folder.engine, sql, format, &mut out).await.map(|told| notes = told);
+        out.finish(streamed)?;
+        tell(&notes);
+        return Ok(());
     }
     let answer = asker.ask(sql, format).await?;
     print(&answer)?;
+    tell(&answer.notes);
     anyhow::ensure!(!answer.truncated, asker::TRUNCATED);
     Ok(())
+}
+
+/// Beside rows that a program reads.
+fn tell(notes: &[String]) {
+    notes.iter().for_each(|note| eprintln!("note: {note}"));
 }
 
 /// A closed pipe (`| head`) is a reader that has seen enough, not a fault.

@@ -15,7 +15,7 @@ use tributary_query::{Usage, usages};
 
 use super::asker::{Asker, TRUNCATED};
 use super::split::split;
-use super::{Format, print};
+use super::{Format, print, tell};
 
 const HELP: &str = "  a question ends with ;
   \\d         lists the tables        \\d NAME    lists the columns of one
@@ -223,6 +223,7 @@ async fn answer(asker: &Asker, sql: &str, format: Format, is_timed: bool, none: 
                 return Ok(());
             }
             print(&answer)?;
+            tell(&answer.notes);
             if answer.truncated {
                 eprintln!("{TRUNCATED}");
             }

@@ -25,6 +25,15 @@ async fn sql_through_a_server_prints_each_format() {
     assert_eq!(ask("csv", sql).1, "user_id,event_name\nu1,E\n");
     assert_eq!(ask("json", sql).1.trim(), r#"[{"user_id":"u1","event_name":"E"}]"#);
     assert!(ask("table", sql).1.contains("| u1      | E          |"), "{}", ask("table", sql).1);
+    // A name that no event bears is told beside rows that a program reads.
+    let data = home.data_dir().display().to_string();
+    for format in ["csv", "json"] {
+        let sql = "SELECT event_id FROM events WHERE event_name = 'e'";
+        assert_eq!(ask(format, sql).2, "note: no event is called 'e'; the closest is 'E'\n", "{format}");
+        let folder = tributary(dir.path(), &["sql", "--data", &data, "--format", format, sql]);
+        assert!(String::from_utf8_lossy(&folder.stderr).contains("the closest is 'E'"), "{format}: {folder:?}");
+        assert_eq!(ask(format, "SELECT event_id FROM events").2, "");
+    }
     // One after the other, up to the first that has no answer.
     let several = "SELECT ';' AS a; SELECT count(*) AS n FROM events -- of all;\n; SELECT nothing; SELECT 4 AS b;";
     let (code, out, told) = ask("csv", several);

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Output;
 use std::sync::Arc;
 
-use crate::server::{Home, Server, TRUSTED_KEY, TRUSTED_SOURCE};
+use crate::server::{Home, Server, TRUSTED_KEY, TRUSTED_SOURCE, WRITE_KEY};
 
 async fn import(server: &Server<'_>, dir: &Path, arguments: &[&str]) -> Output {
     import_to(&server.url(""), dir, arguments).await
@@ -71,6 +71,62 @@ async fn a_broken_line_is_told_and_the_rest_goes_on() {
         .collect();
     assert_eq!(lines, [3, 4, 5, 6, 7]);
     server.wait_until_queryable(&format!("SELECT count(*) FROM events WHERE source = '{TRUSTED_SOURCE}'"), 2).await;
+}
+
+#[tokio::test]
+async fn an_older_file_of_a_source_is_told_to_be_too_late_for_sessions() {
+    let home = Home::embedded();
+    let server = home.start().await;
+    let dir = tempfile::tempdir().unwrap();
+    let file = |month: u32| {
+        let rows = (1..=9).map(|day| format!("u{day},E,2026-0{month}-0{day}T00:00:00Z\n"));
+        format!("userId,event,timestamp\n{}", rows.collect::<String>())
+    };
+    write(dir.path(), "may.csv", file(5).as_bytes());
+    write(dir.path(), "march.csv", file(3).as_bytes());
+    let first = told(&import(&server, dir.path(), &["may.csv"]).await);
+    assert!(first.contains("9 accepted") && !first.contains("too late"), "{first}");
+    server.wait_until_queryable("SELECT count(*) FROM events", 9).await;
+    let second = told(&import(&server, dir.path(), &["march.csv"]).await);
+    assert!(second.contains("9 accepted") && second.contains("9 events came too late for a session"), "{second}");
+    assert!(second.contains("a source of their own"), "{second}");
+    let status = home.tool(&["status", "--url", &server.url("")]).output().unwrap();
+    let status = String::from_utf8_lossy(&status.stdout).into_owned();
+    assert!(status.contains("50 % of them came too late") && !status.contains("all is well"), "{status}");
+    // The same rows once more are duplicates, not late.
+    let again = told(&import(&server, dir.path(), &["march.csv"]).await);
+    assert!(again.contains("9 accepted") && !again.contains("too late"), "{again}");
+}
+
+#[tokio::test]
+async fn a_row_ahead_of_now_is_rejected_and_not_moved() {
+    let home = Home::embedded();
+    let server = home.start().await;
+    let dir = tempfile::tempdir().unwrap();
+    let text = "userId,event,timestamp\nu1,E,2026-01-01T00:00:00Z\nu2,E,2126-01-01T00:00:00Z\nu3,E,1970-01-01\n";
+    write(dir.path(), "a.csv", text.as_bytes());
+    let told = told(&import(&server, dir.path(), &["a.csv"]).await);
+    assert!(told.contains("1 accepted, 0 dead-lettered, 2 rejected"), "{told}");
+    for words in
+        ["line 3: timestamp: 2126-01-01T00:00:00Z lies", "is time_zone right?", "line 4: timestamp: 1970-01-01"]
+    {
+        assert!(told.contains(words), "{words}\n---\n{told}");
+    }
+    server.wait_until_queryable("SELECT count(*) FROM events", 1).await;
+}
+
+#[tokio::test]
+async fn rows_whose_time_the_door_replaced_are_counted() {
+    let home = Home::embedded();
+    let server = home.start().await;
+    let dir = tempfile::tempdir().unwrap();
+    write(dir.path(), "a.csv", b"userId,event,timestamp\nu1,E,2020-01-01T00:00:00Z\nu2,E,2020-01-02T00:00:00Z\n");
+    let url = server.url("");
+    for (key, is_told) in [(WRITE_KEY, true), (TRUSTED_KEY, false)] {
+        let told = told(&tributary_import(dir.path(), &["a.csv", "--url", &url, "--write-key", key]).await);
+        assert!(told.contains("2 accepted, 0 dead-lettered, 0 rejected"), "{told}");
+        assert_eq!(told.contains("2 of the accepted rows count as of now"), is_told, "{told}");
+    }
 }
 
 #[tokio::test]
@@ -148,7 +204,8 @@ async fn local_times_decimal_commas_and_names_of_ones_own_are_read_as_stated() {
     let told = told(&output);
     assert!(output.status.success() && told.contains("3 accepted, 0 dead-lettered, 3 rejected"), "{told}");
     for words in [
-        "line 5: timestamp: \"2026-03-12 14:05\" does not fit time_format = \"%d.%m.%Y %H:%M\"; write time_format = \"%Y-%m-%d %H:%M\"",
+        "line 5: timestamp: \"2026-03-12 14:05\" does not fit time_format = \"%d.%m.%Y %H:%M\"; write time_format = \
+         [\"%d.%m.%Y %H:%M\", \"%Y-%m-%d %H:%M\"] below [file]",
         "line 6: column \"Betrag\": \"12.5\" is no amount",
         "line 7: column \"Betrag\": \"$5\" is not in EUR",
         "times at which the clocks are changed: 1;",
@@ -352,6 +409,16 @@ async fn rows_the_door_keeps_apart_are_counted_as_such() {
     assert!(output.status.success(), "{told}");
     assert!(told.contains("3 rows") && told.contains("1 accepted, 2 dead-lettered, 0 rejected"), "{told}");
     server.wait_until_queryable("SELECT count(*) FROM dead_letters", 2).await;
+    // The question the summary gives tells the lines.
+    let question = told.split_once("TOKEN \"").and_then(|(_, rest)| rest.split_once('"')).expect(&told).0;
+    let letters = server.sql(question).await;
+    let line = |letter: &serde_json::Map<String, serde_json::Value>| {
+        letter["event_id"].as_str().and_then(|id| id.rsplit_once('-')).map(|(_, line)| line.to_owned())
+    };
+    let mut lines: Vec<_> = letters.iter().map(line).collect();
+    lines.sort();
+    assert_eq!(lines, [Some("2".to_owned()), Some("3".to_owned())], "{letters:?}");
+    assert!(letters.iter().all(|letter| letter["detail"].as_str().is_some_and(|why| !why.is_empty())), "{letters:?}");
 }
 
 #[tokio::test]

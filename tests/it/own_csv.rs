@@ -1,13 +1,17 @@
-//! The README's section "Your own CSV": a German shop's file, from the file to the funnel, by the commands as they stand.
+//! The README's section "Your own CSV": a German shop's file, from the file to the funnel, by the commands as they stand; and the
+//! questions it asks later.
 //!
 //! In:      the section, run by a shell in an empty folder beside a server of its own.
-//! Out:     what the section says comes out.
+//! Out:     what the section says comes out, in tables that a terminal of 100 columns shows unbroken.
 
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 const SECTION: &str = "## Your own CSV\n";
+
+/// Columns of a terminal.
+const WIDTH_MAX: usize = 100;
 
 /// What a person waits, and what a test waits for.
 const WAIT: &str = "sleep 6\n";
@@ -60,7 +64,7 @@ fn the_readmes_commands_lead_from_a_shops_file_to_its_funnel() {
     shell
         .args(["-euc", &format!("exec 2>&1\n{}", script.replace(WAIT, UNTIL))])
         .current_dir(dir.path())
-        .env("PATH", path);
+        .env("PATH", &path);
     let output = shell.output().unwrap();
     let told = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(output.status.success(), "{told}");
@@ -70,6 +74,22 @@ fn the_readmes_commands_lead_from_a_shops_file_to_its_funnel() {
         assert!(told.lines().any(|said| said == line), "the README shows {line:?}, which is not in\n{told}");
     }
     assert!(told.contains("5 rows in") && told.contains("5 accepted, 0 dead-lettered, 0 rejected"), "{told}");
+
+    // A reader has started a server by then, and has met no SDK, pixel or provider of mails.
+    let before = readme.split_once(SECTION).unwrap().0;
+    assert!(before.contains("tributary serve &") && !before.contains("curl -u") && !before.contains("postmark"));
+
+    let asks =
+        readme.split_once("**Ask.**").and_then(|(_, rest)| rest.split_once("```sh\n")?.1.split_once("```")).unwrap().0;
+    let asks: Vec<&str> = asks.lines().filter(|line| line.contains("SELECT")).collect();
+    assert_eq!(asks.len(), 5);
+    let mut shell = Command::new("bash");
+    let output = shell.args(["-euc", &asks.join("\n")]).current_dir(dir.path()).env("PATH", &path).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let answers = String::from_utf8_lossy(&output.stdout).into_owned();
+    for line in told.lines().chain(answers.lines()).filter(|line| line.starts_with(['+', '|'])) {
+        assert!(line.chars().count() <= WIDTH_MAX, "{line}");
+    }
 
     // The mapping that was edited stays as it is, whoever runs the first command again.
     let edited = std::fs::read_to_string(dir.path().join("shop.toml")).unwrap();

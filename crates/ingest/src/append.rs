@@ -13,7 +13,7 @@ use bytes::Bytes;
 use tracing::Instrument as _;
 use tributary_eventlog::{Ack, LogError, Record, partition_for};
 use tributary_schemas::wire::{encode_dead_letter, encode_event};
-use tributary_schemas::{DeadLetter, DeadReason, Event};
+use tributary_schemas::{ClockQuality, DeadLetter, DeadReason, Event};
 
 use crate::importance::{self, Importance};
 use crate::ledger::Taken;
@@ -75,6 +75,8 @@ impl Outcome {
 pub(crate) struct Durable {
     pub event_count: usize,
     pub dead_letter_count: usize,
+    /// Events whose own time lay out of bounds, so that the time of receipt stands in its place.
+    pub clamped_count: usize,
     pub told: Vec<Told>,
     /// Some of it waits in the spool and is not in the log yet.
     pub spooled: bool,
@@ -174,8 +176,9 @@ async fn append_all(door: &Door, accepted: Accepted, each: bool) -> Result<Durab
         telling::accepted(&first.source, &first.dialect, event_count as u64);
     }
     let is_durable = |index: usize| too_large.iter().chain(&away).all(|(failed, _)| *failed != index);
-    let durable = events.iter().enumerate().filter(|(index, _)| is_durable(*index)).map(|(_, event)| event);
-    door.tail.show(durable, &letters, events_spooled || letters_spooled);
+    let durable = || events.iter().enumerate().filter(|(index, _)| is_durable(*index)).map(|(_, event)| event);
+    let clamped_count = durable().filter(|event| event.clock_quality == ClockQuality::Clamped).count();
+    door.tail.show(durable(), &letters, events_spooled || letters_spooled);
     if let Some((source, ingest_time_us)) = of_request {
         if lost_before != 0 {
             telling::lost_before(&source, lost_before);
@@ -190,7 +193,13 @@ async fn append_all(door: &Door, accepted: Accepted, each: bool) -> Result<Durab
     for letter in &letters {
         telling::dead_lettered(letter.source.as_deref(), letter.reason);
     }
-    Ok(Durable { event_count, dead_letter_count: letters.len(), told, spooled: events_spooled || letters_spooled })
+    Ok(Durable {
+        event_count,
+        dead_letter_count: letters.len(),
+        clamped_count,
+        told,
+        spooled: events_spooled || letters_spooled,
+    })
 }
 
 /// Takes away of the events what may not be kept; returns how many may not be kept at all. Their senders hear that all is

@@ -138,7 +138,13 @@ impl Replay {
             let why =
                 accepted.dead_letters.first().map_or("it holds no event".to_owned(), |letter| letter.detail.clone());
             self.tell(Outcome::Drop, why, 0);
-            return Ok(Durable { event_count: 0, dead_letter_count: 0, told: Vec::new(), spooled: false });
+            return Ok(Durable {
+                event_count: 0,
+                dead_letter_count: 0,
+                clamped_count: 0,
+                told: Vec::new(),
+                spooled: false,
+            });
         }
         accepted.told.clear();
         let (events, letters) = (accepted.events.len(), accepted.dead_letters.len());
@@ -146,7 +152,13 @@ impl Replay {
             if letters == 0 { String::new() } else { format!("{letters} of its events still cannot be read") };
         if self.dry_run {
             self.tell(Outcome::Ok, details, events);
-            return Ok(Durable { event_count: events, dead_letter_count: letters, told: Vec::new(), spooled: false });
+            return Ok(Durable {
+                event_count: events,
+                dead_letter_count: letters,
+                clamped_count: 0,
+                told: Vec::new(),
+                spooled: false,
+            });
         }
         let now_us = door.parts.clock.now_us();
         for event in &mut accepted.events {

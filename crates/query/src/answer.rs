@@ -116,7 +116,7 @@ impl AnswerStream {
                     Ok(Some(batch)) => watch.see(batch),
                     // Before the end is told: who waits for it asks for the facts then.
                     Ok(None) => {
-                        if let Some(look) = look.take().filter(|_| watch.is_empty_handed()) {
+                        if let Some(look) = look.take().filter(|look| look.is_wanted(&watch)) {
                             drop(notes.set(look.notes().await));
                         }
                     }

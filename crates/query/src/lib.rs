@@ -26,6 +26,7 @@ mod bounded;
 mod catalog;
 mod columns;
 mod complexity;
+mod currencies;
 mod engine;
 mod facts;
 mod fold;

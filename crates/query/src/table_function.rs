@@ -213,7 +213,12 @@ impl Checker<'_> {
             let names: Vec<&str> = self.columns.fields().iter().map(|column| column.name().as_str()).collect();
             let meant = error::nearest(&field.name, &names).map(|near| format!(": did you mean {near}?"));
             let meant = meant.unwrap_or_else(|| {
-                format!("; a text stands in single quotes, as in event_name = '{}'. DESCRIBE person_events tells the columns", field.name)
+                let longer = longer_name(&field.name, &names);
+                let near = longer.map_or("; a".to_owned(), |near| format!(": did you mean {near}? A"));
+                format!(
+                    "{near} text stands in single quotes, as in event_name = '{}'. DESCRIBE person_events tells the columns",
+                    field.name
+                )
             });
             return format!("there is no column {:?}{meant}", field.name);
         }
@@ -514,6 +519,13 @@ fn is_a_name(text: &str) -> bool {
     words.peek().is_some()
         && text.chars().all(is_of_names)
         && words.all(|word| !OF_SQL.contains(&word.to_lowercase().as_str()))
+}
+
+/// The name that begins with the word somebody wrote: `event_name` for `event`, of several the one that says a name.
+fn longer_name<'n>(word: &str, known: &[&'n str]) -> Option<&'n str> {
+    let word = format!("{}_", word.to_lowercase());
+    let longer = || known.iter().copied().filter(|name| name.starts_with(&word));
+    longer().find(|name| name[word.len()..] == *"name").or_else(|| longer().next())
 }
 
 /// Whether an expression names a column.

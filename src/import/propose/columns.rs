@@ -121,10 +121,10 @@ impl<'v> Column<'v> {
         time_of(both.map(|(day, clock)| format!("{day} {clock}").trim().to_owned()).collect())
     }
 
-    /// Times of day: 14:05.
+    /// Times of day: 14:05, 2:05 PM.
     pub(super) fn is_clock(&self) -> bool {
-        let is_clock = |value: &&str| Times::default().read(&format!("2026-01-01 {value}")).is_ok();
-        !self.values.is_empty() && self.values.iter().all(|value| value.contains(':') && is_clock(value))
+        let on_a_day = || self.values.iter().map(|value| format!("2026-01-01 {value}")).collect();
+        !self.values.is_empty() && self.values.iter().all(|value| value.contains(':')) && time_of(on_a_day()).is_some()
     }
 
     pub(super) fn is_number(&self) -> bool {

@@ -105,6 +105,10 @@ fn other_shapes_of_files_are_understood() {
                 "page = [\"Seitenaufruf\"]",
             ],
         ),
+        (
+            "Date,Time,Customer,Event\n03/25/2026,2:05 PM,c1,Sale\n03/12/2026,11:40 AM,c2,Sale\n",
+            &["timestamp = \"{Date} {Time}\"", "time_format = \"%m/%d/%Y %I:%M %p\""],
+        ),
         ("user,ts,timestamp,event\nu,x,1773324333,Purchase\n", &["timestamp = \"{timestamp:unix_s}\""]),
         (
             "user|date|event\nu|03/25/2026|Sale\nu|03/12/2026|Sale\n",

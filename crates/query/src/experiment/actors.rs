@@ -13,7 +13,7 @@ use datafusion::common::Result;
 use super::design::Design;
 use super::measure::{Measure, Measured, Subject, measure};
 use super::sums::MICROS;
-use super::tally::Currencies;
+use crate::currencies::Currencies;
 use crate::fold::{Rows, Texts};
 
 #[derive(Debug, Default)]

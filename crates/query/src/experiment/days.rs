@@ -23,7 +23,7 @@ use super::compare::control;
 use super::design::Design;
 use super::measure::{Notice, Subject, YES, add};
 use super::sums::Sums;
-use super::tally::Currencies;
+use crate::currencies::Currencies;
 use crate::fold::{Rows, Texts};
 
 #[derive(Debug, Clone)]

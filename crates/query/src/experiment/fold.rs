@@ -18,7 +18,8 @@ use super::days::{self, DayTally, DaysAsked};
 use super::design::{Design, VARIANT};
 use super::measure::subject;
 use super::table;
-use super::tally::{Currencies, Tally};
+use super::tally::Tally;
+use crate::currencies::Currencies;
 use crate::fold::{About, Fold, Rows, Texts};
 use crate::stop::StopFlag;
 

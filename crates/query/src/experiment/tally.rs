@@ -13,6 +13,7 @@ use tributary_analytics::stats::{JointMoments, UnitSample};
 use super::design::{CHANCE_WHOLE, Design};
 use super::measure::{Measured, Notice, Subject, measure};
 use super::sums::{MICROS, Sums, WIDTH};
+use crate::currencies::Currencies;
 use crate::fold::{Rows, Texts};
 
 /// What a value of a slice is called where the unit has none.
@@ -33,29 +34,6 @@ pub(super) struct Tally {
     pub(super) exposed_us: Option<(i64, i64)>,
     sample_rows: usize,
     values: usize,
-}
-
-/// The first and last by name of the currencies that were counted.
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Currencies(Option<(u32, u32)>);
-
-impl Currencies {
-    pub(super) fn push(&mut self, code: u32) {
-        let (low, high) = self.0.unwrap_or((code, code));
-        self.0 = Some((low.min(code), high.max(code)));
-    }
-
-    pub(super) fn merge(&mut self, other: Self) {
-        if let Some((low, high)) = other.0 {
-            self.push(low);
-            self.push(high);
-        }
-    }
-
-    /// Two that differ, if there are.
-    pub(super) fn several(self) -> Option<(u32, u32)> {
-        self.0.filter(|(low, high)| low != high)
-    }
 }
 
 /// Units of one arm, slice and stratum.

@@ -2,8 +2,9 @@
 //!
 //! In:       the statement as it is understood; the batches of its answer; the tables as the asker sees them.
 //! Out:      a line for each event name, source or experiment that the question names and no event has, with what may be meant.
-//! Promise:  it is looked for only after an answer that found nothing somewhere, so that others cost nothing more. It tells no name
-//!           that the asker may not see. What cannot be said within `TIME_MAX` is not said.
+//! Promise:  it is looked for only after an answer that found nothing somewhere, so that others cost nothing more: no row, a count
+//!           of 0, a row of nothing but zeros from a function of ours, a column of zeros where the question asks for a name within an
+//!           aggregate. It tells no name that the asker may not see. What cannot be said within `TIME_MAX` is not said.
 //! Not here: whether an event of that name lies in the days that were asked for: that the answer says.
 
 use std::collections::BTreeSet;
@@ -36,6 +37,10 @@ pub(crate) struct Named {
     events: BTreeSet<String>,
     sources: BTreeSet<String>,
     experiments: BTreeSet<String>,
+    /// A function of ours makes its rows.
+    is_called: bool,
+    /// A name stands within an aggregate, as in `count(*) FILTER (WHERE event_name = 'a')`.
+    is_within_aggregate: bool,
 }
 
 impl Named {
@@ -46,14 +51,20 @@ impl Named {
         if let Some(statement) = statement::sql_of(&mut statement) {
             let ControlFlow::Continue(()) = Visit::visit(statement, &mut finder);
         }
-        if finder.is_of_events { finder.named } else { Self::default() }
+        match finder {
+            Finder { named, is_of_events: true, .. } => named,
+            // A session has a source, and nothing else that could be missed here.
+            Finder { named, is_of_sessions: true, .. } => Self { sources: named.sources, ..Self::default() },
+            _ => Self::default(),
+        }
     }
 
     fn is_empty(&self) -> bool {
         self.events.is_empty() && self.sources.is_empty() && self.experiments.is_empty()
     }
 
-    fn compare(&mut self, column: &Expr, value: &Expr) {
+    /// * `is_within`: a function.
+    fn compare(&mut self, column: &Expr, value: &Expr, is_within: bool) {
         let name = match column {
             Expr::Identifier(name) => Some(name),
             Expr::CompoundIdentifier(names) => names.last(),
@@ -64,7 +75,10 @@ impl Named {
             Some("source") => &mut self.sources,
             _ => return,
         };
-        into.extend(text_of(value).map(str::to_owned));
+        if let Some(name) = text_of(value) {
+            into.insert(name.to_owned());
+            self.is_within_aggregate |= is_within;
+        }
     }
 }
 
@@ -73,9 +87,14 @@ struct Finder {
     named: Named,
     /// Other tables have columns called so, too.
     is_of_events: bool,
+    is_of_sessions: bool,
+    /// Calls around the expression that is looked at.
+    depth: usize,
 }
 
 const EVENTS: [&str; 4] = ["events", "person_events", "events_live", "person_events_live"];
+const SESSIONS: [&str; 6] =
+    ["sessions", "person_sessions", "session_history", "sessions_live", "person_sessions_live", "session_history_live"];
 
 impl Visitor for Finder {
     type Break = std::convert::Infallible;
@@ -85,10 +104,12 @@ impl Visitor for Finder {
         let name = name.0.last().map(|part| part.to_string().to_lowercase()).unwrap_or_default();
         let Some(arguments) = args else {
             self.is_of_events |= EVENTS.contains(&name.as_str());
+            self.is_of_sessions |= SESSIONS.contains(&name.as_str());
             return ControlFlow::Continue(());
         };
         let Some(spec) = table_function::spec(&name) else { return ControlFlow::Continue(()) };
         self.is_of_events = true;
+        self.named.is_called = true;
         for (index, argument) in arguments.args.iter().enumerate() {
             let (FunctionArg::Named { arg: FunctionArgExpr::Expr(value), .. }
             | FunctionArg::Unnamed(FunctionArgExpr::Expr(value))) = argument
@@ -107,13 +128,15 @@ impl Visitor for Finder {
     }
 
     fn pre_visit_expr(&mut self, expression: &Expr) -> ControlFlow<Self::Break> {
+        let is_within = 0 < self.depth;
+        self.depth += usize::from(matches!(expression, Expr::Function(_)));
         match expression {
             Expr::BinaryOp { left, op: BinaryOperator::Eq, right } => {
-                self.named.compare(left, right);
-                self.named.compare(right, left);
+                self.named.compare(left, right, is_within);
+                self.named.compare(right, left, is_within);
             }
             Expr::InList { expr, list, negated: false } => {
-                list.iter().for_each(|value| self.named.compare(expr, value));
+                list.iter().for_each(|value| self.named.compare(expr, value, is_within));
             }
             Expr::Function(Function { name, args: FunctionArguments::List(list), .. })
                 if name.to_string().eq_ignore_ascii_case("exposure_to") =>
@@ -124,6 +147,11 @@ impl Visitor for Finder {
             }
             _ => {}
         }
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_expr(&mut self, expression: &Expr) -> ControlFlow<Self::Break> {
+        self.depth -= usize::from(matches!(expression, Expr::Function(_)));
         ControlFlow::Continue(())
     }
 }
@@ -141,16 +169,22 @@ impl Finder {
     }
 }
 
-/// Whether an answer found nothing somewhere.
+/// Where an answer found nothing.
 #[derive(Debug, Default)]
 pub(crate) struct Watch {
     rows: usize,
     counts_nothing: bool,
+    /// A row has numbers, and all of them are 0.
+    has_row_of_zeros: bool,
+    /// By column: whether it has numbers, and all of them are 0.
+    columns_of_zeros: Vec<bool>,
 }
 
 /// Columns in which 0 says that nothing was found.
 const COUNTS: [&str; 8] =
     ["units_reached", "units_entered", "units_converted", "persons", "conversions", "events", "sessions", "units"];
+/// Numbers that say which row it is.
+const PLACES: [&str; 4] = ["position", "level", "period", "period_to"];
 /// Who gets more rows than these has found something.
 const ROWS_WATCHED: usize = 1_000;
 
@@ -162,30 +196,50 @@ impl Watch {
             return;
         }
         let schema = batch.schema();
-        let mut counts = schema.fields().iter().zip(batch.columns());
-        let has_none = counts.any(|(field, column)| {
-            COUNTS.contains(&field.name().as_str()) && numbers(column).is_some_and(|all| all.contains(&0.0))
-        });
-        // One row of nothing but zeros, as `SELECT count(*)` has it.
-        let is_zero = || {
-            let mut numeric = batch.columns().iter().filter_map(numbers).peekable();
-            numeric.peek().is_some() && numeric.all(|all| all.iter().all(|number| *number == 0.0))
+        let columns: Vec<(&str, Option<Vec<Option<f64>>>)> = schema
+            .fields()
+            .iter()
+            .zip(batch.columns())
+            .map(|(field, column)| (field.name().as_str(), numbers(column)))
+            .collect();
+        let told = || columns.iter().filter_map(|(name, numbers)| Some((*name, numbers.as_ref()?)));
+        let has_none = told().any(|(name, all)| COUNTS.contains(&name) && all.contains(&Some(0.0)));
+        let are_zeros = |row: usize, but: &[&str]| {
+            let mut numbers = told().filter(|(name, _)| !but.contains(name)).filter_map(|(_, all)| all[row]).peekable();
+            numbers.peek().is_some() && numbers.all(|number| number == 0.0)
         };
+        self.has_row_of_zeros |= (0..batch.num_rows()).any(|row| are_zeros(row, &PLACES));
+        let of_column = |numbers: &Option<Vec<Option<f64>>>| {
+            let mut numbers = numbers.iter().flatten().flatten().peekable();
+            numbers.peek().is_some() && numbers.all(|number| *number == 0.0)
+        };
+        let columns_of_zeros = columns.iter().map(|(_, numbers)| of_column(numbers));
+        self.columns_of_zeros = match is_first {
+            true => columns_of_zeros.collect(),
+            false => self.columns_of_zeros.iter().zip(columns_of_zeros).map(|(before, here)| *before && here).collect(),
+        };
+        // One row of nothing but zeros, as `SELECT count(*)` has it. What is summed up over nothing is NULL.
+        let has_numbers = || told().next().is_some();
+        let is_zero = || has_numbers() && told().all(|(_, all)| all[0].is_none_or(|number| number == 0.0));
         self.counts_nothing = has_none || (is_first && batch.num_rows() == 1 && is_zero());
     }
 
-    pub(crate) fn is_empty_handed(&self) -> bool {
-        self.counts_nothing || self.rows == 0
+    fn is_empty_handed(&self, named: &Named) -> bool {
+        let is_watched = self.rows <= ROWS_WATCHED;
+        self.counts_nothing
+            || self.rows == 0
+            || is_watched && named.is_called && self.has_row_of_zeros
+            || is_watched && named.is_within_aggregate && self.columns_of_zeros.contains(&true)
     }
 }
 
-/// Those that are not NULL; `None` of what is no number.
-fn numbers(column: &ArrayRef) -> Option<Vec<f64>> {
+/// By row; `None` of what is no number.
+fn numbers(column: &ArrayRef) -> Option<Vec<Option<f64>>> {
     if !column.data_type().is_numeric() {
         return None;
     }
     let floats = cast(column, &DataType::Float64).ok()?;
-    Some(floats.as_primitive::<Float64Type>().iter().flatten().collect())
+    Some(floats.as_primitive::<Float64Type>().iter().collect())
 }
 
 /// Looks for what a question names.
@@ -202,6 +256,11 @@ impl Look {
     /// `None` where nothing is named.
     pub(crate) fn new(named: Named, context: SessionContext, is_live: bool, sees_all: bool) -> Option<Self> {
         (!named.is_empty()).then_some(Self { named, context, is_live, sees_all })
+    }
+
+    /// Whether the answer gives a reason to look.
+    pub(crate) fn is_wanted(&self, watch: &Watch) -> bool {
+        watch.is_empty_handed(&self.named)
     }
 
     /// A line for each name that is not there.
@@ -223,7 +282,7 @@ impl Look {
         let shown = format!(
             "SELECT DISTINCT shown['experiment'] AS name FROM (SELECT unnest(exposures) AS shown FROM {events}) AS exposed"
         );
-        let Named { events: names, sources, experiments } = &self.named;
+        let Named { events: names, sources, experiments, .. } = &self.named;
         let kinds = [
             (names, column("event_name"), "no event is called", "names"),
             (sources, column("source"), "no event is of the source", "sources"),
@@ -293,7 +352,7 @@ mod tests {
 
     fn named(sql: &str) -> [Vec<String>; 3] {
         let statement = DFParser::parse_sql(sql).unwrap().pop_front().unwrap();
-        let Named { events, sources, experiments } = Named::of(&statement);
+        let Named { events, sources, experiments, .. } = Named::of(&statement);
         [events, sources, experiments].map(|names| names.into_iter().collect())
     }
 
@@ -306,23 +365,37 @@ mod tests {
             assert_eq!(named(sql), [of(&["a", "b"]), of(&["web"]), of(&[])], "{sql}");
         }
         assert_eq!(named("SELECT * FROM experiment('sale')")[2], ["sale"]);
+        let sessions = "SELECT count(*) FROM sessions WHERE source = 'web' AND event_name = 'a'";
+        assert_eq!(named(sessions), [of(&[]), of(&["web"]), of(&[])]);
         let letters = "SELECT * FROM dead_letters WHERE source = 'web' AND event_name = 'a'";
         assert_eq!(named(letters), [of(&[]), of(&[]), of(&[])], "a letter's name need not be an event's");
     }
 
     #[test]
     fn an_answer_with_a_count_of_nothing_is_empty_handed() {
-        let is_empty_handed = |name: &str, numbers: &[i64]| {
-            let column = Arc::new(Int64Array::from(numbers.to_vec())) as ArrayRef;
-            let words = Arc::new(StringArray::from(vec!["x"; numbers.len()])) as ArrayRef;
+        let of = |named: &Named, columns: &[(&str, &[i64])]| {
+            let words = Arc::new(StringArray::from(vec!["x"; columns[0].1.len()])) as ArrayRef;
+            let numbers = |numbers: &[i64]| Arc::new(Int64Array::from(numbers.to_vec())) as ArrayRef;
+            let columns = columns.iter().map(|(name, column)| (*name, numbers(column)));
             let mut watch = Watch::default();
-            watch.see(&RecordBatch::try_from_iter([("word", words), (name, column)]).unwrap());
-            watch.is_empty_handed()
+            watch.see(&RecordBatch::try_from_iter(std::iter::once(("word", words)).chain(columns)).unwrap());
+            watch.is_empty_handed(named)
         };
-        assert!(Watch::default().is_empty_handed());
-        assert!(is_empty_handed("units_reached", &[5, 0]) && is_empty_handed("n", &[0]));
-        assert!(!is_empty_handed("units_reached", &[5, 1]) && !is_empty_handed("n", &[1]));
-        assert!(!is_empty_handed("units_open", &[0, 0]), "that nobody is open is no sign of a slip");
+        let plain = Named::default();
+        assert!(Watch::default().is_empty_handed(&plain));
+        assert!(of(&plain, &[("units_reached", &[5, 0])]) && of(&plain, &[("n", &[0])]));
+        assert!(!of(&plain, &[("units_reached", &[5, 1])]) && !of(&plain, &[("n", &[1])]));
+        assert!(!of(&plain, &[("units_open", &[0, 0])]), "that nobody is open is no sign of a slip");
+        // Whatever a count of ours is called in the question.
+        let called = Named { is_called: true, ..Named::default() };
+        assert!(of(&called, &[("position", &[1, 2]), ("n", &[5, 0])]));
+        assert!(!of(&called, &[("position", &[1, 2]), ("n", &[5, 1]), ("units_open", &[0, 0])]));
+        let within = Named { is_within_aggregate: true, ..Named::default() };
+        assert!(
+            of(&within, &[("n", &[5, 6]), ("baskets", &[0, 0])])
+                && !of(&within, &[("n", &[5, 6]), ("baskets", &[0, 1])])
+        );
+        assert!(!of(&plain, &[("n", &[5, 6]), ("baskets", &[0, 0])]));
     }
 
     #[test]

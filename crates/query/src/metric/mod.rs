@@ -13,15 +13,16 @@
 //! * `numerator`, `denominator`: two of them, instead: the rate of a whole is not the mean of its parts' rates, so it must be
 //!   told as two.
 //! * `since`, `until`: days of the zone, both included.
-//! * Amounts of different currencies are not added: filter by `currency`, break down by it, or take `value_reporting`.
+//! * Amounts of different currencies are refused, not added: filter by `currency`, break down by it, or take `value_reporting`.
 
+mod one_currency;
 mod period_start;
 
-pub(crate) use period_start::functions;
-
+use datafusion::logical_expr::ScalarUDF;
 use tributary_analytics::calendar::Period;
 use tributary_analytics::error::AnalyticsError;
 
+use self::one_currency::guarded;
 use crate::error::QueryError;
 use crate::retention::midnight;
 use crate::table_function::{Arguments, Spec, Written, column_for, quoted, relation_for, with_default};
@@ -45,12 +46,19 @@ pub(crate) const SPEC: Spec = Spec {
     example: "SELECT * FROM metric(measure => sum(value), by => currency, period => 'week', filter => event_kind = 'conversion')",
 };
 
+/// `period_start`, and what the measures are guarded by.
+pub(crate) fn functions() -> Vec<ScalarUDF> {
+    let mut functions = period_start::functions();
+    functions.push(one_currency::function());
+    functions
+}
+
 /// Columns of the answer that `by` cannot be called.
 const TAKEN: [&str; 6] = ["period", "value", "numerator", "denominator", "events", "unit"];
 
 pub(crate) fn write_out(arguments: &Arguments<'_>) -> Result<Written, QueryError> {
-    let [measure, numerator, denominator] =
-        ["measure", "numerator", "denominator"].map(|name| arguments.maybe_aggregate(name));
+    let [measure, numerator, denominator] = ["measure", "numerator", "denominator"]
+        .map(|name| arguments.maybe_aggregate(name).map(|sql| sql.as_deref().map(guarded)));
     let (value, numerator, denominator) = match (measure?, numerator?, denominator?) {
         (Some(measure), None, None) => {
             (format!("({measure})"), "CAST(NULL AS DOUBLE)".to_owned(), "CAST(NULL AS DOUBLE)".to_owned())

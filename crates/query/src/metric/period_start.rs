@@ -17,7 +17,7 @@ use tributary_analytics::calendar::{Calendar, Period, Weekday};
 
 const NAME: &str = "period_start";
 
-pub(crate) fn functions() -> Vec<ScalarUDF> {
+pub(super) fn functions() -> Vec<ScalarUDF> {
     let text = || DataType::Utf8;
     let shapes = [
         vec![text(), DataType::Int64],

@@ -1,7 +1,8 @@
 //! The fold of `retention` and `retention_overall`.
 //!
 //! In:       a unit's rows: whether they start, whether they are a return, what they are worth.
-//! Out:      the table of cohorts and periods, or its columns over all cohorts that are old enough.
+//! Out:      the table of cohorts and periods, or its columns over all cohorts that are old enough. Values are NULL where those
+//!           of the breakdown are in several currencies.
 
 #![allow(clippy::cast_possible_wrap, reason = "counts and places are far below 2^63")]
 
@@ -20,6 +21,7 @@ use tributary_analytics::retention::{
 use tributary_analytics::stats::{Alpha, Interval};
 
 use super::{Asked, start_type, starts};
+use crate::currencies::Currencies;
 use crate::fold::{About, Fold, Rows};
 use crate::stop::StopFlag;
 
@@ -46,8 +48,8 @@ pub(super) struct Part(Option<Folding>);
 pub(super) struct Folding {
     definition: RetentionDefinition,
     fold: RetentionFold,
-    /// By value of the breakdown, that of the unit's first event.
-    counts: BTreeMap<Option<u32>, RetentionCounts>,
+    /// By value of the breakdown, that of the unit's first event; with what the values of returns are in.
+    counts: BTreeMap<Option<u32>, (RetentionCounts, Currencies)>,
 }
 
 const STARTS: u32 = 1 << 0;
@@ -95,22 +97,36 @@ impl Fold for RetentionAnswer {
 
     fn unit(&self, part: &mut Part, _: &str, rows: Rows<'_>, _: &StopFlag) -> Result<()> {
         let Some(Folding { definition, fold, counts }) = &mut part.0 else { return Ok(()) };
+        let value = if self.has_breakdown { rows.iter().find_map(|row| row.code(0)) } else { None };
+        let (counts, currencies) =
+            counts.entry(value).or_insert_with(|| (RetentionCounts::new(definition), Currencies::default()));
+        let returns = match self.question.return_event {
+            ReturnEvent::SameAsStart => STARTS,
+            ReturnEvent::Own => RETURNS,
+        };
         for row in rows.iter() {
             let mask = row.mask();
-            let value_micros = row.value_micros(0).unwrap_or(0);
+            let mut value_micros = 0;
+            if !self.is_overall {
+                value_micros = row.value_micros(0).unwrap_or(0);
+                let currency = row.code(usize::from(self.has_breakdown)).filter(|_| mask & returns != 0);
+                currency.into_iter().for_each(|currency| currencies.push(currency));
+            }
             fold.push(row.time_us(), mask & STARTS != 0, mask & RETURNS != 0, value_micros);
         }
-        let value = if self.has_breakdown { rows.iter().find_map(|row| row.code(0)) } else { None };
-        fold.finish_into(counts.entry(value).or_insert_with(|| RetentionCounts::new(definition)));
+        fold.finish_into(counts);
         Ok(())
     }
 
     fn merge(&self, part: &mut Part, other: Part) -> Result<()> {
         let (Some(part), Some(other)) = (&mut part.0, other.0) else { return Ok(()) };
-        for (value, more) in other.counts {
+        for (value, (more, more_currencies)) in other.counts {
             match part.counts.get_mut(&value) {
-                Some(counts) => counts.merge(&more),
-                None => _ = part.counts.insert(value, more),
+                Some((counts, currencies)) => {
+                    counts.merge(&more);
+                    currencies.merge(more_currencies);
+                }
+                None => _ = part.counts.insert(value, (more, more_currencies)),
             }
         }
         Ok(())
@@ -127,12 +143,12 @@ impl Fold for RetentionAnswer {
         let mut lines = Lines::default();
         if let Some(Folding { counts, .. }) = part.0 {
             let known_until_us = about.times_us.map_or(i64::MIN, |(_, last_us)| last_us.saturating_add(1));
-            for (value, counts) in counts {
+            for (value, (counts, currencies)) in counts {
                 let value = about.texts.first().and_then(|texts| texts.get(value)).map(str::to_owned);
                 if self.is_overall {
                     lines.overall(value, &counts, known_until_us);
                 } else {
-                    lines.cohorts(value, &counts, known_until_us);
+                    lines.cohorts(value, &counts, currencies.several().is_none(), known_until_us);
                 }
             }
         }
@@ -150,7 +166,7 @@ struct Lines {
     /// Rate, low, high.
     numbers: [Vec<Option<f64>>; 3],
     /// Value, cumulative.
-    amounts: [Vec<i128>; 2],
+    amounts: [Vec<Option<i128>>; 2],
     complete: Vec<bool>,
 }
 
@@ -171,21 +187,23 @@ impl Lines {
     }
 
     /// Cohorts nobody is in, and cells whose time has not begun, are no rows.
-    fn cohorts(&mut self, value: Option<String>, counts: &RetentionCounts, known_until_us: i64) {
+    ///
+    /// * `adds_up`: their amounts are in one currency.
+    fn cohorts(&mut self, value: Option<String>, counts: &RetentionCounts, adds_up: bool, known_until_us: i64) {
         for cohort in counts.cohorts(known_until_us, Alpha::FIVE_PERCENT) {
             for cell in cohort.cells.iter().filter(|cell| cell.progress != Progress::Ahead && 0 < cohort.unit_count) {
                 self.push(value.clone(), cell.periods, cohort.unit_count, cell.unit_count, cell.interval);
                 self.cohorts.push(cohort.cohort);
                 self.counts[4].push(cell.event_count as i64);
-                self.amounts[0].push(cell.revenue_micros);
-                self.amounts[1].push(cell.cumulative_revenue_micros);
+                self.amounts[0].push(adds_up.then_some(cell.revenue_micros));
+                self.amounts[1].push(adds_up.then_some(cell.cumulative_revenue_micros));
                 self.complete.push(cell.progress == Progress::Over);
             }
         }
     }
 
     fn table(self, schema: SchemaRef, calendar: &Calendar) -> Result<RecordBatch> {
-        let money = |amounts: Vec<i128>| -> Result<ArrayRef> {
+        let money = |amounts: Vec<Option<i128>>| -> Result<ArrayRef> {
             Ok(Arc::new(Decimal128Array::from(amounts).with_precision_and_scale(38, 6)?))
         };
         let [from, to, of, units, events] = self.counts.map(|column| Arc::new(Int64Array::from(column)) as ArrayRef);

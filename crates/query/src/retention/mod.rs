@@ -3,7 +3,8 @@
 //! In:       conditions over the columns of `person_events`; a calendar: `period`, `timezone`, `week_start`; a range of days.
 //! Out:      `retention`: a row for each cohort and period since. `retention_overall`: a row a period, over the cohorts old
 //!           enough. `lifecycle`, `stickiness`, `active_users`: a row a period. `rfm`: a row a unit.
-//! Promise:  periods are the calendar's in the zone, daylight saving and all; what is not over yet says so.
+//! Promise:  periods are the calendar's in the zone, daylight saving and all; what is not over yet says so. Amounts of several
+//!           currencies are never added: `retention` then tells no value, and `rfm` refuses.
 //! Not here: what the words mean: `analytics::{calendar, retention, activity, rfm}`.
 //!
 //! * `since`, `until`: the range, from the first day to the last, both included, in `timezone`; default: that of the events.
@@ -193,15 +194,17 @@ fn starts(calendar: &Calendar, numbers: &[i64]) -> ArrayRef {
     }
 }
 
-/// The events that meet one of some conditions, with a text and an amount.
+/// What an amount is in; none where there is none.
+const CURRENCY: &str = "CASE WHEN value <> 0 THEN coalesce(currency, 'XXX') END";
+
+/// The events that meet one of some conditions, with texts and an amount.
 fn call(
     arguments: &Arguments<'_>,
     conditions: Vec<String>,
-    code: Option<String>,
+    codes: Vec<String>,
     has_value: bool,
 ) -> Result<FoldRows, QueryError> {
     let only = conditions.clone();
-    let codes = code.iter().map(|code| as_text(code)).collect();
     let values = has_value.then(|| "value".to_owned()).into_iter().collect();
     Wants { conditions, codes, values }.over(arguments, &only)
 }
@@ -260,7 +263,9 @@ fn cohorts(arguments: &Arguments<'_>, is_overall: bool) -> Result<Written, Query
     let return_event = if returns.is_some() { ReturnEvent::Own } else { ReturnEvent::SameAsStart };
     let mut conditions = vec![starts];
     conditions.extend(returns);
-    let rows = call(arguments, conditions, breakdown.clone(), true)?;
+    let mut codes: Vec<String> = breakdown.iter().map(|breakdown| as_text(breakdown)).collect();
+    codes.extend((!is_overall).then(|| CURRENCY.to_owned()));
+    let rows = call(arguments, conditions, codes, !is_overall)?;
     let question = cohorts::Question {
         calendar: calendar(arguments, "period")?,
         asked: Asked::read(arguments)?,
@@ -307,7 +312,7 @@ fn length_rank(period: Period) -> u8 {
 
 fn activity(arguments: &Arguments<'_>, told: active::Told) -> Result<Written, QueryError> {
     let condition = arguments.condition("active")?;
-    let rows = call(arguments, vec![condition], None, false)?;
+    let rows = call(arguments, vec![condition], Vec::new(), false)?;
     let calendar = calendar(arguments, "period")?;
     Ok(rows.folded(Arc::new(active::ActivityAnswer { calendar, asked: Asked::read(arguments)?, told })))
 }
@@ -321,6 +326,6 @@ pub(crate) fn write_out_rfm(arguments: &Arguments<'_>) -> Result<Written, QueryE
     let tiles = arguments.whole("tiles", 1..=1_000)? as u32;
     RfmRule::new(0, tiles, cut).map_err(|error| arguments.fault(error.to_string()))?;
     let condition = arguments.condition("purchase")?;
-    let rows = call(arguments, vec![condition], None, true)?;
+    let rows = call(arguments, vec![condition], vec![CURRENCY.to_owned()], true)?;
     Ok(rows.folded(Arc::new(rfm::RfmAnswer { as_of_us: midnight(arguments, "as_of", 0)?, tiles, cut })))
 }

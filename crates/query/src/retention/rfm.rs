@@ -1,7 +1,8 @@
 //! The fold of `rfm`.
 //!
 //! In:       a unit's purchases.
-//! Out:      a row a unit that bought: recency, frequency and monetary value, their scores and the segment.
+//! Out:      a row a unit that bought: recency, frequency and monetary value, their scores and the segment. Refused where the
+//!           purchases are in several currencies: neither sums nor ranks of them mean anything.
 
 #![allow(clippy::cast_possible_wrap, reason = "counts and places are far below 2^63")]
 
@@ -9,9 +10,10 @@ use std::sync::Arc;
 
 use datafusion::arrow::array::{ArrayRef, Decimal128Array, Int64Array, RecordBatch, StringArray};
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
-use datafusion::common::{Result, exec_datafusion_err};
+use datafusion::common::{Result, exec_datafusion_err, exec_err};
 use tributary_analytics::rfm::{Cut, RfmFold, RfmMeasures, RfmRule};
 
+use crate::currencies::Currencies;
 use crate::fold::{About, Fold, Rows};
 use crate::stop::StopFlag;
 
@@ -27,6 +29,7 @@ pub(super) struct Part {
     as_of_us: i64,
     fold: RfmFold,
     units: Vec<(Box<str>, RfmMeasures)>,
+    currencies: Currencies,
     name_bytes: usize,
 }
 
@@ -52,12 +55,16 @@ impl Fold for RfmAnswer {
     fn start(&self, about: &About<'_>) -> Result<Part> {
         let after_all = about.times_us.map_or(i64::MAX, |(_, last_us)| last_us.saturating_add(1));
         let as_of_us = self.as_of_us.unwrap_or(after_all);
-        Ok(Part { as_of_us, fold: RfmFold::new(as_of_us), units: Vec::new(), name_bytes: 0 })
+        let (units, currencies) = (Vec::new(), Currencies::default());
+        Ok(Part { as_of_us, fold: RfmFold::new(as_of_us), units, currencies, name_bytes: 0 })
     }
 
     fn unit(&self, part: &mut Part, unit: &str, rows: Rows<'_>, _: &StopFlag) -> Result<()> {
         for row in rows.iter() {
-            part.fold.push(row.time_us(), row.mask() & PURCHASE != 0, row.value_micros(0).unwrap_or(0));
+            let is_purchase = row.mask() & PURCHASE != 0;
+            part.fold.push(row.time_us(), is_purchase, row.value_micros(0).unwrap_or(0));
+            let counts = is_purchase && row.time_us() < part.as_of_us;
+            row.code(0).filter(|_| counts).into_iter().for_each(|currency| part.currencies.push(currency));
         }
         if let Some(measures) = part.fold.finish() {
             part.name_bytes += unit.len();
@@ -68,6 +75,7 @@ impl Fold for RfmAnswer {
 
     fn merge(&self, part: &mut Part, other: Part) -> Result<()> {
         part.units.extend(other.units);
+        part.currencies.merge(other.currencies);
         part.name_bytes += other.name_bytes;
         Ok(())
     }
@@ -77,7 +85,15 @@ impl Fold for RfmAnswer {
         2 * (part.name_bytes + part.units.capacity() * size_of::<(Box<str>, RfmMeasures)>())
     }
 
-    fn finish(&self, mut part: Part, _: &About<'_>) -> Result<RecordBatch> {
+    fn finish(&self, mut part: Part, about: &About<'_>) -> Result<RecordBatch> {
+        if let Some((low, high)) = part.currencies.several() {
+            let name = |code| about.texts[0].get(Some(code)).unwrap_or_default();
+            let (low, high) = (name(low), name(high));
+            return exec_err!(
+                "rfm: the purchases are in several currencies, {low} and {high} among them (XXX: none said), which cannot be added; \
+                 choose one: purchase => event_kind = 'conversion' AND currency = '{low}'"
+            );
+        }
         part.units.sort_unstable_by(|a, b| a.0.cmp(&b.0));
         let rule =
             RfmRule::new(part.as_of_us, self.tiles, self.cut).map_err(|error| exec_datafusion_err!("{error}"))?;

@@ -143,6 +143,23 @@ async fn names_that_no_event_bears_are_told() {
             "SELECT count(*) AS n FROM events WHERE event_name = 'pag'",
             vec!["no event is called 'pag'; the closest is 'page'"],
         ),
+        // Counts under names of the asker's own, and beside others that are not 0.
+        (
+            "SELECT position, step, units_reached AS n FROM funnel(steps => [event_name = 'page', event_name = 'conversio'])",
+            vec!["no event is called 'conversio'; the closest is 'conversion'"],
+        ),
+        (
+            "SELECT source, count(*) AS n, count(*) FILTER (WHERE event_name = 'Page') AS pages FROM events GROUP BY source",
+            vec!["no event is called 'Page'; the closest is 'page'"],
+        ),
+        (
+            "SELECT * FROM metric(numerator => count(*) FILTER (WHERE event_name = 'Page'), denominator => count(*))",
+            vec!["no event is called 'Page'; the closest is 'page'"],
+        ),
+        (
+            "SELECT count(*) AS n FROM sessions WHERE source = 'Shop'",
+            vec!["no event is of the source 'Shop'; the closest is 'shop'"],
+        ),
         // Nothing was found, by names that are there.
         ("SELECT count(*) AS n FROM events WHERE event_name = 'page' AND source = 'mail'", vec![]),
         // Something was found: nobody looks.

@@ -4,6 +4,7 @@
 
 mod access;
 mod access_shop;
+mod currencies;
 mod definitions;
 mod distributed;
 mod docs;

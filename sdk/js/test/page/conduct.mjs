@@ -171,6 +171,7 @@ export const conduct = {
         assert.deepEqual(nameless, [], view);
         const over = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
         assert.ok(over <= 0, `${view} is ${over} px wider than ${width}`);
+        assert.deepEqual(await overprinted(page), [], `${view} at ${width} px`);
         const moving = await page.evaluate(() => document.getAnimations().length);
         assert.equal(moving, 0, `${view} moves though it was asked not to`);
       }
@@ -240,5 +241,24 @@ function contrasts() {
   return pairs.map(([words, ground]) => {
     const [one, other] = [light(words), light(ground)];
     return [words, ground, (Math.max(one, other) + 0.05) / (Math.min(one, other) + 0.05)];
+  });
+}
+
+/** Panels in whose foot a tool and what the answer says of itself are printed over one another. */
+function overprinted(page) {
+  return page.evaluate(() => {
+    const rectsOf = (node) => {
+      const range = document.createRange();
+      range.selectNodeContents(node);
+      return [...range.getClientRects()].filter(({ width, height }) => 0 < width && 0 < height);
+    };
+    const meet = (one, other) =>
+      one.left < other.right && other.left < one.right && one.top < other.bottom && other.top < one.bottom;
+    const isOverprinted = (panel) => {
+      const facts = rectsOf(panel.querySelector(".facts"));
+      return rectsOf(panel.querySelector(".more")).some((tool) => facts.some((fact) => meet(tool, fact)));
+    };
+    const panels = [...document.querySelectorAll(".panel")].filter((panel) => panel.querySelector(".foot"));
+    return panels.filter(isOverprinted).map(({ dataset }) => dataset.panel);
   });
 }

@@ -167,10 +167,15 @@ pub(crate) async fn receive(call: Option<Call>, State(door): State<Arc<Door>>, r
 }
 
 async fn take(call: Option<Call>, door: &Door, request: Request) -> Result<Response, Refusal> {
+    let is_history = request.uri().path() == IMPORT_PATH;
     let durable = post::take(&Segment { call }, door, request).await?;
-    let counts = serde_json::json!({
+    let mut counts = serde_json::json!({
         "success": true, "accepted": durable.event_count, "dead_lettered": durable.dead_letter_count,
     });
+    // Who sends the past must know which of it now counts as today's.
+    if is_history {
+        counts["clamped"] = durable.clamped_count.into();
+    }
     Ok(durable.mark(json_answer(StatusCode::OK, &counts)))
 }
 

@@ -247,18 +247,15 @@ function contrasts() {
 /** Panels in whose foot a tool and what the answer says of itself are printed over one another. */
 function overprinted(page) {
   return page.evaluate(() => {
-    const rectsOf = (node) => {
-      const range = document.createRange();
-      range.selectNodeContents(node);
-      return [...range.getClientRects()].filter(({ width, height }) => 0 < width && 0 < height);
-    };
+    // What is folded away in a tool has a place too, and is not printed.
+    const TOOLS = ".more > button, .more summary";
     const meet = (one, other) =>
       one.left < other.right && other.left < one.right && one.top < other.bottom && other.top < one.bottom;
+    const places = (panel, parts) => [...panel.querySelectorAll(parts)].flatMap((part) => [...part.getClientRects()]);
     const isOverprinted = (panel) => {
-      const facts = rectsOf(panel.querySelector(".facts"));
-      return rectsOf(panel.querySelector(".more")).some((tool) => facts.some((fact) => meet(tool, fact)));
+      const facts = places(panel, ".facts > span");
+      return places(panel, TOOLS).some((tool) => facts.some((fact) => meet(tool, fact)));
     };
-    const panels = [...document.querySelectorAll(".panel")].filter((panel) => panel.querySelector(".foot"));
-    return panels.filter(isOverprinted).map(({ dataset }) => dataset.panel);
+    return [...document.querySelectorAll(".panel")].filter(isOverprinted).map(({ dataset }) => dataset.panel);
   });
 }

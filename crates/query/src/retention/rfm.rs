@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use datafusion::arrow::array::{ArrayRef, Decimal128Array, Int64Array, RecordBatch, StringArray};
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
-use datafusion::common::{Result, exec_datafusion_err, exec_err};
+use datafusion::common::{Result, exec_datafusion_err};
 use tributary_analytics::rfm::{Cut, RfmFold, RfmMeasures, RfmRule};
 
 use crate::currencies::Currencies;
@@ -85,21 +85,17 @@ impl Fold for RfmAnswer {
         2 * (part.name_bytes + part.units.capacity() * size_of::<(Box<str>, RfmMeasures)>())
     }
 
-    fn finish(&self, mut part: Part, about: &About<'_>) -> Result<RecordBatch> {
-        if let Some((low, high)) = part.currencies.several() {
-            let name = |code| about.texts[0].get(Some(code)).unwrap_or_default();
-            let (low, high) = (name(low), name(high));
-            return exec_err!(
-                "rfm: the purchases are in several currencies, {low} and {high} among them (XXX: none said), which cannot be added; \
-                 choose one: purchase => event_kind = 'conversion' AND currency = '{low}'"
-            );
-        }
+    fn finish(&self, mut part: Part, _: &About<'_>) -> Result<RecordBatch> {
         part.units.sort_unstable_by(|a, b| a.0.cmp(&b.0));
         let rule =
             RfmRule::new(part.as_of_us, self.tiles, self.cut).map_err(|error| exec_datafusion_err!("{error}"))?;
         let scores = rule.scores(&part.units);
         let score = |of: &dyn Fn(usize) -> i64| Arc::new((0..scores.len()).map(of).collect::<Int64Array>()) as ArrayRef;
-        let money = part.units.iter().map(|(_, measures)| Some(measures.monetary_micros)).collect::<Decimal128Array>();
+        // What cannot be added is not told; segments are of recency and frequency alone.
+        let adds_up = part.currencies.several().is_none();
+        let money = part.units.iter().map(|(_, measures)| adds_up.then_some(measures.monetary_micros));
+        let money = money.collect::<Decimal128Array>();
+        let by_money = scores.iter().map(|scores| adds_up.then_some(i64::from(scores.monetary)));
         let columns: Vec<ArrayRef> = vec![
             Arc::new(StringArray::from_iter_values(part.units.iter().map(|(unit, _)| unit))),
             score(&|unit| scores[unit].recency_days),
@@ -107,7 +103,7 @@ impl Fold for RfmAnswer {
             Arc::new(money.with_precision_and_scale(38, 6)?),
             score(&|unit| i64::from(scores[unit].recency)),
             score(&|unit| i64::from(scores[unit].frequency)),
-            score(&|unit| i64::from(scores[unit].monetary)),
+            Arc::new(by_money.collect::<Int64Array>()),
             Arc::new(scores.iter().map(|scores| scores.segment.map(|segment| segment.name())).collect::<StringArray>()),
         ];
         Ok(RecordBatch::try_new(Fold::schema(self), columns)?)

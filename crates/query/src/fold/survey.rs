@@ -106,8 +106,9 @@ async fn survey(mut batches: SendableRecordBatchStream, places: Vec<usize>, mut 
             let (before_us, after_us) = part.times_us.unwrap_or((first_us, last_us));
             part.times_us = Some((first_us.min(before_us), last_us.max(after_us)));
         }
+        let all = 0..batch.num_rows();
         for (place, column) in places.iter().zip(texts) {
-            intern_each(&mut part.texts[*place], column.as_string_view(), &[0..batch.num_rows()]);
+            intern_each(&mut part.texts[*place], column.as_string_view(), std::slice::from_ref(&all));
         }
         part.hold()?;
     }

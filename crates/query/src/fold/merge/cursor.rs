@@ -21,7 +21,7 @@ use super::tail::Tail;
 use crate::fold::batch::{self, BatchReader};
 
 pub(super) enum Cursor {
-    File(FileCursor),
+    File(Box<FileCursor>),
     Tail(TailCursor),
 }
 

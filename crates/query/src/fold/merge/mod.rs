@@ -120,7 +120,7 @@ impl Merging {
             let batches = range.input.execute(file, Arc::clone(context));
             async move { FileCursor::open(batches?).await }
         });
-        let files = try_join_all(opening).await?.into_iter().map(Cursor::File);
+        let files = try_join_all(opening).await?.into_iter().map(|file| Cursor::File(Box::new(file)));
         let in_memory = self.tail.range(range.from.as_deref(), range.before.as_deref());
         let in_memory = Cursor::Tail(TailCursor::new(Arc::clone(&self.tail), in_memory));
         self.cursors = files.chain(std::iter::once(in_memory)).collect();

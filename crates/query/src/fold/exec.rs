@@ -36,7 +36,7 @@ use super::look::{Wanted, look};
 use super::merge::{Merge, Merging, Sorted, Tail};
 use super::shard::{Gathered, Grouped, SHARDS, Shard, common_texts};
 use super::survey::{Part, Survey};
-use super::{About, AnyPart, Folding, Layout, Texts};
+use super::{About, AnyPart, Folding, Layout, Texts, span_of_both};
 use crate::stop::StopFlag;
 
 #[derive(Debug)]
@@ -454,9 +454,8 @@ impl Shares {
                 codes.push(numbers);
             }
         }
-        let both = |a: (i64, i64), b: (i64, i64)| (a.0.min(b.0), a.1.max(b.1));
         let times_us = harvests.iter().map(|harvest| harvest.times_us).chain(surveyed.iter().map(|part| part.times_us));
-        let times_us = times_us.flatten().reduce(both);
+        let times_us = times_us.flatten().reduce(span_of_both);
         let mut in_memory: Vec<Vec<Shard>> = (0..SHARDS).map(|_| Vec::new()).collect();
         let mut on_disk = Vec::with_capacity(harvests.len());
         for harvest in harvests {

@@ -17,8 +17,6 @@ use datafusion::common::{Result, exec_datafusion_err};
 use datafusion::datasource::source::DataSourceExec;
 use datafusion::execution::TaskContext;
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
-use datafusion::physical_optimizer::PhysicalOptimizerRule;
-use datafusion::physical_optimizer::projection_pushdown::ProjectionPushdown;
 use datafusion::physical_plan::execution_plan::reset_plan_states;
 use datafusion::physical_plan::filter::FilterExec;
 use datafusion::physical_plan::projection::{ProjectionExec, ProjectionExpr};
@@ -26,7 +24,7 @@ use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties, Sendable
 use futures::StreamExt;
 use hashbrown::HashTable;
 
-use super::interner;
+use super::{interner, pushed};
 use crate::columns;
 
 /// Hashes of units.
@@ -98,8 +96,7 @@ async fn glance(units: &Arc<dyn ExecutionPlan>, context: &Arc<TaskContext>) -> R
         return Ok(true);
     };
     let holds = ProjectionExpr::new(Arc::clone(filter.predicate()), "holds");
-    let holds = ProjectionExec::try_new([holds], Arc::clone(filter.input()))?;
-    let holds = ProjectionPushdown::new().optimize(Arc::new(holds), context.session_config().options())?;
+    let holds = pushed::only([holds], Arc::clone(filter.input()), context.session_config().options())?;
     // A scan that has been run gives no row twice: this is one of its own.
     let mut batches = reset_plan_states(holds)?.execute(0, Arc::clone(context))?;
     let (mut rows, mut wanted_rows) = (0, 0);

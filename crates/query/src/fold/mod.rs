@@ -20,6 +20,7 @@ mod interner;
 mod look;
 mod merge;
 mod node;
+mod pushed;
 mod row;
 mod shard;
 mod spill;
@@ -189,6 +190,11 @@ impl<F: Fold> AnyFold for F {
 pub(crate) struct Folding {
     pub(crate) fold: Arc<dyn AnyFold>,
     pub(crate) layout: Layout,
+}
+
+/// The first and the last of two spans of time together.
+fn span_of_both(a: (i64, i64), b: (i64, i64)) -> (i64, i64) {
+    (a.0.min(b.0), a.1.max(b.1))
 }
 
 #[cfg(test)]

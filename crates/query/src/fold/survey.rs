@@ -14,15 +14,13 @@ use datafusion::common::{Result, exec_datafusion_err};
 use datafusion::execution::TaskContext;
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
 use datafusion::physical_expr::expressions::Column;
-use datafusion::physical_optimizer::PhysicalOptimizerRule;
-use datafusion::physical_optimizer::projection_pushdown::ProjectionPushdown;
-use datafusion::physical_plan::projection::{ProjectionExec, ProjectionExpr};
+use datafusion::physical_plan::projection::ProjectionExpr;
 use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties, SendableRecordBatchStream};
 use futures::StreamExt;
 
-use super::TIME;
 use super::batch::intern_each;
 use super::interner::Interner;
+use super::{TIME, pushed, span_of_both};
 
 pub(super) struct Survey {
     /// By partition.
@@ -69,8 +67,7 @@ impl Survey {
             let name = schema.field(index).name();
             ProjectionExpr::new(Arc::new(Column::new(name, index)), format!("s{index}"))
         });
-        let narrow = Arc::new(ProjectionExec::try_new(columns.collect::<Vec<_>>(), plan)?);
-        let narrow = ProjectionPushdown::new().optimize(narrow, context.session_config().options())?;
+        let narrow = pushed::only(columns, plan, context.session_config().options())?;
         let mut surveying = JoinSet::new();
         for partition in 0..narrow.output_partitioning().partition_count() {
             surveying.spawn(survey(narrow.execute(partition, Arc::clone(context))?, places.clone(), new_part()));
@@ -102,10 +99,8 @@ async fn survey(mut batches: SendableRecordBatchStream, places: Vec<usize>, mut 
         let batch = batch?;
         let (texts, times) = batch.columns().split_at(places.len());
         let times = times.first().map(|times| times.as_primitive::<Int64Type>());
-        if let Some((first_us, last_us)) = times.and_then(|times| min(times).zip(max(times))) {
-            let (before_us, after_us) = part.times_us.unwrap_or((first_us, last_us));
-            part.times_us = Some((first_us.min(before_us), last_us.max(after_us)));
-        }
+        let span_us = times.and_then(|times| min(times).zip(max(times)));
+        part.times_us = part.times_us.into_iter().chain(span_us).reduce(span_of_both);
         let all = 0..batch.num_rows();
         for (place, column) in places.iter().zip(texts) {
             intern_each(&mut part.texts[*place], column.as_string_view(), std::slice::from_ref(&all));

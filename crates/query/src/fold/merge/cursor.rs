@@ -45,19 +45,15 @@ impl Cursor {
     pub(super) fn name(&self) -> Name {
         match self {
             Self::File(cursor) => cursor.names[cursor.at],
-            Self::Tail(cursor) => Name::of(self.text_of(cursor)),
+            Self::Tail(cursor) => Name::of(cursor.text()),
         }
     }
 
     pub(super) fn text(&self) -> &str {
         match self {
             Self::File(cursor) => cursor.units.value(cursor.runs[cursor.at].start),
-            Self::Tail(cursor) => self.text_of(cursor),
+            Self::Tail(cursor) => cursor.text(),
         }
-    }
-
-    fn text_of<'t>(&self, cursor: &'t TailCursor) -> &'t str {
-        cursor.tail.unit(cursor.at)
     }
 
     /// The rows of the run at hand.
@@ -120,6 +116,10 @@ impl TailCursor {
     pub(super) fn new(tail: Arc<Tail>, range: Range<usize>) -> Self {
         Self { tail, at: range.start, end: range.end }
     }
+
+    fn text(&self) -> &str {
+        self.tail.unit(self.at)
+    }
 }
 
 pub(super) struct FileCursor {
@@ -143,18 +143,23 @@ pub(super) struct FileCursor {
 impl FileCursor {
     pub(super) async fn open(mut batches: SendableRecordBatchStream) -> Result<Self> {
         let first = batches.next().await.transpose()?;
-        Ok(Self {
-            batches: Some(batches),
-            first,
+        Ok(Self { batches: Some(batches), first, ..Self::ended(0, 0) })
+    }
+
+    /// One that has nothing more, and holds nothing.
+    fn ended(rows: usize, rows_beyond: usize) -> Self {
+        Self {
+            batches: None,
+            first: None,
             units: StringViewArray::new_null(0),
             runs: Vec::new(),
             names: Vec::new(),
             words: Vec::new(),
             at: 0,
             row: 0,
-            rows: 0,
-            rows_beyond: 0,
-        })
+            rows,
+            rows_beyond,
+        }
     }
 
     async fn begin(&mut self, mut loader: Loader<'_>) -> Result<bool> {
@@ -171,19 +176,7 @@ impl FileCursor {
                 return Ok(true);
             }
         }
-        let (rows, rows_beyond) = (self.rows, self.rows_beyond);
-        *self = Self {
-            batches: None,
-            first: None,
-            units: StringViewArray::new_null(0),
-            runs: Vec::new(),
-            names: Vec::new(),
-            words: Vec::new(),
-            at: 0,
-            row: 0,
-            rows,
-            rows_beyond,
-        };
+        *self = Self::ended(self.rows, self.rows_beyond);
         Ok(false)
     }
 

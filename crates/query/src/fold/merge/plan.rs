@@ -26,8 +26,6 @@ use datafusion::physical_expr::expressions::{CaseExpr, Column, Literal, binary, 
 use datafusion::physical_expr::projection::ProjectionExprs;
 use datafusion::physical_expr::utils::collect_columns;
 use datafusion::physical_expr::{PhysicalExpr, ScalarFunctionExpr, conjunction};
-use datafusion::physical_optimizer::PhysicalOptimizerRule;
-use datafusion::physical_optimizer::projection_pushdown::ProjectionPushdown;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::coop::CooperativeExec;
 use datafusion::physical_plan::execution_plan::{ChildrenPropertiesMode, ReplaceChildrenOptions};
@@ -40,7 +38,7 @@ use futures::future::try_join_all;
 use super::{KeyRange, dictionary};
 use crate::fold::interner::{self, Interner};
 use crate::fold::survey::Known;
-use crate::fold::{SEQUENCE, TIME, UNIT};
+use crate::fold::{SEQUENCE, TIME, UNIT, pushed, span_of_both};
 
 /// Files that are open at once, for each thread. More overlapping files than that are gathered.
 const FILES_MAX: usize = 512;
@@ -176,7 +174,7 @@ impl Sorted {
             return None;
         }
         let times = self.times_of_files(footers)?.into_iter().flatten();
-        Some(times.reduce(|a, b| (a.0.min(b.0), a.1.max(b.1))))
+        Some(times.reduce(span_of_both))
     }
 
     fn times_of_files(&self, footers: &Footers) -> Option<Vec<Option<(i64, i64)>>> {
@@ -195,8 +193,7 @@ impl Sorted {
                 if index == SEQUENCE { lit(0_i64) } else { Arc::new(Column::new(field.name(), index)) };
             ProjectionExpr::new(column, field.name())
         });
-        let narrow = ProjectionExec::try_new(columns.collect::<Vec<_>>(), Arc::clone(&self.plan))?;
-        Ok(Self::below(&ProjectionPushdown::new().optimize(Arc::new(narrow), config)?, self.texts.clone()))
+        Ok(Self::below(&pushed::only(columns, Arc::clone(&self.plan), config)?, self.texts.clone()))
     }
 
     /// Whether a unit's rows, file after file, are in the order that the fold wants: then no two files have rows of one time. What
@@ -220,7 +217,7 @@ impl Sorted {
             return Ok(None);
         }
         let scan = FileScanConfigBuilder::from(self.scan.clone());
-        self.over(scan.with_file_groups(groups(&self.others, threads))).map(Some)
+        self.over(scan.with_file_groups(FileGroup::new(self.others.clone()).split_files(threads))).map(Some)
     }
 
     /// The same plan over the sorted files, of which what it reads is not counted for the question.
@@ -238,7 +235,7 @@ impl Sorted {
         let Some(projection) = self.source.projection() else { return Ok(None) };
         let Some(fresh) = fresh.try_pushdown_projection(projection)? else { return Ok(None) };
         let scan = FileScanConfigBuilder::from(self.scan.clone()).with_source(fresh);
-        self.over(scan.with_file_groups(groups(&self.files, threads))).map(Some)
+        self.over(scan.with_file_groups(FileGroup::new(self.files.clone()).split_files(threads))).map(Some)
     }
 
     /// The plan over a scan of some of its files.
@@ -339,9 +336,8 @@ fn times_of(footer: &ParquetMetaData, time: &str) -> Option<Option<(i64, i64)>> 
         if !of_group.min_is_exact() || !of_group.max_is_exact() {
             return None;
         }
-        let (first_us, last_us) = (*of_group.min_opt()?, *of_group.max_opt()?);
-        let (before_us, after_us) = times.unwrap_or((first_us, last_us));
-        times = Some((first_us.min(before_us), last_us.max(after_us)));
+        let span_us = (*of_group.min_opt()?, *of_group.max_opt()?);
+        times = Some(times.map_or(span_us, |times| span_of_both(times, span_us)));
     }
     Some(times)
 }
@@ -360,17 +356,6 @@ fn sorted_by(file: &PartitionedFile) -> Vec<&str> {
 
 fn bytes_of(files: &[PartitionedFile]) -> u64 {
     files.iter().map(|file| file.object_meta.size).sum()
-}
-
-/// For partitions of about equal size.
-fn groups(files: &[PartitionedFile], count: usize) -> Vec<FileGroup> {
-    let mut groups = vec![(0, Vec::new()); count.clamp(1, files.len().max(1))];
-    for file in files {
-        let lightest = groups.iter_mut().min_by_key(|(bytes, _)| *bytes).expect("at least one group");
-        lightest.0 += file.object_meta.size;
-        lightest.1.push(file.clone());
-    }
-    groups.into_iter().map(|(_, files)| FileGroup::new(files)).collect()
 }
 
 /// What lies over a scan.

@@ -117,12 +117,15 @@ async fn told(
         input = input.filter(filter).unwrap();
     }
     let input = input.build().unwrap();
-    let layout = tell.layout;
-    let folding = Folding { fold: Arc::new(Tell { ..tell }), layout };
-    let plan = FoldNode::plan(input.clone(), folding, StopFlag::default()).unwrap();
-    let plan = session.state().create_physical_plan(&plan).await.unwrap();
+    let plan = planned(&session, input.clone(), Tell { ..tell }).await;
     let plan = displayable(plan.as_ref()).indent(true).to_string();
     (answer_over(&session, input, tell).await, plan)
+}
+
+async fn planned(session: &SessionContext, input: LogicalPlan, tell: Tell) -> Arc<dyn ExecutionPlan> {
+    let layout = tell.layout;
+    let plan = FoldNode::plan(input, Folding { fold: Arc::new(tell), layout }, StopFlag::default()).unwrap();
+    session.state().create_physical_plan(&plan).await.unwrap()
 }
 
 /// Rows dealt out to files; those of sorted files have a unit and a time.
@@ -269,9 +272,7 @@ async fn what_orders_rows_of_one_time_is_not_read_where_files_tell_it() {
         }
         let session = session(2, ENOUGH).unwrap();
         let input = LogicalPlanBuilder::scan("rows", provider_as_source(Arc::clone(&files) as _), None).unwrap();
-        let folding = Folding { fold: Arc::new(Tell { layout, wanted: 0 }), layout };
-        let plan = FoldNode::plan(input.build().unwrap(), folding, StopFlag::default()).unwrap();
-        let plan = session.state().create_physical_plan(&plan).await.unwrap();
+        let plan = planned(&session, input.build().unwrap(), Tell { layout, wanted: 0 }).await;
         let sorted = Sorted::below(plan.children()[0], 5..6).unwrap();
         let footers = sorted.footers().await.unwrap();
         let narrow = sorted.without_sequence(&footers, session.state().config_options()).unwrap();

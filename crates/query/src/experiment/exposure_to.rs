@@ -177,19 +177,17 @@ impl<'e> Shown<'e> {
 
     /// * `of_one`: what is told of a row that shows no two variants, by whether it shows one.
     fn is_mixed(&self, of_one: impl Fn(bool) -> Option<bool>) -> BooleanArray {
-        let mixed = |mut places: Box<dyn Iterator<Item = usize> + '_>| match places.next() {
-            None => of_one(false),
-            Some(first) => {
-                let first = self.variants.value(first);
-                if places.any(|place| self.variants.value(place) != first) { Some(true) } else { of_one(true) }
-            }
-        };
         // Where no list has two, nothing is mixed, whatever it is to.
         let is_single = self.exposures.value_offsets().windows(2).all(|bounds| bounds[1] - bounds[0] < 2);
         if is_single && of_one(true) == of_one(false) {
             return std::iter::repeat_n(of_one(true), self.exposures.len()).collect();
         }
-        self.rows().map(|places| mixed(Box::new(places))).collect()
+        let rows = self.rows().map(|places| {
+            let mut variants = places.map(|place| self.variants.value(place));
+            let Some(first) = variants.next() else { return of_one(false) };
+            if variants.any(|variant| variant != first) { Some(true) } else { of_one(true) }
+        });
+        rows.collect()
     }
 }
 

@@ -60,7 +60,14 @@ impl LakeTable {
 
     /// Each file where DataFusion expects it, cut into at most `group_count` groups of about equal bytes: day after day,
     /// where that can be, for then a unit's rows come in order of time.
-    fn groups<'f>(&self, files: impl Iterator<Item = &'f DataFile>, group_count: usize) -> Result<Vec<FileGroup>> {
+    ///
+    /// * `ordering`: of those that are sorted.
+    fn groups<'f>(
+        &self,
+        files: impl Iterator<Item = &'f DataFile>,
+        ordering: Option<&LexOrdering>,
+        group_count: usize,
+    ) -> Result<Vec<FileGroup>> {
         let mut files: Vec<&DataFile> = files.collect();
         files.sort_by(|a, b| a.path.cmp(&b.path));
         let group_count = group_count.clamp(1, files.len().max(1));
@@ -72,31 +79,36 @@ impl LakeTable {
         if heaviest(&balanced) + heaviest(&balanced) / 10 < heaviest(&groups) {
             groups = balanced;
         }
-        let located =
-            |group: Vec<&DataFile>| group.into_iter().map(|file| self.located(file)).collect::<Result<Vec<_>>>();
+        let located = |group: Vec<&DataFile>| {
+            group.into_iter().map(|file| self.located(file, ordering)).collect::<Result<Vec<_>>>()
+        };
         groups.into_iter().map(|group| Ok(FileGroup::new(located(group)?))).collect()
     }
 
     /// The same in groups whose files follow one another in the table's order, if all of them are sorted and that makes
     /// no more than a few groups a thread: each is read by a stream of its own, and days overlap in their people.
-    fn ordered_groups(&self, files: &[&DataFile], group_count: usize) -> Result<Option<(Vec<FileGroup>, LexOrdering)>> {
+    fn ordered_groups(
+        &self,
+        files: &[&DataFile],
+        ordering: &LexOrdering,
+        group_count: usize,
+    ) -> Result<Option<Vec<FileGroup>>> {
         const GROUPS_A_THREAD_MAX: usize = 4;
         if !files.iter().all(|file| file.sorted) {
             return Ok(None);
         }
         let schema = self.schema.table_schema();
-        let Some(ordering) = self.ordering()? else { return Ok(None) };
-        let located = files.iter().map(|file| self.located(file)).collect::<Result<Vec<_>>>()?;
+        let located = files.iter().map(|file| self.located(file, Some(ordering))).collect::<Result<Vec<_>>>()?;
         let all = [FileGroup::new(located)];
         // Files whose bounds the log does not tell cannot be lined up; that is no fault.
         let lined_up = FileScanConfig::split_groups_by_statistics_with_target_partitions(
             schema,
             &all,
-            &ordering,
+            ordering,
             group_count.max(1),
         );
         let few = lined_up.ok().filter(|groups| groups.len() <= GROUPS_A_THREAD_MAX * group_count.max(1));
-        Ok(few.map(|groups| (groups, ordering)))
+        Ok(few)
     }
 
     /// How the rows of a sorted file lie.
@@ -108,7 +120,7 @@ impl LakeTable {
         Ok(LexOrdering::new(by.collect::<Result<Vec<_>>>()?))
     }
 
-    fn located(&self, file: &DataFile) -> Result<PartitionedFile> {
+    fn located(&self, file: &DataFile, ordering: Option<&LexOrdering>) -> Result<PartitionedFile> {
         let path = object_store::path::Path::parse(&file.path)
             .map_err(|error| exec_datafusion_err!("the lake names a file {:?}: {error}", file.path))?;
         // `new` would percent-encode the path once more. The time of change stays at its default: a file of the
@@ -117,7 +129,7 @@ impl LakeTable {
         located.object_meta.location = path;
         let values = statistics::partition_values(file, self.schema.table_partition_cols())?;
         let statistics = statistics::of_file(file, self.schema.file_schema());
-        let ordering = if file.sorted { self.ordering()? } else { None };
+        let ordering = ordering.filter(|_| file.sorted).cloned();
         Ok(located.with_partition_values(values).with_statistics(Arc::new(statistics)).with_ordering(ordering))
     }
 }
@@ -191,9 +203,14 @@ impl TableProvider for LakeTable {
             return Ok(Arc::new(EmptyExec::new(schema)));
         }
         let group_count = state.config().target_partitions();
-        let (groups, ordering) = match self.ordered_groups(&kept, group_count)? {
-            Some((groups, ordering)) => (groups, vec![ordering]),
-            None => (self.groups(kept.into_iter(), group_count)?, Vec::new()),
+        let by = self.ordering()?;
+        let in_order = match &by {
+            Some(by) => self.ordered_groups(&kept, by, group_count)?,
+            None => None,
+        };
+        let (groups, ordering) = match in_order {
+            Some(groups) => (groups, by.into_iter().collect()),
+            None => (self.groups(kept.into_iter(), by.as_ref(), group_count)?, Vec::new()),
         };
         let of_files = groups.iter().flat_map(FileGroup::iter).filter_map(|file| file.statistics.as_deref());
         let statistics = Statistics::try_merge_iter(of_files, self.schema.table_schema())?;

@@ -1,8 +1,8 @@
 //! The fold of `rfm`.
 //!
 //! In:       a unit's purchases.
-//! Out:      a row a unit that bought: recency, frequency and monetary value, their scores and the segment. Refused where the
-//!           purchases are in several currencies: neither sums nor ranks of them mean anything.
+//! Out:      a row a unit that bought: recency, frequency and monetary value, their scores and the segment. Where the
+//!           purchases are in several currencies, monetary value and its score are NULL: neither sums nor ranks of them mean anything.
 
 #![allow(clippy::cast_possible_wrap, reason = "counts and places are far below 2^63")]
 

@@ -88,14 +88,13 @@ async fn an_older_file_of_a_source_is_told_to_be_too_late_for_sessions() {
     assert!(first.contains("9 accepted") && !first.contains("too late"), "{first}");
     server.wait_until_queryable("SELECT count(*) FROM events", 9).await;
     // What is late is told by the watermark, which the server says a moment after the commit.
-    let has_watermark = || {
+    let is_told = || {
         let status = home.tool(&["status", "--url", &server.url(""), "--json"]).output().unwrap();
         let report: serde_json::Value = serde_json::from_slice(&status.stdout).unwrap();
-        let partitions = report["topics"][0]["partitions"].as_array().unwrap().clone();
-        partitions.iter().any(|one| one["watermarks_us"].as_object().is_some_and(|marks| !marks.is_empty()))
+        crate::ops::has_watermark(&report["topics"][0])
     };
     let begun = std::time::Instant::now();
-    while !has_watermark() {
+    while !is_told() {
         assert!(begun.elapsed().as_secs() < 30, "the server tells no watermark");
     }
     let second = told(&import(&server, dir.path(), &["march.csv"]).await);

@@ -27,6 +27,12 @@ fn told(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
+/// Whether a report of `status` tells a watermark of a topic.
+pub(crate) fn has_watermark(topic: &Value) -> bool {
+    let mut partitions = topic["partitions"].as_array().into_iter().flatten();
+    partitions.any(|one| one["watermarks_us"].as_object().is_some_and(|marks| !marks.is_empty()))
+}
+
 /// Some thousand events of every sort in the log and the lake of a home that has stopped; two dead letters among them.
 async fn filled(home: &Home, chance: Chance, count: usize) {
     let load = Load::new(chance, BEGUN_US);
@@ -58,10 +64,6 @@ async fn a_server_says_how_it_is_and_its_books_balance() {
             let report: Value =
                 serde_json::from_str(&out(&output)).unwrap_or_else(|error| panic!("{error}: {}", told(&output)));
             assert!(output.status.success(), "{report:#}");
-            let has_watermark = |topic: &Value| {
-                let mut partitions = topic["partitions"].as_array().into_iter().flatten();
-                partitions.any(|one| one["watermarks_us"].as_object().is_some_and(|marks| !marks.is_empty()))
-            };
             if report["job"]["events"]["kept"].as_i64() >= Some(acknowledged) && has_watermark(&report["topics"][0]) {
                 break report;
             }

@@ -4,7 +4,7 @@
 //! Out:      `retention`: a row for each cohort and period since. `retention_overall`: a row a period, over the cohorts old
 //!           enough. `lifecycle`, `stickiness`, `active_users`: a row a period. `rfm`: a row a unit.
 //! Promise:  periods are the calendar's in the zone, daylight saving and all; what is not over yet says so. Amounts of several
-//!           currencies are never added: `retention` then tells no value, and `rfm` refuses.
+//!           currencies are never added: `retention` and `rfm` then tell none.
 //! Not here: what the words mean: `analytics::{calendar, retention, activity, rfm}`.
 //!
 //! * `since`, `until`: the range, from the first day to the last, both included, in `timezone`; default: that of the events.

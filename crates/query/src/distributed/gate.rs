@@ -19,6 +19,7 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use http_body_util::BodyExt;
 use subtle::ConstantTimeEq;
+use tokio::sync::Notify;
 use tonic::Status;
 use tonic::body::Body;
 use tower::Service;
@@ -39,6 +40,7 @@ const BRINGS_A_PLAN: &str = "/CoordinatorChannel";
 pub(super) struct Tasks {
     next: AtomicU64,
     flags: Mutex<HashMap<u64, StopFlag>>,
+    ended: Notify,
 }
 
 /// One of them; when this is dropped its work is to stop.
@@ -50,7 +52,7 @@ struct Waiting {
 
 impl Tasks {
     pub(super) fn new() -> Arc<Self> {
-        Arc::new(Self { next: AtomicU64::new(1), flags: Mutex::default() })
+        Arc::new(Self { next: AtomicU64::new(1), flags: Mutex::default(), ended: Notify::new() })
     }
 
     fn begin(self: &Arc<Self>) -> Waiting {
@@ -67,6 +69,11 @@ impl Tasks {
         self.flags().get(&number).cloned()
     }
 
+    /// Ready when some have ended since it was last asked; for one listener.
+    pub(super) async fn ended(&self) {
+        self.ended.notified().await;
+    }
+
     fn flags(&self) -> std::sync::MutexGuard<'_, HashMap<u64, StopFlag>> {
         // A map of flags is whole after each line here.
         self.flags.lock().unwrap_or_else(PoisonError::into_inner)
@@ -76,6 +83,7 @@ impl Tasks {
 impl Drop for Waiting {
     fn drop(&mut self) {
         self.tasks.flags().remove(&self.number);
+        self.tasks.ended.notify_one();
         metrics::gauge!(telling::WORKER_TASKS_RUNNING).decrement(1.0);
     }
 }

@@ -34,8 +34,8 @@ pub use journey::{
 pub use lookback::touches_in_lookback;
 pub use model::{Model, split_value};
 pub use path_table::{PathCounts, PathRow, PathTable, PathTotals};
-pub use rule::{CreditRule, MilestoneShares, OfTwo, PositionShares, WithoutPaid, credit_path};
-pub use share::{split_by_weights, split_total_by_weights};
+pub use rule::{CreditRule, Crediting, MilestoneShares, OfTwo, PositionShares, WithoutPaid, credit_path};
+pub use share::{Shares, split_by_weights, split_total_by_weights};
 pub use transform::{Transform, channel_frequencies};
 
 /// A moment at which marketing met a person.

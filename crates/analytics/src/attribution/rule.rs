@@ -6,7 +6,7 @@
 //!           touch gives it all. The same path, rule and conversion give the same weights, whatever else there is.
 //! Not here: which touches are on the path (`journey.rs`), models that learn (`markov`, `shapley`).
 
-use super::{Conversion, Credit, MarketingTouch, TouchKind, Views, split_by_weights};
+use super::{Conversion, Credit, MarketingTouch, Shares, TouchKind, Views};
 use crate::error::AnalyticsError;
 
 const DAY_US: i64 = 86_400_000_000;
@@ -36,6 +36,9 @@ pub enum CreditRule {
     Milestones(MilestoneShares),
     /// The `k`-th touch weighs `k`.
     PositionDecay,
+    /// Equal parts to the channels of the path, each in equal parts to its touches. Summed over channels, that is the Shapley
+    /// value of the cumulative game (`shapley::cumulative_shapley`); by place on the path, the ordered one.
+    Shapley,
     /// The whole to each channel that took part, at its first touch: totals exceed the conversions.
     Participation,
 }
@@ -87,7 +90,7 @@ impl CreditRule {
         Self::Milestones(MilestoneShares { first: 22.5, lead: 22.5, opportunity: 22.5, last: 22.5, others: 10.0 });
 
     /// Each by its name, with the usual numbers.
-    pub const NAMED: [(&str, Self); 13] = [
+    pub const NAMED: [(&str, Self); 14] = [
         ("first_touch", Self::First),
         ("last_touch", Self::Last),
         ("last_non_direct", Self::LastNonDirect),
@@ -100,11 +103,12 @@ impl CreditRule {
         ("w_shaped", Self::W_SHAPED),
         ("full_path", Self::FULL_PATH),
         ("position_decay", Self::PositionDecay),
+        ("shapley", Self::Shapley),
         ("participation", Self::Participation),
     ];
 
     const ALLOWED: &'static str = "first_touch, last_touch, last_non_direct, last_paid, linear, time_decay, u_shaped, \
-                                   j_shaped, inverse_j, w_shaped, full_path, position_decay, participation";
+                                   j_shaped, inverse_j, w_shaped, full_path, position_decay, shapley, participation";
 
     /// Exact names only; the error lists them.
     pub fn parse(text: &str) -> Result<Self, AnalyticsError> {
@@ -144,16 +148,8 @@ impl CreditRule {
             return Vec::new();
         };
         match self {
-            Self::First => all_to(0, path.len()),
-            Self::Last => all_to(last, path.len()),
-            Self::LastNonDirect => all_to(last_non_direct(path).unwrap_or(last), path.len()),
-            Self::LastPaid { otherwise } => {
-                let paid = path.iter().rposition(|touch| touch.is_paid && touch.kind == TouchKind::Click);
-                let without = match otherwise {
-                    WithoutPaid::Last => None,
-                    WithoutPaid::LastNonDirect => last_non_direct(path),
-                };
-                all_to(paid.or(without).unwrap_or(last), path.len())
+            Self::First | Self::Last | Self::LastNonDirect | Self::LastPaid { .. } => {
+                all_to(self.winner(path).unwrap_or(last), path.len())
             }
             Self::Linear => vec![1.0 / path.len() as f64; path.len()],
             Self::TimeDecay { half_life_us } => {
@@ -169,6 +165,16 @@ impl CreditRule {
             Self::Position(shares) => by_position(shares, path.len()),
             Self::Milestones(shares) => by_milestone(shares, path, conversion),
             Self::PositionDecay => normalised((1..=path.len()).map(|place| place as f64).collect()),
+            Self::Shapley => {
+                let mut channels: Vec<u32> = path.iter().map(|touch| touch.channel).collect();
+                channels.sort_unstable();
+                let distinct_count = channels.chunk_by(|a, b| a == b).count();
+                let touch_count = |channel: u32| {
+                    let below = |bound: u32| channels.partition_point(|other| *other < bound);
+                    channels.partition_point(|other| *other <= channel) - below(channel)
+                };
+                path.iter().map(|touch| 1.0 / (distinct_count * touch_count(touch.channel)) as f64).collect()
+            }
             Self::Participation => {
                 let channels: Vec<u32> = path.iter().map(|touch| touch.channel).collect();
                 let mut weights = vec![0.0; path.len()];
@@ -179,6 +185,27 @@ impl CreditRule {
             }
         }
     }
+
+    /// The place of the touch that gets all, whatever views weigh; `None` where several share, or on no path at all.
+    fn winner(self, path: &[MarketingTouch]) -> Option<usize> {
+        let last = path.len().checked_sub(1)?;
+        match self {
+            Self::First => Some(0),
+            Self::Last => Some(last),
+            Self::LastNonDirect => Some(last_non_direct(path).unwrap_or(last)),
+            Self::LastPaid { otherwise } => {
+                let paid = path.iter().rposition(|touch| touch.is_paid && touch.kind == TouchKind::Click);
+                let without = match otherwise {
+                    WithoutPaid::Last => None,
+                    WithoutPaid::LastNonDirect => last_non_direct(path),
+                };
+                Some(paid.or(without).unwrap_or(last))
+            }
+            // It is not shared, and a view has its own weight even alone.
+            Self::Participation => None,
+            _ => (last == 0).then_some(0),
+        }
+    }
 }
 
 /// Shares one conversion among the touches of its path.
@@ -187,22 +214,58 @@ impl CreditRule {
 /// * Returns the touches with credit, in order; empty for an empty path. Ratios sum to 1 and values to the value, to the
 ///   micro, but for `Participation`, which gives all of it to each channel.
 pub fn credit_path(rule: CreditRule, views: Views, path: &[MarketingTouch], conversion: &Conversion) -> Vec<Credit> {
-    let mut weights = rule.weights(path, conversion);
-    if let Views::Weigh { ratio } = views {
-        weigh_views(rule, ratio, path, &mut weights);
+    let mut crediting = Crediting::default();
+    crediting.credit(rule, views, path, conversion);
+    crediting.credits
+}
+
+/// Shares conversions one after the other, in room that is used again.
+#[derive(Debug, Default)]
+pub struct Crediting {
+    shares: Shares,
+    credits: Vec<Credit>,
+}
+
+impl Crediting {
+    /// As `credit_path`.
+    pub fn credit(
+        &mut self,
+        rule: CreditRule,
+        views: Views,
+        path: &[MarketingTouch],
+        conversion: &Conversion,
+    ) -> &[Credit] {
+        self.credits.clear();
+        let value_micros = conversion.value_micros;
+        if let Some(winner) = rule.winner(path) {
+            self.credits.push(Credit { touch: path[winner].touch, credit_ratio: 1.0, value_micros });
+            return &self.credits;
+        }
+        let mut weights = rule.weights(path, conversion);
+        if let Views::Weigh { ratio } = views {
+            weigh_views(rule, ratio, path, &mut weights);
+        }
+        if rule == CreditRule::Participation {
+            // Nobody shares here: each gets its own whole.
+            for (touch, credit_ratio) in path.iter().zip(weights).filter(|(_, ratio)| 0.0 < *ratio) {
+                let value_micros = self.shares.split(value_micros, &[credit_ratio, 1.0 - credit_ratio])[0];
+                self.credits.push(Credit { touch: touch.touch, credit_ratio, value_micros });
+            }
+            return &self.credits;
+        }
+        let is_equal = rule == CreditRule::Linear && !matches!(views, Views::Weigh { .. });
+        let shares = match is_equal {
+            true => self.shares.split_equally(value_micros, path.len()),
+            false => self.shares.split(value_micros, &weights),
+        };
+        let credits = path.iter().zip(weights).zip(shares).filter(|((_, ratio), _)| 0.0 < *ratio);
+        self.credits.extend(credits.map(|((touch, credit_ratio), value_micros)| Credit {
+            touch: touch.touch,
+            credit_ratio,
+            value_micros: *value_micros,
+        }));
+        &self.credits
     }
-    let values_micros = if rule == CreditRule::Participation {
-        // Nobody shares here: each gets its own whole.
-        let whole = |weight: &f64| split_by_weights(conversion.value_micros, &[*weight, 1.0 - *weight])[0];
-        weights.iter().map(whole).collect()
-    } else {
-        split_by_weights(conversion.value_micros, &weights)
-    };
-    let credits = path.iter().zip(weights).zip(values_micros);
-    credits
-        .filter(|((_, credit_ratio), _)| 0.0 < *credit_ratio)
-        .map(|((touch, credit_ratio), value_micros)| Credit { touch: touch.touch, credit_ratio, value_micros })
-        .collect()
 }
 
 fn weigh_views(rule: CreditRule, ratio: f64, path: &[MarketingTouch], weights: &mut [f64]) {

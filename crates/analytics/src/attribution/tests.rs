@@ -116,6 +116,8 @@ fn places_of_many_touches_get_their_parts() {
     assert_weights(CreditRule::J_SHAPED, &five, &at, &[0.2, middle, middle, middle, 0.6]);
     assert_weights(CreditRule::PositionDecay, &five, &at, &[1.0, 2.0, 3.0, 4.0, 5.0].map(|k| k / 15.0));
     assert_weights(CreditRule::Participation, &five, &at, &[1.0, 1.0, 0.0, 1.0, 0.0]);
+    let (third, ninth) = (1.0 / 3.0, 1.0 / 9.0);
+    assert_weights(CreditRule::Shapley, &five, &at, &[ninth, third, ninth, third, ninth]);
 }
 
 #[test]

@@ -5,7 +5,9 @@ use tributary_analytics::attribution::markov::{Chain, Nulls, State, bootstrap_sh
 use tributary_analytics::attribution::shapley::{
     Effort, Measure, cumulative_shapley, exact_shapley, leave_one_out, markov_shapley, rate_shapley,
 };
-use tributary_analytics::attribution::{PathCounts, PathTable};
+use tributary_analytics::attribution::{
+    Conversion, CreditRule, MarketingTouch, PathCounts, PathTable, Touch, TouchKind,
+};
 use tributary_analytics::error::AnalyticsError;
 use tributary_analytics::stats::{Alpha, Interval};
 use tributary_testkit::oracle::markov::{Walked, outcome_within, removal_effect};
@@ -60,6 +62,33 @@ proptest! {
         if 0 < conversions {
             let share_sum: f64 = effects.conversion_shares().iter().sum();
             prop_assert!(close(share_sum, 1.0, 1e-12));
+        }
+    }
+
+    /// Each path by itself is credited what the game over all paths gives, whose values are found by trying all orders.
+    #[test]
+    fn the_shapley_rule_gives_the_values_of_the_cumulative_game(walked in walked()) {
+        let mut of_channel = [0.0; CHANNELS as usize];
+        for path in &walked {
+            let touch = |(index, &channel): (usize, &u32)| MarketingTouch {
+                touch: Touch { time_us: 0, index: index as u64 },
+                kind: TouchKind::Click,
+                channel,
+                mark: 0,
+                is_direct: false,
+                is_paid: false,
+            };
+            let touches: Vec<MarketingTouch> = path.channels.iter().enumerate().map(touch).collect();
+            let weights = CreditRule::Shapley.weights(&touches, &Conversion::new(0, 0));
+            for (channel, weight) in path.channels.iter().zip(weights) {
+                of_channel[*channel as usize] += weight * path.conversions as f64;
+            }
+        }
+        let worth = |members: &[usize]| {
+            walked.iter().filter(|path| is_within(path, members)).map(|path| path.conversions as f64).sum::<f64>()
+        };
+        for (ours, theirs) in of_channel.into_iter().zip(by_orders(CHANNELS as usize, worth)) {
+            prop_assert!(close(ours, theirs, 1e-12));
         }
     }
 

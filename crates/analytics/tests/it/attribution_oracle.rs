@@ -3,8 +3,8 @@
 use proptest::prelude::*;
 use tributary_analytics::attribution::{
     Conversion, CreditRule, DoubleClicks, Lookbacks, MarketingTouch, Milestones, Model, OfTwo, PathRule,
-    PositionShares, Touch, TouchKind, TouchUse, Transform, Views, credit_conversion, credit_path, paths_to_conversions,
-    split_by_weights, split_value,
+    PositionShares, Shares, Touch, TouchKind, TouchUse, Transform, Views, credit_conversion, credit_path,
+    paths_to_conversions, split_by_weights, split_total_by_weights, split_value,
 };
 use tributary_testkit::oracle::attribution::credits;
 
@@ -119,6 +119,23 @@ proptest! {
             let plain: Vec<Touch> = touches.iter().map(|touch| touch.touch).collect();
             prop_assert_eq!(by_rule, credit_conversion(model, &plain, 20, 100, value_micros));
         }
+    }
+
+    /// One value's shares are found with numbers of one word, a sum's with two.
+    #[test]
+    fn a_value_is_shared_as_a_sum_is(
+        value_micros in prop_oneof![any::<i64>(), -50_i64..50],
+        weights in prop::collection::vec(prop_oneof![Just(0.0), Just(1.0), 0.0..3.0, Just(f64::NAN), Just(-1.0), 1e-300..1e300], 0..12),
+    ) {
+        let of_sum = split_total_by_weights(value_micros.into(), &weights);
+        let mut room = Shares::default();
+        for _ in 0..2 {
+            let of_value: Vec<i128> = room.split(value_micros, &weights).iter().map(|share| i128::from(*share)).collect();
+            prop_assert_eq!(&of_value, &of_sum);
+        }
+        let equal: Vec<i128> =
+            room.split_equally(value_micros, weights.len()).iter().map(|share| i128::from(*share)).collect();
+        prop_assert_eq!(equal, split_total_by_weights(value_micros.into(), &vec![1.0; weights.len()]));
     }
 
     /// Weights that are whole numbers have exact shares to compare with.

@@ -1,7 +1,7 @@
 //! The fold behind `attribution`: all models in one pass over each person's journey.
 //!
 //! In:       rows of a person: touches, conversions, milestones; rows of spend.
-//! Out:      a row for each model, value of `by` and currency.
+//! Out:      a row for each model, value of `by` and currency, and if asked for each period and place on the path.
 //! Promise:  for each model but participation the conversions sum to the conversions there are, and for each currency the
 //!           value to their value, to the micro, whatever the number of threads: credit is summed in whole numbers.
 //! Not here: paths, rules and models: `analytics::attribution`.
@@ -11,17 +11,21 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use datafusion::arrow::array::{ArrayRef, Decimal128Array, Float64Array, Int64Array, RecordBatch, StringArray};
+use datafusion::arrow::array::{
+    ArrayRef, BooleanArray, Decimal128Array, Float64Array, Int64Array, RecordBatch, StringArray,
+};
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::common::{Result, exec_datafusion_err};
 use hashbrown::HashMap;
 use tributary_analytics::attribution::{
-    Conversion, CreditRule, MarketingTouch, Milestones, PathCounts, PathRule, PathTable, Touch, TouchKind, Transform,
-    credit_path, path_without_conversion, visit_paths_to_conversions,
+    Conversion, CreditRule, Crediting, Lookbacks, MarketingTouch, Milestones, PathCounts, PathRule, PathTable, Touch,
+    TouchKind, Transform, path_without_conversion, visit_paths_to_conversions,
 };
+use tributary_analytics::calendar::Calendar;
 
 use super::learnt::{Learnt, LearntCredit};
 use crate::fold::{About, Fold, Layout, Rows, Texts};
+use crate::retention::{start_type, starts};
 use crate::stop::StopFlag;
 
 /// What the conditions of the input are, by bit.
@@ -45,8 +49,11 @@ mod text {
 }
 
 /// Columns of the answer that `by` cannot be called.
-pub(super) const COLUMNS: [&str; 11] = [
+pub(super) const COLUMNS: [&str; 14] = [
     "model",
+    "period",
+    "is_complete",
+    "position",
     "currency",
     "conversions",
     "value",
@@ -78,7 +85,25 @@ pub(super) struct AttributionFold {
     /// What the column of `by` is called in the answer.
     pub(super) column: String,
     pub(super) told: Told,
+    pub(super) dated: Option<Dated>,
+    /// Whether credit is told by place on the path; for rules only.
+    pub(super) is_placed: bool,
     pub(super) layout: Layout,
+}
+
+/// Credit by period; for rules only.
+#[derive(Debug)]
+pub(super) struct Dated {
+    pub(super) calendar: Calendar,
+    pub(super) by: CreditTime,
+}
+
+/// Whose time says which period credit is in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum CreditTime {
+    Conversion,
+    /// As spend is: return on spend compares the two of one time.
+    Touch,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -113,8 +138,22 @@ struct Sums {
 /// What tells one touch from another.
 type Mark = [Option<u32>; 3];
 
-/// By value of `by` and currency.
-type Key = (u32, Option<u32>);
+/// What credit is told by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct Key {
+    by: u32,
+    currency: Option<u32>,
+    /// Its number; 0 where none is asked for.
+    period: i64,
+    /// From the first, 1; 0 where none is asked for or there is none.
+    place: u32,
+}
+
+impl Key {
+    fn of(by: u32, currency: Option<u32>) -> Self {
+        Self { by, currency, period: 0, place: 0 }
+    }
+}
 
 #[derive(Debug)]
 pub(super) struct Part {
@@ -122,14 +161,15 @@ pub(super) struct Part {
     by_count: u32,
     /// By model; empty for learnt ones.
     credits: Vec<HashMap<Key, Sums>>,
-    /// In parts of a conversion as well: what no touch led to, by currency.
-    unattributed: HashMap<Option<u32>, Sums>,
+    /// In parts of a conversion as well: what no touch led to.
+    unattributed: HashMap<Key, Sums>,
     spend: HashMap<Key, i128>,
     /// For learnt models: by currency and path, how often it converted and for how much.
     converting: HashMap<(Option<u32>, Box<[u32]>), Converted>,
     not_converting: HashMap<Box<[u32]>, u64>,
     path_words: usize,
     room: Room,
+    crediting: Crediting,
 }
 
 /// Room for one person.
@@ -159,10 +199,15 @@ impl AttributionFold {
         self.told != Told::Credit || self.models.iter().any(|(_, sharing)| matches!(sharing, Sharing::Learnt(_)))
     }
 
+    /// The number of the period.
+    fn period(&self, time_us: i64) -> i64 {
+        self.dated.as_ref().map_or(0, |dated| dated.calendar.number(time_us))
+    }
+
     /// Credits each conversion of the person whose touches and conversions are in the part's room.
     fn credit(&self, part: &mut Part, stop: &StopFlag) -> Result<()> {
         let is_learning = self.is_learning();
-        let Part { path: rule, by_count, credits, unattributed, converting, path_words, room, .. } = part;
+        let Part { path: rule, by_count, credits, unattributed, converting, path_words, room, crediting, .. } = part;
         let views = rule.views;
         let done = visit_paths_to_conversions(rule, &room.touches, &room.conversions, |place, path| {
             if let Err(error) = stop.check() {
@@ -170,8 +215,9 @@ impl AttributionFold {
             }
             let (conversion, currency) = (&room.conversions[place], room.currencies[place]);
             let value_micros = i128::from(conversion.value_micros);
+            let period = self.period(conversion.time_us);
             if path.is_empty() {
-                let sums = unattributed.entry(currency).or_default();
+                let sums = unattributed.entry(Key { period, ..Key::of(NONE, currency) }).or_default();
                 sums.credit += WHOLE as i128;
                 sums.value_micros += value_micros;
                 return ControlFlow::Continue(());
@@ -179,15 +225,26 @@ impl AttributionFold {
             for ((_, sharing), credits) in self.models.iter().zip(&mut *credits) {
                 let Sharing::Rule(rule) = sharing else { continue };
                 let shares_whole = *rule != CreditRule::Participation;
-                let parts = credit_path(*rule, views, path, conversion);
-                let mut left = WHOLE as i128;
+                let parts = crediting.credit(*rule, views, path, conversion);
+                let (mut left, mut place) = (WHOLE as i128, 0);
                 for (nth, credit) in parts.iter().enumerate() {
                     // What rounding leaves goes to the last, so that a conversion is one.
                     let is_last = shares_whole && nth + 1 == parts.len();
-                    let share = if is_last { left } else { (credit.credit_ratio * WHOLE) as i128 };
+                    let share = if is_last { left } else { i128::from((credit.credit_ratio * WHOLE) as i64) };
                     left -= share;
-                    let channel = room.touches[credit.touch.index as usize].channel;
-                    let sums = credits.entry((channel, currency)).or_default();
+                    let mut key =
+                        Key { period, ..Key::of(room.touches[credit.touch.index as usize].channel, currency) };
+                    if matches!(self.dated, Some(Dated { by: CreditTime::Touch, .. })) {
+                        key.period = self.period(credit.touch.time_us);
+                    }
+                    if self.is_placed {
+                        // Touches without credit are on the path all the same.
+                        while path[place].touch.index != credit.touch.index {
+                            place += 1;
+                        }
+                        key.place = place as u32 + 1;
+                    }
+                    let sums = credits.entry(key).or_default();
                     sums.credit += share;
                     sums.value_micros += i128::from(credit.value_micros);
                 }
@@ -260,7 +317,7 @@ impl AttributionFold {
                 let Sharing::Learnt(learnt) = sharing else { continue };
                 for (channel, credit) in (0..).zip(learnt.credits(&table, value_micros).map_err(wrong)?) {
                     let channel = if channel == part.by_count { UNSET } else { channel };
-                    credits.push((model, (channel, currency), credit));
+                    credits.push((model, Key::of(channel, currency), credit));
                 }
             }
         }
@@ -295,9 +352,16 @@ impl Fold for AttributionFold {
                 number("conversion_rate"),
             ]));
         }
-        Arc::new(Schema::new(vec![
-            Field::new("model", DataType::Utf8, false),
-            Field::new(&self.column, DataType::Utf8, false),
+        let mut fields = vec![Field::new("model", DataType::Utf8, false)];
+        if let Some(dated) = &self.dated {
+            fields.push(Field::new("period", start_type(&dated.calendar), false));
+            fields.push(Field::new("is_complete", DataType::Boolean, false));
+        }
+        fields.push(Field::new(&self.column, DataType::Utf8, false));
+        if self.is_placed {
+            fields.push(Field::new("position", DataType::Int64, true));
+        }
+        fields.extend([
             Field::new("currency", DataType::Utf8, true),
             number("conversions"),
             money("value"),
@@ -308,7 +372,8 @@ impl Fold for AttributionFold {
             money("cost"),
             number("cost_per_conversion"),
             number("return_on_spend"),
-        ]))
+        ]);
+        Arc::new(Schema::new(fields))
     }
 
     fn start(&self, about: &About<'_>) -> Result<Part> {
@@ -332,6 +397,7 @@ impl Fold for AttributionFold {
             not_converting: HashMap::new(),
             path_words: 0,
             room: Room::default(),
+            crediting: Crediting::default(),
         })
     }
 
@@ -340,7 +406,8 @@ impl Fold for AttributionFold {
         let is_learning = self.is_learning();
         if all & bit::SPEND != 0 {
             for row in rows.iter().filter(|row| row.mask() & bit::SPEND != 0) {
-                let key = (row.code(text::BY).unwrap_or(UNSET), row.code(text::CURRENCY));
+                let (by, period) = (row.code(text::BY).unwrap_or(UNSET), self.period(row.time_us()));
+                let key = Key { period, ..Key::of(by, row.code(text::CURRENCY)) };
                 *part.spend.entry(key).or_default() += i128::from(row.value_micros(0).unwrap_or(0));
             }
         }
@@ -438,9 +505,9 @@ impl Fold for AttributionFold {
                 interval: None,
                 cost_micros: None,
             }));
-            lines.extend(part.unattributed.iter().map(|(currency, sums)| Line {
+            lines.extend(part.unattributed.iter().map(|(key, sums)| Line {
                 model,
-                key: (NONE, *currency),
+                key: *key,
                 conversions: sums.credit as f64 / WHOLE,
                 value_micros: sums.value_micros,
                 interval: None,
@@ -458,7 +525,7 @@ impl Fold for AttributionFold {
             },
         ));
         add_spend(&mut lines, &part.spend, self.models.len());
-        self.table(lines, about.texts)
+        self.table(lines, about)
     }
 }
 
@@ -537,10 +604,10 @@ impl AttributionFold {
         }
         others.sort_unstable_by_key(|other| (other.currency.is_none(), other.currency));
         lines.extend(others);
-        for (currency, sums) in &part.unattributed {
+        for (key, sums) in &part.unattributed {
             lines.push(PathLine {
                 path: Some(&[]),
-                currency: *currency,
+                currency: key.currency,
                 distinct: 1,
                 conversions: (sums.credit / WHOLE as i128) as i64,
                 value_micros: sums.value_micros,
@@ -578,24 +645,28 @@ impl AttributionFold {
 const MONEY: DataType = DataType::Decimal128(38, 6);
 
 impl AttributionFold {
-    fn table(&self, mut lines: Vec<Line>, texts: &[Texts]) -> Result<RecordBatch> {
+    fn table(&self, mut lines: Vec<Line>, about: &About<'_>) -> Result<RecordBatch> {
+        let (by_texts, currencies) = (&about.texts[text::BY], &about.texts[text::CURRENCY]);
         let by = |code: u32| match code {
             NONE => "(none)",
             UNSET => "(unset)",
-            code => texts[text::BY].get(Some(code)).unwrap_or_default(),
+            code => by_texts.get(Some(code)).unwrap_or_default(),
         };
         lines.sort_unstable_by(|a, b| {
-            a.model
-                .cmp(&b.model)
+            (a.model, a.key.period)
+                .cmp(&(b.model, b.key.period))
                 .then_with(|| b.conversions.total_cmp(&a.conversions))
-                .then_with(|| by(a.key.0).cmp(by(b.key.0)))
-                .then_with(|| (a.key.1.is_none(), a.key.1).cmp(&(b.key.1.is_none(), b.key.1)))
+                .then_with(|| by(a.key.by).cmp(by(b.key.by)))
+                .then_with(|| a.key.place.cmp(&b.key.place))
+                .then_with(|| {
+                    (a.key.currency.is_none(), a.key.currency).cmp(&(b.key.currency.is_none(), b.key.currency))
+                })
         });
-        let mut conversions_of = vec![0.0; self.models.len()];
-        let mut value_of: HashMap<(usize, Option<u32>), i128> = HashMap::new();
-        for line in &lines {
-            conversions_of[line.model] += line.conversions;
-            *value_of.entry((line.model, line.key.1)).or_default() += line.value_micros;
+        let mut conversions_of: HashMap<(usize, i64), f64> = HashMap::new();
+        let mut value_of: HashMap<(usize, i64, Option<u32>), i128> = HashMap::new();
+        for Line { model, key, conversions, value_micros, .. } in &lines {
+            *conversions_of.entry((*model, key.period)).or_default() += conversions;
+            *value_of.entry((*model, key.period, key.currency)).or_default() += value_micros;
         }
         let ratio = |part: f64, whole: f64| (whole != 0.0).then(|| part / whole);
         let each = |of: &dyn Fn(&Line) -> Option<f64>| -> ArrayRef {
@@ -605,23 +676,50 @@ impl AttributionFold {
             let amounts = lines.iter().map(of).collect::<Decimal128Array>();
             Ok(Arc::new(amounts.with_precision_and_scale(38, 6)?))
         };
-        let named = |line: &Line| Some(self.models[line.model].0.as_str());
         let cost = |line: &Line| line.cost_micros.map(|micros| micros as f64);
-        let columns: Vec<ArrayRef> = vec![
-            Arc::new(lines.iter().map(named).collect::<StringArray>()),
-            Arc::new(lines.iter().map(|line| Some(by(line.key.0))).collect::<StringArray>()),
-            Arc::new(lines.iter().map(|line| texts[text::CURRENCY].get(line.key.1)).collect::<StringArray>()),
+        let all_value = |line: &Line| value_of[&(line.model, line.key.period, line.key.currency)] as f64;
+        let named = |line: &Line| Some(self.models[line.model].0.as_str());
+        let mut columns: Vec<ArrayRef> = vec![Arc::new(lines.iter().map(named).collect::<StringArray>())];
+        if let Some(dated) = &self.dated {
+            let periods: Vec<i64> = lines.iter().map(|line| line.key.period).collect();
+            let last_us = about.times_us.map_or(i64::MIN, |(_, last_us)| last_us);
+            let is_complete = |number: &i64| Some(self.is_over(dated, *number, last_us));
+            columns.push(starts(&dated.calendar, &periods));
+            columns.push(Arc::new(periods.iter().map(is_complete).collect::<BooleanArray>()));
+        }
+        columns.push(Arc::new(lines.iter().map(|line| Some(by(line.key.by))).collect::<StringArray>()));
+        if self.is_placed {
+            let place = |line: &Line| (0 < line.key.place).then_some(i64::from(line.key.place));
+            columns.push(Arc::new(lines.iter().map(place).collect::<Int64Array>()));
+        }
+        columns.extend([
+            Arc::new(lines.iter().map(|line| currencies.get(line.key.currency)).collect::<StringArray>()) as _,
             each(&|line| Some(line.conversions)),
             money(&|line| Some(line.value_micros))?,
-            each(&|line| ratio(line.conversions, conversions_of[line.model])),
-            each(&|line| ratio(line.value_micros as f64, value_of[&(line.model, line.key.1)] as f64)),
+            each(&|line| ratio(line.conversions, conversions_of[&(line.model, line.key.period)])),
+            each(&|line| ratio(line.value_micros as f64, all_value(line))),
             each(&|line| line.interval.map(|(low, _)| low)),
             each(&|line| line.interval.map(|(_, high)| high)),
             money(&|line| line.cost_micros)?,
             each(&|line| ratio(cost(line)? / 1e6, line.conversions)),
             each(&|line| ratio(line.value_micros as f64, cost(line)?)),
-        ];
+        ]);
         Ok(RecordBatch::try_new(Fold::schema(self), columns)?)
+    }
+
+    /// Whether no conversion can come any more that credits the period.
+    ///
+    /// * `last_us`: the time up to which events are known.
+    fn is_over(&self, dated: &Dated, period: i64, last_us: i64) -> bool {
+        let wait_us = match dated.by {
+            CreditTime::Conversion => 0,
+            CreditTime::Touch => {
+                let Lookbacks { click_us, impression_us, other_us } = self.path.lookbacks;
+                click_us.max(impression_us).max(other_us).max(0)
+            }
+        };
+        let end_us = dated.calendar.start_us(dated.calendar.next(period));
+        end_us.saturating_add(wait_us) <= last_us
     }
 }
 

@@ -7,9 +7,7 @@
 //! Not here: the models: `analytics::attribution::{markov, shapley}`.
 
 use tributary_analytics::attribution::markov::{Nulls, bootstrap_shares, fit_orders, markov_effects};
-use tributary_analytics::attribution::shapley::{
-    Effort, Measure, ShapleyValues, cumulative_shapley, markov_shapley, rate_shapley,
-};
+use tributary_analytics::attribution::shapley::{Effort, Measure, ShapleyValues, markov_shapley, rate_shapley};
 use tributary_analytics::attribution::{PathTable, split_total_by_weights};
 use tributary_analytics::error::AnalyticsError;
 use tributary_analytics::stats::Alpha;
@@ -27,7 +25,6 @@ pub(super) struct Learnt {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum LearntKind {
     Markov,
-    Shapley,
     ShapleyRate,
     MarkovShapley,
 }
@@ -58,13 +55,12 @@ const SEED: u64 = 1;
 /// Of the normal distribution, for 95 %.
 const Z: f64 = 1.959_963_984_540_054;
 
-pub(super) const LEARNT_NAMES: &str = "markov, shapley, shapley_rate, markov_shapley";
+pub(super) const LEARNT_NAMES: &str = "markov, shapley_rate, markov_shapley";
 
 impl LearntKind {
     pub(super) fn parse(text: &str) -> Option<Self> {
         Some(match text {
             "markov" => Self::Markov,
-            "shapley" => Self::Shapley,
             "shapley_rate" => Self::ShapleyRate,
             "markov_shapley" => Self::MarkovShapley,
             _ => return None,
@@ -102,11 +98,6 @@ impl Learnt {
                 let drawn = bootstrap_shares(table, order, Nulls::Count, self.draws, Alpha::FIVE_PERCENT, SEED)?;
                 let intervals = drawn.of_conversions.iter().map(|interval| (interval.low, interval.high)).collect();
                 Ok((effects.conversion_shares(), effects.value_shares(), (0 < self.draws).then_some(intervals)))
-            }
-            LearntKind::Shapley => {
-                let values = cumulative_shapley(table);
-                let value: Vec<f64> = values.value_micros.iter().map(|micros| *micros as f64).collect();
-                Ok((parts(&values.conversions), parts(&value), None))
             }
             LearntKind::ShapleyRate => {
                 let effort = Effort::fitting(table.channel_count(), ORDERS_DRAWN, SEED);

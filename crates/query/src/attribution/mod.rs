@@ -35,10 +35,11 @@ use tributary_analytics::attribution::{
     CreditRule, Direct, DoubleClicks, Lookbacks, Model, PathRule, TouchUse, Transform, Views,
 };
 
-use fold::Sharing;
+use fold::{CreditTime, Dated, Sharing};
 use learnt::{LEARNT_NAMES, Learnt, LearntKind};
 
 use crate::error::QueryError;
+use crate::retention::calendar;
 use crate::table_function::{
     Arguments, Parameter, SEQUENCE, Spec, Wants, Written, as_text, column_for, never, quoted, with_default,
 };
@@ -95,6 +96,11 @@ pub(crate) const ATTRIBUTION: Spec = Spec {
         with_default("cost", "event_kind = 'cost'"),
         with_default("markov_order", "NULL"),
         with_default("draws", "0"),
+        with_default("period", "NULL"),
+        with_default("credit_time", "'conversion'"),
+        with_default("timezone", "'UTC'"),
+        with_default("week_start", "'monday'"),
+        with_default("positions", "false"),
     ],
     example: "SELECT * FROM attribution(model => ['last_touch', 'markov'], by => utm_campaign, lookback => '14 days')",
 };
@@ -129,7 +135,7 @@ pub(crate) fn write_out_conversion_paths(arguments: &Arguments<'_>) -> Result<Wr
     let conditions = ["touch", "conversion", "view", "is_direct"].map(|name| arguments.condition(name));
     let [touch, conversion, view, is_direct] = all(conditions)?;
     let conditions = [touch, conversion, view, is_direct, never(), never(), never(), never()];
-    call(arguments, Vec::new(), conditions, fold::Told::Paths { paths_max })
+    call(arguments, Vec::new(), conditions, fold::Told::Paths { paths_max }, Split::default())
 }
 
 pub(crate) fn write_out_touchpoints(arguments: &Arguments<'_>) -> Result<Written, QueryError> {
@@ -148,9 +154,48 @@ pub(crate) fn write_out_touchpoints(arguments: &Arguments<'_>) -> Result<Written
 
 pub(crate) fn write_out_attribution(arguments: &Arguments<'_>) -> Result<Written, QueryError> {
     let models = models(arguments)?;
+    let split = split(arguments, &models)?;
     let conditions = ["touch", "conversion", "view", "is_direct", "is_paid", "cost", "lead", "opportunity"];
-    let conditions = all(conditions.map(|name| arguments.condition(name)))?;
-    call(arguments, models, conditions, fold::Told::Credit)
+    let mut conditions = all(conditions.map(|name| arguments.condition(name)))?;
+    if split.is_placed {
+        // Money is spent on a campaign, not on its place on a path.
+        conditions[5] = never();
+    }
+    call(arguments, models, conditions, fold::Told::Credit, split)
+}
+
+/// What credit is told by besides.
+#[derive(Default)]
+struct Split {
+    dated: Option<Dated>,
+    is_placed: bool,
+}
+
+fn split(arguments: &Arguments<'_>, models: &[(String, Sharing)]) -> Result<Split, QueryError> {
+    let by = match arguments.text("credit_time")?.as_str() {
+        "conversion" => CreditTime::Conversion,
+        "touch" => CreditTime::Touch,
+        word => return Err(arguments.fault(format!("credit_time is {word:?}: conversion or touch"))),
+    };
+    let dated = match arguments.maybe_text("period")? {
+        Some(_) => Some(Dated { calendar: calendar(arguments, "period")?, by }),
+        None if by == CreditTime::Touch => {
+            let reason = "credit_time says which period credit is in: give period as well, such as period => 'month'";
+            return Err(arguments.fault(reason.to_owned()));
+        }
+        None => None,
+    };
+    let is_placed = arguments.flag("positions")?;
+    let learnt = models.iter().find(|(_, sharing)| matches!(sharing, Sharing::Learnt(_)));
+    if let Some((name, _)) = learnt
+        && (dated.is_some() || is_placed)
+    {
+        return Err(arguments.fault(format!(
+            "{name} learns from all paths together and credits no single conversion: ask for it without period and positions, \
+             or for a rule or shapley with them"
+        )));
+    }
+    Ok(Split { dated, is_placed })
 }
 
 /// * `conditions`: in the order of `fold::bit`.
@@ -159,6 +204,7 @@ fn call(
     models: Vec<(String, Sharing)>,
     mut conditions: [String; fold::bit::COUNT],
     told: fold::Told,
+    Split { dated, is_placed }: Split,
 ) -> Result<Written, QueryError> {
     let path = path_rule(arguments)?;
     let asks_for = |of: fn(&CreditRule) -> bool| {
@@ -194,7 +240,7 @@ fn call(
     let layout = rows.layout;
     let same_touch_us = arguments.duration_us("same_touch")?;
     let path = PathRule { transforms, ..path };
-    let fold = fold::AttributionFold { models, path, same_touch_us, remove, column, told, layout };
+    let fold = fold::AttributionFold { models, path, same_touch_us, remove, column, told, dated, is_placed, layout };
     Ok(rows.folded(Arc::new(fold)))
 }
 

@@ -166,7 +166,8 @@ pub(crate) fn midnight(
     Ok(Some(calendar.start_us(day + days_later)))
 }
 
-fn calendar(arguments: &Arguments<'_>, period: &'static str) -> Result<Calendar, QueryError> {
+/// * `period`: the argument that says which; `timezone` and `week_start` are the others.
+pub(crate) fn calendar(arguments: &Arguments<'_>, period: &'static str) -> Result<Calendar, QueryError> {
     let wrong = |error: AnalyticsError| arguments.fault(error.to_string());
     // Lengths of a day have no week to begin.
     let week_start = Period::parse_week_start(&arguments.text("week_start")?).map_err(wrong)?;
@@ -175,7 +176,7 @@ fn calendar(arguments: &Arguments<'_>, period: &'static str) -> Result<Calendar,
 }
 
 /// What the beginning of a period is told in: a day, or of an hour the moment, in UTC.
-fn start_type(calendar: &Calendar) -> DataType {
+pub(crate) fn start_type(calendar: &Calendar) -> DataType {
     match calendar.period() {
         Period::Hour => DataType::Timestamp(TimeUnit::Microsecond, None),
         _ => DataType::Date32,
@@ -183,7 +184,7 @@ fn start_type(calendar: &Calendar) -> DataType {
 }
 
 /// * `numbers`: of periods.
-fn starts(calendar: &Calendar, numbers: &[i64]) -> ArrayRef {
+pub(crate) fn starts(calendar: &Calendar, numbers: &[i64]) -> ArrayRef {
     let day = |number: &i64| i32::try_from(calendar.first_day(*number)).unwrap_or(i32::MAX);
     match calendar.period() {
         Period::Hour => {

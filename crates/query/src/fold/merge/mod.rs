@@ -15,6 +15,7 @@ mod dictionary;
 mod name;
 mod plan;
 mod tail;
+mod tree;
 
 use std::cmp::Ordering::{Equal, Less};
 use std::sync::Arc;
@@ -34,6 +35,7 @@ use cursor::{Cursor, FileCursor, Loader, TailCursor};
 use name::Name;
 pub(super) use plan::{Footers, Sorted};
 pub(super) use tail::Tail;
+use tree::Tree;
 
 /// The ranges of one question, given out one by one.
 pub(super) struct Merge {
@@ -76,8 +78,10 @@ pub(super) struct Merging {
     /// Conditions of which a unit must meet one; 0: none.
     conditions: u32,
     cursors: Vec<Cursor>,
-    /// A heap: the least name of each cursor; of equal names that of the first file is on top.
-    order: Vec<(Name, usize)>,
+    /// The least of each cursor.
+    names: Vec<Name>,
+    /// Of equal names that of the first file comes first.
+    order: Tree,
     unit: String,
     words: Vec<u64>,
     reader_bytes: usize,
@@ -100,7 +104,8 @@ impl Merging {
             lies_in_sequence,
             conditions,
             cursors: Vec::new(),
-            order: Vec::new(),
+            names: Vec::new(),
+            order: Tree::new(0, |_, _| false),
             unit: String::new(),
             words: Vec::new(),
             reader_bytes: 0,
@@ -124,27 +129,24 @@ impl Merging {
         let in_memory = self.tail.range(range.from.as_deref(), range.before.as_deref());
         let in_memory = Cursor::Tail(TailCursor::new(Arc::clone(&self.tail), in_memory));
         self.cursors = files.chain(std::iter::once(in_memory)).collect();
-        self.order.clear();
-        for (at, cursor) in self.cursors.iter_mut().enumerate() {
+        self.names.clear();
+        for cursor in &mut self.cursors {
             let (reader, stride) = (&mut self.reader, stride(self.layout));
-            if cursor.begin(Loader { reader, range, stride }).await? {
-                self.order.push((cursor.name(), at));
-            }
+            let is_there = cursor.begin(Loader { reader, range, stride }).await?;
+            self.names.push(if is_there { cursor.name() } else { Name::NONE });
         }
-        for root in (0..self.order.len() / 2).rev() {
-            self.sift_down(root);
-        }
+        self.order = Tree::new(self.cursors.len(), |a, b| comes_first(&self.names, &self.cursors, a, b));
         self.hold()
     }
 
     /// Goes on to the next unit that is wanted; false if there is none.
     pub(super) async fn next(&mut self, range: &KeyRange) -> Result<bool> {
         let stride = stride(self.layout);
-        while let Some((unit, first)) = self.order.first().copied() {
+        while let Some((first, unit)) = self.first() {
             self.words.clear();
             self.unit.clear();
             unit.write(&mut self.unit, || self.cursors[first].text());
-            while let Some((name, at)) = self.order.first().copied()
+            while let Some((at, name)) = self.first()
                 && name.compare(&unit, || (self.cursors[at].text(), &self.unit)) == Equal
             {
                 self.take_run(at, range).await?;
@@ -173,7 +175,7 @@ impl Merging {
         rows.fold((0, 0), |(all, beyond), (rows, more)| (all + rows, beyond + more))
     }
 
-    /// Takes the run on top of the heap.
+    /// Takes the run that comes first.
     async fn take_run(&mut self, at: usize, range: &KeyRange) -> Result<()> {
         let stride = stride(self.layout);
         let cursor = &mut self.cursors[at];
@@ -184,32 +186,15 @@ impl Merging {
             is_more = cursor.fetch(Loader { reader: &mut self.reader, range, stride }).await?;
             self.hold()?;
         }
-        if is_more {
-            self.order[0].0 = self.cursors[at].name();
-        } else {
-            self.order.swap_remove(0);
-        }
-        self.sift_down(0);
+        self.names[at] = if is_more { self.cursors[at].name() } else { Name::NONE };
+        self.order.again(|a, b| comes_first(&self.names, &self.cursors, a, b));
         Ok(())
     }
 
-    fn sift_down(&mut self, mut at: usize) {
-        let less = |(a, one): &(Name, usize), (b, other): &(Name, usize)| {
-            let texts = || (self.cursors[*one].text(), self.cursors[*other].text());
-            a.compare(b, texts).then(one.cmp(other)) == Less
-        };
-        loop {
-            let left = 2 * at + 1;
-            let Some(mut least) = (left < self.order.len()).then_some(left) else { return };
-            if left + 1 < self.order.len() && less(&self.order[left + 1], &self.order[left]) {
-                least = left + 1;
-            }
-            if !less(&self.order[least], &self.order[at]) {
-                return;
-            }
-            self.order.swap(at, least);
-            at = least;
-        }
+    /// The cursor with the least name.
+    fn first(&self) -> Option<(usize, Name)> {
+        let at = self.order.first()?;
+        Some((at, self.names[at])).filter(|(_, name)| *name != Name::NONE)
     }
 
     fn hold(&mut self) -> Result<()> {
@@ -217,4 +202,9 @@ impl Merging {
         let words = self.words.capacity() * size_of::<u64>();
         self.held.try_resize(self.reader_bytes + batches + words + self.reader.size())
     }
+}
+
+fn comes_first(names: &[Name], cursors: &[Cursor], one: usize, other: usize) -> bool {
+    let texts = || (cursors[one].text(), cursors[other].text());
+    names[one].compare(&names[other], texts).then(one.cmp(&other)) == Less
 }

@@ -18,6 +18,9 @@ pub(super) struct Name {
 }
 
 impl Name {
+    /// Comes after the name of every text: no text begins with such a byte.
+    pub(super) const NONE: Self = Self { head: [u64::MAX; WORDS], length: 0 };
+
     pub(super) fn of(text: &str) -> Self {
         let mut bytes = [0; BYTES];
         let length = text.len().min(BYTES);
@@ -62,12 +65,14 @@ mod tests {
     #[test]
     fn names_compare_as_their_texts() {
         let long = "an id that is a good deal longer than most ids are";
-        let texts = ["", "\0", "a", "a\0", "ab", "b", "ä", &long[..39], &long[..40], &long[..41], long, "z"];
+        let texts =
+            ["", "\0", "a", "a\0", "ab", "b", "ä", "\u{10ffff}", &long[..39], &long[..40], &long[..41], long, "z"];
         for one in texts {
             for other in texts {
                 let told = Name::of(one).compare(&Name::of(other), || (one, other));
                 assert_eq!(told, one.cmp(other), "{one:?} and {other:?}");
             }
+            assert_eq!(Name::of(one).compare(&Name::NONE, || unreachable!()), Ordering::Less);
             let mut written = "x".to_owned();
             Name::of(one).write(&mut written, || one);
             assert_eq!(written, format!("x{one}"));

@@ -135,6 +135,48 @@ struct Sums {
     value_micros: i128,
 }
 
+/// What a model gives.
+#[derive(Debug)]
+struct Ledger {
+    /// By currency, none first, and value of `by`, none last; empty where there would be too many.
+    plain: Vec<Sums>,
+    by_count: usize,
+    others: HashMap<Key, Sums>,
+}
+
+impl Ledger {
+    /// Looked up by number, as long as all of it is at hand: of five rules each touch of a conversion is looked up five times.
+    const PLAIN_MAX: usize = 1 << 12;
+
+    fn new(is_plain: bool, by_count: usize, currency_count: usize) -> Self {
+        let count = Some((by_count + 1) * (currency_count + 1)).filter(|count| is_plain && *count <= Self::PLAIN_MAX);
+        Self { plain: vec![Sums::default(); count.unwrap_or(0)], by_count, others: HashMap::new() }
+    }
+
+    fn of(&mut self, key: Key) -> &mut Sums {
+        if self.plain.is_empty() {
+            return self.others.entry(key).or_default();
+        }
+        let by = if key.by == UNSET { self.by_count } else { key.by as usize };
+        &mut self.plain[key.currency.map_or(0, |currency| currency as usize + 1) * (self.by_count + 1) + by]
+    }
+
+    /// What got something, be it nothing in sum.
+    fn all(&self) -> impl Iterator<Item = (Key, Sums)> {
+        let key = |at: usize| {
+            let (currency, by) = (at / (self.by_count + 1), at % (self.by_count + 1));
+            let by = if by == self.by_count { UNSET } else { by as u32 };
+            Key::of(by, currency.checked_sub(1).map(|currency| currency as u32))
+        };
+        let plain = self.plain.iter().enumerate().filter(|(_, sums)| 0 < sums.credit);
+        plain.map(move |(at, sums)| (key(at), *sums)).chain(self.others.iter().map(|(key, sums)| (*key, *sums)))
+    }
+
+    fn capacity(&self) -> usize {
+        self.plain.len() + self.others.capacity()
+    }
+}
+
 /// What tells one touch from another.
 type Mark = [Option<u32>; 3];
 
@@ -160,7 +202,7 @@ pub(super) struct Part {
     path: PathRule,
     by_count: u32,
     /// By model; empty for learnt ones.
-    credits: Vec<HashMap<Key, Sums>>,
+    credits: Vec<Ledger>,
     /// In parts of a conversion as well: what no touch led to.
     unattributed: HashMap<Key, Sums>,
     spend: HashMap<Key, i128>,
@@ -197,6 +239,11 @@ impl AttributionFold {
     /// Whether whole paths are kept.
     fn is_learning(&self) -> bool {
         self.told != Told::Credit || self.models.iter().any(|(_, sharing)| matches!(sharing, Sharing::Learnt(_)))
+    }
+
+    /// Whether credit is told by value of `by` and currency alone.
+    fn is_plain(&self) -> bool {
+        self.dated.is_none() && !self.is_placed
     }
 
     /// The number of the period.
@@ -244,7 +291,7 @@ impl AttributionFold {
                         }
                         key.place = place as u32 + 1;
                     }
-                    let sums = credits.entry(key).or_default();
+                    let sums = credits.of(key);
                     sums.credit += share;
                     sums.value_micros += i128::from(credit.value_micros);
                 }
@@ -377,7 +424,7 @@ impl Fold for AttributionFold {
     }
 
     fn start(&self, about: &About<'_>) -> Result<Part> {
-        let by = &about.texts[text::BY];
+        let (by, currencies) = (&about.texts[text::BY], &about.texts[text::CURRENCY]);
         let mut path = self.path.clone();
         for removal in &self.remove {
             // One that nobody has takes nothing away.
@@ -390,7 +437,7 @@ impl Fold for AttributionFold {
         Ok(Part {
             path,
             by_count: by.len() as u32,
-            credits: self.models.iter().map(|_| HashMap::new()).collect(),
+            credits: self.models.iter().map(|_| Ledger::new(self.is_plain(), by.len(), currencies.len())).collect(),
             unattributed: HashMap::new(),
             spend: HashMap::new(),
             converting: HashMap::new(),
@@ -467,7 +514,7 @@ impl Fold for AttributionFold {
             sums.value_micros += more.value_micros;
         };
         for (credits, more) in part.credits.iter_mut().zip(other.credits) {
-            more.into_iter().for_each(|(key, sums)| add(credits.entry(key).or_default(), sums));
+            more.all().for_each(|(key, sums)| add(credits.of(key), sums));
         }
         other.unattributed.into_iter().for_each(|(key, sums)| add(part.unattributed.entry(key).or_default(), sums));
         other.spend.into_iter().for_each(|(key, micros)| *part.spend.entry(key).or_default() += micros);
@@ -484,7 +531,7 @@ impl Fold for AttributionFold {
     }
 
     fn bytes(&self, part: &Part) -> usize {
-        let sums: usize = part.credits.iter().map(HashMap::capacity).sum();
+        let sums: usize = part.credits.iter().map(Ledger::capacity).sum();
         sums * size_of::<(Key, Sums)>()
             + part.converting.capacity() * size_of::<((Option<u32>, Box<[u32]>), Converted)>()
             + part.not_converting.capacity() * size_of::<(Box<[u32]>, u64)>()
@@ -497,9 +544,9 @@ impl Fold for AttributionFold {
         }
         let mut lines: Vec<Line> = Vec::new();
         for (model, credits) in part.credits.iter().enumerate() {
-            lines.extend(credits.iter().map(|(key, sums)| Line {
+            lines.extend(credits.all().map(|(key, sums)| Line {
                 model,
-                key: *key,
+                key,
                 conversions: sums.credit as f64 / WHOLE,
                 value_micros: sums.value_micros,
                 interval: None,

@@ -80,7 +80,8 @@ impl Learnt {
         let credit = |(channel, (share, value_micros)): (usize, (f64, i128))| {
             let interval = intervals.as_ref().map(|intervals| intervals[channel]);
             LearntCredit {
-                conversions: share * conversions,
+                // Of a chain that was solved to 1e-12 the digits beyond say nothing: half of 100 is not 49.99999999999999.
+                conversions: (share * conversions * 1e9).round() / 1e9,
                 value_micros,
                 interval: interval.map(|(low, high)| (low * conversions, high * conversions)),
             }

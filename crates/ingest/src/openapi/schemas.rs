@@ -155,7 +155,8 @@ pub(super) fn all(limits: &Limits) -> Value {
     let text = json!({"type": "string"});
     let count = json!({"type": "integer", "minimum": 0});
     let (maybe_text, maybe_time) = (json!({"type": ["string", "null"]}), json!({"type": ["integer", "null"]}));
-    let counts = json!({"accepted": count, "dead_lettered": count});
+    let counts = json!({"accepted": count, "dead_lettered": count, "clamped": {"type": "integer", "minimum": 0,
+        "description": "Of an import: accepted with the time they came, for their own was too far off or could not be read."}});
     json!({
         "Event": event_schema(),
         "Events": {"anyOf": [

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Map, Value, json};
 
 use crate::outside;
-use crate::server::{Home, QUERY_TOKEN, Server, TRUSTED_KEY, WRITE_KEY};
+use crate::server::{Home, QUERY_TOKEN, SOURCE, Server, TRUSTED_KEY, WRITE_KEY};
 
 const SCRIPT: &str = "<script>window.pwned=1</script>";
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -163,6 +163,19 @@ async fn each_view_shows_what_was_planted() {
     says(&experiment["about"], "Nobody was shown two variants");
     assert_eq!(experiment["drawn"], 3, "an interval for each variant and for the difference");
     assert_eq!(experiment["ranged"], 0, "a range would cut the experiment");
+
+    // Somebody on another site, who bought nothing.
+    let elsewhere = json!({"type": "page", "anonymousId": "w1", "messageId": "page-w1", "properties": {"url": "https://blog.example/"}});
+    let (status, answer) = server.post("/v1/batch", WRITE_KEY, json!({"batch": [elsewhere]}).to_string()).await;
+    assert_eq!(status, 200, "{answer}");
+    server.wait_until_queryable("SELECT count(*) FROM events", 60).await;
+    let Some(all) = scenes("each_view_shows_what_was_planted", &server, &["sources"]).await else { return };
+    let sources = &all["sources"];
+    assert_eq!(
+        json!([sources["options"], sources["all"], sources["own"]]),
+        json!([["all", "backend", SOURCE], "21", "20"])
+    );
+    says(&sources["none"], "No conversions");
     assert!(server.stop().await.success());
 }
 

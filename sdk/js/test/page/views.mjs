@@ -126,6 +126,30 @@ export const views = {
     return { conversions, value, spend };
   },
 
+  /** Of a lake with events from two sources. */
+  async sources() {
+    const { page, close } = await entered();
+    await settled(page);
+    await allTime(page);
+    await shown(page, "funnel");
+    const options = await texts(page, "select[name=source] option");
+    const begun = () => text(page, ".funnel li:first-child [data-cell=units_reached]");
+    const all = await begun();
+    const narrowed = answered(page, "source = 'backend'");
+    await page.selectOption("select[name=source]", "backend");
+    assert.equal((await narrowed).status(), 200);
+    await settled(page);
+    const own = await begun();
+    await shown(page, "attribution");
+    const conversions = answered(page, "source = 'shop'");
+    await page.selectOption("select[name=source]", "shop");
+    assert.equal((await conversions).status(), 200);
+    await settled(page);
+    const none = await text(page, "[data-panel=attribution] .note");
+    await close();
+    return { options, all, own, none };
+  },
+
   async experiment() {
     const { page, close } = await entered();
     await shown(page, "experiment");

@@ -1,7 +1,7 @@
 // Attribution: several models beside one another, from one pass; spend where there is some.
 
 import { groups } from "./bars.js";
-import { SPLITS, eventNames, eventSelect } from "./choices.js";
+import { SPLITS, eventNames, eventSelect, sourceNames, sourceSelect } from "./choices.js";
 import { field, h, select } from "./dom.js";
 import * as format from "./format.js";
 import { recall, remember } from "./memory.js";
@@ -28,12 +28,14 @@ const LOOKBACKS = ["1 day", "7 days", "14 days", "30 days", "90 days", "180 days
 
 export function view({ signal, settings, lake }) {
   let found = [];
+  let sources = [];
   const chosen = {
     models: recall("attribution.models", ["first_touch", "last_touch", "markov"]),
     by: recall("attribution.by", "channel"),
     lookback: recall("attribution.lookback", "30 days"),
     conversion: recall("attribution.conversion", "kind:conversion"),
     measure: recall("attribution.measure", "conversions"),
+    source: recall("attribution.source", ""),
   };
   const form = h("form", { class: "asking", onsubmit: (event) => event.preventDefault() });
   const picture = panel({
@@ -76,6 +78,7 @@ export function view({ signal, settings, lake }) {
       );
     };
     const set = (name) => (event) => keep(name, event.target.value);
+    const source = sourceSelect({ name: "source", onchange: set("source") }, sources, chosen.source);
     form.replaceChildren(
       h("fieldset", {}, h("legend", {}, "Models"), MODELS.map(model)),
       h(
@@ -87,19 +90,21 @@ export function view({ signal, settings, lake }) {
         ),
         field("By", select({ name: "by", onchange: set("by") }, SPLITS, chosen.by)),
         field("Looking back", select({ name: "lookback", onchange: set("lookback") }, LOOKBACKS, chosen.lookback)),
+        source && field("Conversions from", source),
       ),
     );
   }
 
   async function load() {
     if (found.length === 0) {
-      const names = await before(picture, lake, signal, () => eventNames(signal));
+      const asked = () => Promise.all([eventNames(signal), sourceNames(signal)]);
+      const names = await before(picture, lake, signal, asked);
       if (names === null) return;
-      found = names;
+      [found, sources] = names;
       drawForm();
     }
     if (chosen.models.length === 0) return picture.state("empty", h("p", { class: "note" }, "Choose a model."));
-    // Touches before the range must stay: so it is a condition of the conversions, not a filter.
+    // Touches before the range and spend from elsewhere must stay: so both are conditions of the conversions, not filters.
     const range = within(settings.bounds(), "event_time_us");
     const answer = await picture.load(question(chosen.models, range));
     spend.element.hidden = !answer?.rows.some(({ cost }) => cost !== null);
@@ -110,7 +115,7 @@ export function view({ signal, settings, lake }) {
     return sql.call("attribution", {
       model: sql.list(models.map(sql.text)),
       by: chosen.by,
-      conversion: sql.all(sql.condition(chosen.conversion), range),
+      conversion: sql.all(sql.condition(chosen.conversion), range, sql.from(chosen.source)),
       lookback: sql.text(chosen.lookback),
       cost: range ? sql.all("event_kind = 'cost'", range) : null,
     });

@@ -17,6 +17,21 @@ export async function eventNames(signal) {
   return rows;
 }
 
+/** Where events came from, most of them first. */
+export async function sourceNames(signal) {
+  const { rows } = await ask(
+    "SELECT source, count(*) AS events FROM events GROUP BY 1 ORDER BY events DESC, source LIMIT 100",
+    signal,
+  );
+  return rows.map(({ source }) => source);
+}
+
+/** A choice among sources, "" for all; null where there is nothing to choose. */
+export function sourceSelect(given, found, chosen) {
+  const all = chosen === "" || found.includes(chosen) ? found : [...found, chosen];
+  return all.length < 2 ? null : select(given, [["", "all"], ...all.map((name) => [name, name])], chosen);
+}
+
 /** A choice among events. `own`: it may be a condition in SQL, which the caller asks for. */
 export function eventSelect(given, found, chosen, own) {
   const kinds = new Set(found.map(({ event_kind }) => event_kind));

@@ -1,7 +1,7 @@
 // The funnel: how many come how far, how sure that is, how long it takes them.
 
 import { bar, groups } from "./bars.js";
-import { SPLITS, eventNames, eventSelect } from "./choices.js";
+import { SPLITS, eventNames, eventSelect, sourceNames, sourceSelect } from "./choices.js";
 import { curve } from "./curve.js";
 import { field, h, redraw, select } from "./dom.js";
 import * as format from "./format.js";
@@ -32,11 +32,13 @@ const ORDERS = [
 
 export function view({ signal, settings, lake }) {
   let found = [];
+  let sources = [];
   let steps = recall("funnel.steps", []).filter((step) => typeof step === "string");
   const chosen = {
     window: recall("funnel.window", "'7 days'"),
     order: recall("funnel.order", "ordered"),
     by: recall("funnel.by", ""),
+    source: recall("funnel.source", ""),
   };
   const editor = h("ol", { class: "steps", "aria-label": "Steps" });
   const form = h("form", { class: "asking", onsubmit: (event) => (event.preventDefault(), load()) });
@@ -128,6 +130,11 @@ export function view({ signal, settings, lake }) {
   }
 
   function drawForm() {
+    const source = sourceSelect(
+      { name: "source", onchange: (event) => keep("source", event.target.value) },
+      sources,
+      chosen.source,
+    );
     form.replaceChildren(
       editor,
       h(
@@ -160,15 +167,17 @@ export function view({ signal, settings, lake }) {
             chosen.by,
           ),
         ),
+        source && field("Source", source),
       ),
     );
   }
 
   async function load() {
     if (found.length === 0) {
-      const names = await before(picture, lake, signal, () => eventNames(signal));
+      const asked = () => Promise.all([eventNames(signal), sourceNames(signal)]);
+      const names = await before(picture, lake, signal, asked);
       if (names === null) return;
-      found = names;
+      [found, sources] = names;
       if (steps.length === 0) steps = firstSteps(found);
       drawForm();
       drawSteps();
@@ -188,7 +197,11 @@ export function view({ signal, settings, lake }) {
       names: sql.list(steps.map((step) => sql.text(sql.named(step)))),
       window: chosen.window,
       step_order: chosen.order === "ordered" ? null : sql.text(chosen.order),
-      filter: condition(within(settings.bounds(), "event_time_us"), settings.people ? sql.PEOPLE : null),
+      filter: condition(
+        within(settings.bounds(), "event_time_us"),
+        settings.people ? sql.PEOPLE : null,
+        sql.from(chosen.source),
+      ),
     };
     picture.load(sql.call("funnel", { ...named, breakdown: chosen.by || null }));
     times.element.hidden = steps.length < 2;

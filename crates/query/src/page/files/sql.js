@@ -57,6 +57,11 @@ export function condition(choice) {
   return written(rest);
 }
 
+/** That an event came from a source; null for all of them. */
+export function from(source) {
+  return source === "" ? null : `source = ${text(source)}`;
+}
+
 /** How it is called. */
 export function named(choice) {
   const at = choice.indexOf(":");

@@ -7,11 +7,11 @@
 //!           at work is finished; dropping the future cuts it off.
 //! Not here: who may come in (`gate.rs`).
 
-use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use datafusion::common::runtime::SpawnedTask;
 use datafusion::common::{Result, exec_err};
 use datafusion::datasource::sink::DataSinkExec;
 use datafusion::execution::FunctionRegistry;
@@ -22,7 +22,6 @@ use datafusion_distributed::{
     DistributedExt, ExecuteTaskRequest, NetworkBoundaryExt, ProducerHead, TaskKey, Worker, WorkerPlanRewriteEvent,
     WorkerPlanRewriteEventResponse, WorkerQueryContext, WorkerSessionBuilder,
 };
-use futures::FutureExt;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Server;
@@ -43,6 +42,9 @@ pub(super) const MADE_FOR_EACH_QUESTION: [&str; 3] = ["person_of", "credit_touch
 
 /// Longer than the cache lets its list be after it last cleared it, 300 ms (moka 0.12, `LOG_SYNC_INTERVAL_MILLIS`).
 const LET_GO_AFTER: Duration = Duration::from_millis(400);
+const LET_GO_TIMES: usize = 3;
+/// How long clearing the list may take, which it does before it waits for the unknown task.
+const LET_GO_MAX: Duration = Duration::from_millis(50);
 
 /// Serves until `stop`, or until it cannot go on, which it tells.
 pub async fn serve(
@@ -63,17 +65,15 @@ pub async fn serve(
         let runtime = Arc::clone(parts.base.runtime_env());
         let sessions = Sessions { parts, channels, tasks: Arc::clone(&tasks) };
         let worker = Worker::from_session_builder(sessions).with_runtime_env(runtime).with_version(version());
-        let letting_go = let_go(worker.clone(), Arc::clone(&tasks));
+        // A task of its own: what a plan takes to be dropped is not to keep anybody waiting at the door.
+        let _letting_go = SpawnedTask::spawn(let_go(worker.clone(), Arc::clone(&tasks)));
         let gate = Gate { inner: worker.into_worker_server(), token: Arc::from(settings.token), tasks };
         let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
         let server = Server::builder()
             .http2_keepalive_interval(Some(SILENT_MAX))
             .http2_keepalive_timeout(Some(SILENT_MAX))
             .serve_with_incoming_shutdown(gate, incoming, stop.cancelled());
-        tokio::select! {
-            served = server => served.map_err(std::io::Error::other),
-            never = letting_go => match never {},
-        }
+        server.await.map_err(std::io::Error::other)
     });
     serving.await.unwrap_or_else(|error| Err(std::io::Error::other(error)))
 }
@@ -81,8 +81,8 @@ pub async fn serve(
 /// Has the library let go of tasks that have ended, with what their plans still hold: sides of joins, rows on their way between
 /// parts, whoever waits for rows that will not come. It strikes them off its list at once, but the list (a cache of `moka`) lets
 /// go only when it is next asked for something, which may be at the next question.
-async fn let_go(worker: Worker, tasks: Arc<Tasks>) -> Infallible {
-    // Of no task, so it would be waited for.
+async fn let_go(worker: Worker, tasks: Arc<Tasks>) {
+    // Of no task, so it would be waited for; this one entry stays on the list.
     let unknown = || ExecuteTaskRequest {
         task_key: TaskKey { query_id: Default::default(), stage_id: 0, task_number: 0 },
         target_partition_start: 0,
@@ -91,8 +91,11 @@ async fn let_go(worker: Worker, tasks: Arc<Tasks>) -> Infallible {
     };
     loop {
         tasks.ended().await;
-        tokio::time::sleep(LET_GO_AFTER).await;
-        let _ = worker.execute_task(unknown()).now_or_never();
+        // What another thread looks at just then stays until it is asked once more.
+        for _ in 0..LET_GO_TIMES {
+            tokio::time::sleep(LET_GO_AFTER).await;
+            let _ = tokio::time::timeout(LET_GO_MAX, worker.execute_task(unknown())).await;
+        }
     }
 }
 

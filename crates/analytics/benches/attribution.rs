@@ -15,8 +15,8 @@ use tributary_analytics::attribution::shapley::{
     Effort, Measure, cumulative_shapley, leave_one_out, markov_shapley, rate_shapley,
 };
 use tributary_analytics::attribution::{
-    Conversion, CreditRule, DoubleClicks, Lookbacks, MarketingTouch, PathCounts, PathRule, PathTable, Touch, TouchKind,
-    Views, credit_path, paths_to_conversions,
+    Conversion, CreditRule, Crediting, DoubleClicks, Lookbacks, MarketingTouch, PathCounts, PathRule, PathTable, Touch,
+    TouchKind, Views, paths_to_conversions,
 };
 use tributary_analytics::stats::Alpha;
 
@@ -141,10 +141,11 @@ fn by_rule() {
     timed(
         &format!("{PERSON_COUNT} conversions of twenty touches, one path and {} rules each", CreditRule::NAMED.len()),
         || {
+            let mut crediting = Crediting::default();
             for _ in 0..PERSON_COUNT {
                 let path = &paths_to_conversions(&rule, black_box(&touches), &[conversion])[0];
                 for (_, credit_rule) in CreditRule::NAMED {
-                    black_box(credit_path(credit_rule, Views::Include, path, &conversion));
+                    black_box(crediting.credit(credit_rule, Views::Include, path, &conversion));
                 }
             }
         },

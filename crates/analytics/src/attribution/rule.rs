@@ -37,7 +37,8 @@ pub enum CreditRule {
     /// The `k`-th touch weighs `k`.
     PositionDecay,
     /// Equal parts to the channels of the path, each in equal parts to its touches. Summed over channels, that is the Shapley
-    /// value of the cumulative game (`shapley::cumulative_shapley`); by place on the path, the ordered one.
+    /// value of the cumulative game (`shapley::cumulative_shapley`); by place on the path, the ordered one. Where views weigh
+    /// less, a channel weighs as its heaviest touch: one that was clicked as well loses nothing by having been seen.
     Shapley,
     /// The whole to each channel that took part, at its first touch: totals exceed the conversions.
     Participation,
@@ -165,16 +166,7 @@ impl CreditRule {
             Self::Position(shares) => by_position(shares, path.len()),
             Self::Milestones(shares) => by_milestone(shares, path, conversion),
             Self::PositionDecay => normalised((1..=path.len()).map(|place| place as f64).collect()),
-            Self::Shapley => {
-                let mut channels: Vec<u32> = path.iter().map(|touch| touch.channel).collect();
-                channels.sort_unstable();
-                let distinct_count = channels.chunk_by(|a, b| a == b).count();
-                let touch_count = |channel: u32| {
-                    let below = |bound: u32| channels.partition_point(|other| *other < bound);
-                    channels.partition_point(|other| *other <= channel) - below(channel)
-                };
-                path.iter().map(|touch| 1.0 / (distinct_count * touch_count(touch.channel)) as f64).collect()
-            }
+            Self::Shapley => by_channel(path, |_| 1.0),
             Self::Participation => {
                 let channels: Vec<u32> = path.iter().map(|touch| touch.channel).collect();
                 let mut weights = vec![0.0; path.len()];
@@ -241,11 +233,11 @@ impl Crediting {
             self.credits.push(Credit { touch: path[winner].touch, credit_ratio: 1.0, value_micros });
             return &self.credits;
         }
-        let mut weights = rule.weights(path, conversion);
-        if let Views::Weigh { ratio } = views {
-            weigh_views(rule, ratio, path, &mut weights);
-        }
         if rule == CreditRule::Participation {
+            let mut weights = rule.weights(path, conversion);
+            if let Views::Weigh { ratio } = views {
+                weigh_views(rule, ratio, path, &mut weights);
+            }
             // Nobody shares here: each gets its own whole.
             for (touch, credit_ratio) in path.iter().zip(weights).filter(|(_, ratio)| 0.0 < *ratio) {
                 let value_micros = self.shares.split(value_micros, &[credit_ratio, 1.0 - credit_ratio])[0];
@@ -253,11 +245,19 @@ impl Crediting {
             }
             return &self.credits;
         }
-        let is_equal = rule == CreditRule::Linear && !matches!(views, Views::Weigh { .. });
-        let shares = match is_equal {
-            true => self.shares.split_equally(value_micros, path.len()),
-            false => self.shares.split(value_micros, &weights),
-        };
+        if rule == CreditRule::Linear && !matches!(views, Views::Weigh { .. }) {
+            let credit_ratio = 1.0 / path.len() as f64;
+            let shares = self.shares.split_equally(value_micros, path.len());
+            let credit = |(touch, share): (&MarketingTouch, &i64)| Credit {
+                touch: touch.touch,
+                credit_ratio,
+                value_micros: *share,
+            };
+            self.credits.extend(path.iter().zip(shares).map(credit));
+            return &self.credits;
+        }
+        let weights = weighed(rule, views, path, conversion);
+        let shares = self.shares.split(value_micros, &weights);
         let credits = path.iter().zip(weights).zip(shares).filter(|((_, ratio), _)| 0.0 < *ratio);
         self.credits.extend(credits.map(|((touch, credit_ratio), value_micros)| Credit {
             touch: touch.touch,
@@ -266,6 +266,41 @@ impl Crediting {
         }));
         &self.credits
     }
+}
+
+/// The weights of a rule where views weigh as they are to.
+fn weighed(rule: CreditRule, views: Views, path: &[MarketingTouch], conversion: &Conversion) -> Vec<f64> {
+    let Views::Weigh { ratio } = views else { return rule.weights(path, conversion) };
+    if rule == CreditRule::Shapley && (0.0 < ratio || path.iter().any(|touch| touch.kind != TouchKind::Impression)) {
+        return by_channel(path, |touch| if touch.kind == TouchKind::Impression { ratio } else { 1.0 });
+    }
+    let mut weights = rule.weights(path, conversion);
+    weigh_views(rule, ratio, path, &mut weights);
+    weights
+}
+
+/// Each channel by the heaviest of its touches, and those of one in proportion.
+///
+/// * `weight`: of a touch, 0 or more; not 0 for all.
+fn by_channel(path: &[MarketingTouch], weight: impl Fn(&MarketingTouch) -> f64) -> Vec<f64> {
+    // With each the heaviest and the sum of its touches.
+    let of_one = |touch: &MarketingTouch| (touch.channel, weight(touch), weight(touch));
+    let mut channels: Vec<(u32, f64, f64)> = path.iter().map(of_one).collect();
+    channels.sort_unstable_by_key(|(channel, ..)| *channel);
+    channels.dedup_by(|touch, channel| {
+        let is_same = touch.0 == channel.0;
+        if is_same {
+            channel.1 = channel.1.max(touch.1);
+            channel.2 += touch.2;
+        }
+        is_same
+    });
+    let all: f64 = channels.iter().map(|(_, heaviest, _)| heaviest).sum();
+    let of_touch = |touch: &MarketingTouch| {
+        let (_, heaviest, sum) = channels[channels.partition_point(|(channel, ..)| *channel < touch.channel)];
+        if sum == 0.0 { 0.0 } else { heaviest / all * (weight(touch) / sum) }
+    };
+    path.iter().map(of_touch).collect()
 }
 
 fn weigh_views(rule: CreditRule, ratio: f64, path: &[MarketingTouch], weights: &mut [f64]) {

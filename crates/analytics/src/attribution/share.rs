@@ -83,7 +83,7 @@ impl Shares {
 /// `share` is no larger than a value.
 fn with_sign(share: u128, sign: i64) -> i64 {
     let share = share as u64;
-    if sign < 0 { 0_i64.wrapping_sub_unsigned(share) } else { share as i64 }
+    if sign < 0 { 0_i64.wrapping_sub_unsigned(share) } else { share.cast_signed() }
 }
 
 /// As many as an `f64` has.

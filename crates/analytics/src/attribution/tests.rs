@@ -194,6 +194,29 @@ fn numbers_of_a_rule_that_make_no_sense_are_refused() {
 }
 
 #[test]
+fn a_channel_that_was_clicked_as_well_loses_nothing_by_having_been_seen() {
+    let (at, path) = (Conversion::new(10, 0), [seen(0, 1), click(1, 1), click(2, 2), seen(3, 3)]);
+    let shares = |ratio| {
+        let mut of_channel = [0.0; 4];
+        for credit in credit_path(CreditRule::Shapley, Views::Weigh { ratio }, &path, &at) {
+            let touch = path.iter().find(|touch| touch.touch == credit.touch).unwrap();
+            of_channel[touch.channel as usize] += credit.credit_ratio;
+        }
+        of_channel
+    };
+    for (ratio, expected) in
+        [(0.0, [0.0, 0.5, 0.5, 0.0]), (0.5, [0.0, 0.4, 0.4, 0.2]), (1.0, [0.0, 1.0 / 3.0, 1.0 / 3.0, 1.0 / 3.0])]
+    {
+        for (own, expected) in shares(ratio).into_iter().zip(expected) {
+            assert!((own - expected).abs() < 1e-15, "{ratio}: {:?}", shares(ratio));
+        }
+    }
+    // Where all were only seen, they share as ever.
+    let views = credit_path(CreditRule::Shapley, Views::Weigh { ratio: 0.0 }, &[seen(0, 1), seen(1, 2)], &at);
+    assert_eq!(views.iter().map(|credit| credit.credit_ratio).collect::<Vec<_>>(), [0.5, 0.5]);
+}
+
+#[test]
 fn views_weigh_less_beside_clicks_and_all_alone() {
     let path = [seen(0, 1), click(1, 2)];
     let at = Conversion::new(5, 3_000_000);

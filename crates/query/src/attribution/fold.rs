@@ -21,7 +21,7 @@ use tributary_analytics::attribution::{
     Conversion, CreditRule, Crediting, Lookbacks, MarketingTouch, Milestones, PathCounts, PathRule, PathTable, Touch,
     TouchKind, Transform, path_without_conversion, visit_paths_to_conversions,
 };
-use tributary_analytics::calendar::Calendar;
+use tributary_analytics::calendar::{Calendar, Progress};
 
 use super::learnt::{Learnt, LearntCredit};
 use crate::fold::{About, Fold, Layout, Rows, Texts};
@@ -125,6 +125,9 @@ pub(super) struct Removal {
 const UNSET: u32 = u32::MAX - 1;
 const NONE: u32 = u32::MAX;
 
+/// Places of a path that are told apart; those behind are told as one. Paths of machines have many thousands.
+const PLACES_MAX: usize = 100;
+
 /// Parts of a conversion are counted in these.
 const WHOLE: f64 = (1_u64 << 60) as f64;
 
@@ -187,7 +190,7 @@ struct Key {
     currency: Option<u32>,
     /// Its number; 0 where none is asked for.
     period: i64,
-    /// From the first, 1; 0 where none is asked for or there is none.
+    /// From the first, 1, up to one beyond `PLACES_MAX`; 0 where none is asked for or there is none.
     place: u32,
 }
 
@@ -218,6 +221,8 @@ pub(super) struct Part {
 #[derive(Debug, Default)]
 struct Room {
     touches: Vec<MarketingTouch>,
+    /// Of each touch, if credit is told by it.
+    periods: Vec<i64>,
     conversions: Vec<Conversion>,
     /// Of each conversion.
     currencies: Vec<Option<u32>>,
@@ -244,6 +249,11 @@ impl AttributionFold {
     /// Whether credit is told by value of `by` and currency alone.
     fn is_plain(&self) -> bool {
         self.dated.is_none() && !self.is_placed
+    }
+
+    /// Whether credit is in the period of its touch.
+    fn is_by_touch(&self) -> bool {
+        matches!(self.dated, Some(Dated { by: CreditTime::Touch, .. }))
     }
 
     /// The number of the period.
@@ -281,15 +291,15 @@ impl AttributionFold {
                     left -= share;
                     let mut key =
                         Key { period, ..Key::of(room.touches[credit.touch.index as usize].channel, currency) };
-                    if matches!(self.dated, Some(Dated { by: CreditTime::Touch, .. })) {
-                        key.period = self.period(credit.touch.time_us);
+                    if self.is_by_touch() {
+                        key.period = room.periods[credit.touch.index as usize];
                     }
                     if self.is_placed {
                         // Touches without credit are on the path all the same.
                         while path[place].touch.index != credit.touch.index {
                             place += 1;
                         }
-                        key.place = place as u32 + 1;
+                        key.place = place.min(PLACES_MAX) as u32 + 1;
                     }
                     let sums = credits.of(key);
                     sums.credit += share;
@@ -463,6 +473,7 @@ impl Fold for AttributionFold {
         }
         let room = &mut part.room;
         room.touches.clear();
+        room.periods.clear();
         room.conversions.clear();
         room.currencies.clear();
         room.last_seen.clear();
@@ -480,6 +491,9 @@ impl Fold for AttributionFold {
                 let mark = [0, 1, 2].map(|mark| mark_at(text::MARKS + mark));
                 if !is_told_again(&mut room.last_seen, mark, time_us, self.same_touch_us) {
                     let kind = if mask & bit::VIEW != 0 { TouchKind::Impression } else { TouchKind::Click };
+                    if self.is_by_touch() {
+                        room.periods.push(self.period(time_us));
+                    }
                     room.touches.push(MarketingTouch {
                         touch: Touch { time_us, index: room.touches.len() as u64 },
                         kind,
@@ -532,7 +546,12 @@ impl Fold for AttributionFold {
 
     fn bytes(&self, part: &Part) -> usize {
         let sums: usize = part.credits.iter().map(Ledger::capacity).sum();
-        sums * size_of::<(Key, Sums)>()
+        let (spend, none) = (part.spend.capacity(), part.unattributed.capacity());
+        // Each of them is told once for each model in the end.
+        let lines = sums + (spend + none) * self.models.len();
+        (sums + none) * size_of::<(Key, Sums)>()
+            + spend * size_of::<(Key, i128)>()
+            + lines * size_of::<Line>()
             + part.converting.capacity() * size_of::<((Option<u32>, Box<[u32]>), Converted)>()
             + part.not_converting.capacity() * size_of::<(Box<[u32]>, u64)>()
             + part.path_words * size_of::<u32>()
@@ -756,7 +775,7 @@ impl AttributionFold {
 
     /// Whether no conversion can come any more that credits the period.
     ///
-    /// * `last_us`: the time up to which events are known.
+    /// * `last_us`: of the last event that is known.
     fn is_over(&self, dated: &Dated, period: i64, last_us: i64) -> bool {
         let wait_us = match dated.by {
             CreditTime::Conversion => 0,
@@ -765,8 +784,9 @@ impl AttributionFold {
                 click_us.max(impression_us).max(other_us).max(0)
             }
         };
-        let end_us = dated.calendar.start_us(dated.calendar.next(period));
-        end_us.saturating_add(wait_us) <= last_us
+        let (start_us, end_us) =
+            (dated.calendar.start_us(period), dated.calendar.start_us(dated.calendar.next(period)));
+        Progress::of(start_us..end_us.saturating_add(wait_us), last_us.saturating_add(1)) == Progress::Over
     }
 }
 

@@ -4,11 +4,11 @@
 //!           filter => true)`; `attribution(model => 'last_touch', by => channel, ...)` with the same arguments besides.
 //! Out:      `touchpoints`: one row a conversion and touch, `position` counting touches from the first; a conversion
 //!           that none came before has one row, with `touch_count` 0 and no touch.
-//!           `attribution`: one row a value of `by` and currency: `conversions` credited, `value` credited, and
-//!           their shares. Conversions that none came before are credited to `(none)`, touches without a value of
-//!           `by` to `(unset)`.
-//! Promise:  the conversions sum to the conversions there are, and for each currency the value to their value,
-//!           to the micro.
+//!           `attribution`: one row a model, value of `by` and currency, and if asked for period or place on the path:
+//!           `conversions` credited, `value` credited, and their shares. Conversions that none came before are credited to
+//!           `(none)`, touches without a value of `by` to `(unset)`.
+//! Promise:  for each model but participation the conversions sum to the conversions there are, and for each currency the
+//!           value to their value, to the micro.
 //! Not here: lookback and models: `analytics::attribution`. Amounts of different currencies are never added.
 //!
 //! * `conversion`: default `event_kind = 'conversion'`.
@@ -18,7 +18,8 @@
 //!   told again: the click of a tracked link and the page it leads to, or a page loaded twice. '0' counts each.
 //! * `by`: a column or expression over the touch: `channel`, `campaign_id`, `utm_source` ...; its column in the answer
 //!   is called like the column asked for, or `touched`.
-//! * `model`: `last_touch`, `first_touch`, `linear`.
+//! * `model`: rules, which credit conversion by conversion, and models that learn from all paths. `docs/sql.md` lists them and the
+//!   arguments that are not told here.
 //! * `filter`: which events are looked at at all, touches as well as conversions. A range of days for the conversions
 //!   belongs into `conversion`, or it takes away the touches before them too.
 
@@ -39,7 +40,7 @@ use fold::{CreditTime, Dated, Sharing};
 use learnt::{LEARNT_NAMES, Learnt, LearntKind};
 
 use crate::error::QueryError;
-use crate::retention::calendar;
+use crate::retention::calendar_of;
 use crate::table_function::{
     Arguments, Parameter, SEQUENCE, Spec, Wants, Written, as_text, column_for, never, quoted, with_default,
 };
@@ -98,8 +99,8 @@ pub(crate) const ATTRIBUTION: Spec = Spec {
         with_default("draws", "0"),
         with_default("period", "NULL"),
         with_default("credit_time", "'conversion'"),
-        with_default("timezone", "'UTC'"),
-        with_default("week_start", "'monday'"),
+        with_default("timezone", "NULL"),
+        with_default("week_start", "NULL"),
         with_default("positions", "false"),
     ],
     example: "SELECT * FROM attribution(model => ['last_touch', 'markov'], by => utm_campaign, lookback => '14 days')",
@@ -177,10 +178,15 @@ fn split(arguments: &Arguments<'_>, models: &[(String, Sharing)]) -> Result<Spli
         "touch" => CreditTime::Touch,
         word => return Err(arguments.fault(format!("credit_time is {word:?}: conversion or touch"))),
     };
+    let (zone, week_start) = (arguments.maybe_text("timezone")?, arguments.maybe_text("week_start")?);
     let dated = match arguments.maybe_text("period")? {
-        Some(_) => Some(Dated { calendar: calendar(arguments, "period")?, by }),
-        None if by == CreditTime::Touch => {
-            let reason = "credit_time says which period credit is in: give period as well, such as period => 'month'";
+        Some(period) => {
+            let (zone, week_start) = (zone.as_deref().unwrap_or("UTC"), week_start.as_deref().unwrap_or("monday"));
+            Some(Dated { calendar: calendar_of(arguments, &period, week_start, zone)?, by })
+        }
+        None if by == CreditTime::Touch || zone.is_some() || week_start.is_some() => {
+            let reason = "credit_time, timezone and week_start say which period credit is in: give period as well, such as \
+                          period => 'month'";
             return Err(arguments.fault(reason.to_owned()));
         }
         None => None,

@@ -166,13 +166,24 @@ pub(crate) fn midnight(
     Ok(Some(calendar.start_us(day + days_later)))
 }
 
-/// * `period`: the argument that says which; `timezone` and `week_start` are the others.
-pub(crate) fn calendar(arguments: &Arguments<'_>, period: &'static str) -> Result<Calendar, QueryError> {
+/// * `period`: the argument that says which.
+fn calendar(arguments: &Arguments<'_>, period: &'static str) -> Result<Calendar, QueryError> {
+    let [period, week_start, zone] = [period, "week_start", "timezone"].map(|name| arguments.text(name));
+    calendar_of(arguments, &period?, &week_start?, &zone?)
+}
+
+/// What the arguments say.
+pub(crate) fn calendar_of(
+    arguments: &Arguments<'_>,
+    period: &str,
+    week_start: &str,
+    zone: &str,
+) -> Result<Calendar, QueryError> {
     let wrong = |error: AnalyticsError| arguments.fault(error.to_string());
     // Lengths of a day have no week to begin.
-    let week_start = Period::parse_week_start(&arguments.text("week_start")?).map_err(wrong)?;
-    let period = Period::parse(&arguments.text(period)?, week_start).map_err(wrong)?;
-    Calendar::new(period, &arguments.text("timezone")?).map_err(wrong)
+    let week_start = Period::parse_week_start(week_start).map_err(wrong)?;
+    let period = Period::parse(period, week_start).map_err(wrong)?;
+    Calendar::new(period, zone).map_err(wrong)
 }
 
 /// What the beginning of a period is told in: a day, or of an hour the moment, in UTC.

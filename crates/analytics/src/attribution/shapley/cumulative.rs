@@ -3,7 +3,8 @@
 //! In:       a path table.
 //! Out:      conversions and value per channel.
 //! Promise:  one pass over the paths, any number of channels; nothing is negative, and all sums to the totals.
-//! Not here: journeys without a conversion, of which this game knows nothing.
+//! Not here: journeys without a conversion, of which this game knows nothing; conversion by conversion, with views that weigh
+//!           less and at times and places of touches, which is `CreditRule::Shapley`. This one is of a table of paths.
 
 use super::super::{PathTable, split_total_by_weights};
 

@@ -163,6 +163,7 @@ async fn rows_read_by_workers_are_in_the_facts() {
         "SELECT event_kind, count(*) AS n FROM events GROUP BY event_kind",
         "SELECT * FROM sessionize(gap => '30 minutes')",
         "SELECT * FROM attribution(model => 'linear', by => source)",
+        "SELECT * FROM attribution(model => ['linear', 'shapley'], period => 'day', credit_time => 'touch', positions => true)",
         "SELECT person_id, count(*) AS n FROM person_events WHERE event_date = DATE '2026-03-02' OR value > 7 GROUP BY person_id",
     ] {
         let (one, several) = (asked(&alone, sql).await, asked(&head, sql).await);

@@ -2,7 +2,7 @@
 
 use datafusion::arrow::array::{Array, AsArray};
 use tributary_query::{Engine, QuerySettings};
-use tributary_schemas::{EventKind, Table};
+use tributary_schemas::{Event, EventKind, Money, Table};
 
 use crate::world;
 
@@ -139,6 +139,80 @@ async fn compacted_files_need_no_sort_and_answer_as_before() {
     // A file that was not compacted stands among them again.
     world.plant(1_000, &[world::event("late", "zoe", EventKind::Page, world::MARCH_US)]).await;
     assert!(plan(&engine, by_person).await.contains("SortExec"));
+}
+
+/// Devices whose names are alike in more than 40 bytes, columns that whole days do not have, texts that are worked out of others, and a
+/// day that was not compacted.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn merged_files_answer_as_gathered_ones_do() {
+    let world = world::World::empty().await;
+    let device = |number: i64| match number % 3 {
+        0 => format!("d{number}"),
+        _ => format!("a-device-whose-name-is-alike-for-a-good-deal-more-than-forty-bytes-{number}"),
+    };
+    for day in 0..5 {
+        let event = |number: i64| {
+            let time_us = world::MARCH_US + day * world::DAY_US + number * 7_000_000;
+            let kind =
+                [EventKind::Page, EventKind::Click, EventKind::Page, EventKind::Conversion][(number % 4) as usize];
+            let device = device((number * 31 + day * 17) % 90);
+            let channel = [Some("email"), Some("paid_search"), None][(number % 3) as usize];
+            Event {
+                // Nobody came by a channel on the second day, and on the third nothing was worth anything.
+                channel: channel.filter(|_| day != 1).map(str::to_owned),
+                value: (kind == EventKind::Conversion && day != 2).then(|| Money::parse("1.25").unwrap()),
+                ..world::event(&format!("e{day}-{number}"), &device, kind, time_us)
+            }
+        };
+        world.plant(day * 1_000, &(0..900).map(event).collect::<Vec<_>>()).await;
+    }
+    let by = "CASE WHEN channel = 'email' THEN 'mail' ELSE channel END";
+    let questions = [
+        format!(
+            "SELECT * FROM funnel(steps => [event_kind = 'page', event_kind = 'click', event_kind = 'conversion'],
+                window => '2 days', breakdown => {by}, key => session_key)"
+        ),
+        format!(
+            "SELECT * FROM attribution(model => ['linear', 'shapley', 'time_decay'], by => {by}, key => session_key)"
+        ),
+        "SELECT * FROM attribution(model => 'markov', markov_order => 1, key => session_key)".to_owned(),
+        "SELECT * FROM attribution(period => 'day', credit_time => 'touch', positions => true, key => session_key)"
+            .to_owned(),
+        "SELECT * FROM conversion_paths(key => session_key, transforms => 'exposure')".to_owned(),
+        format!("SELECT * FROM paths(node => coalesce({by}, event_kind), key => session_key)"),
+        "SELECT * FROM retention(starts => event_kind = 'page', period => 'day', key => session_key)".to_owned(),
+        "SELECT unit, session_number, events, goals, first_touch, last_touch, value FROM sessionize(key => session_key, value => value)"
+            .to_owned(),
+    ];
+    // Rows of one rank may come in any order, and a sum of floats ends as its order has it.
+    let told = async |engine: &Engine, question: &String| {
+        let mut rows = rows(engine, question).await;
+        rows.sort_unstable();
+        rows
+    };
+    let engine = |threads| world.engine(QuerySettings { threads, ..QuerySettings::default() });
+    let mut gathered = Vec::new();
+    for question in &questions {
+        assert!(!plan(&engine(1), question).await.contains("sorted_files"), "{question}");
+        gathered.push(told(&engine(1), question).await);
+    }
+    let everything = tributary_lake::CompactOptions { everything: true, ..Default::default() };
+    world.lake.compact(Table::Events, &everything).await.unwrap();
+    for (question, gathered) in questions.iter().zip(&gathered) {
+        assert!(1 < gathered.len(), "{question}: {gathered:?}");
+        assert!(plan(&engine(2), question).await.contains("sorted_files=5"), "{question}");
+        for threads in [1, 3] {
+            assert_eq!(&told(&engine(threads), question).await, gathered, "{question} with {threads} threads");
+        }
+    }
+    let late = |number: i64| {
+        let time_us = world::MARCH_US + 6 * world::DAY_US + number;
+        world::event(&format!("late-{number}"), &device(number), EventKind::Conversion, time_us)
+    };
+    world.plant(10_000, &(0..20).map(late).collect::<Vec<_>>()).await;
+    let question = "SELECT count(*) AS units, sum(events) AS events FROM (SELECT unit, sum(events) AS events
+        FROM sessionize(key => session_key) GROUP BY unit)";
+    assert_eq!(rows(&engine(2), question).await.last().unwrap().replace(' ', ""), "|90|4520|");
 }
 
 /// The lines of the table alone: below it stands how long the answer took.

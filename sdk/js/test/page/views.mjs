@@ -145,9 +145,10 @@ export const views = {
     await page.selectOption("select[name=source]", "shop");
     assert.equal((await conversions).status(), 200);
     await settled(page);
-    const none = await text(page, "[data-panel=attribution] .note");
+    // What was spent has a row, whoever converted.
+    const credit = await cells(page, "[data-panel=attribution] .body");
     await close();
-    return { options, all, own, none };
+    return { options, all, own, credit };
   },
 
   async experiment() {

@@ -233,18 +233,6 @@ impl Crediting {
             self.credits.push(Credit { touch: path[winner].touch, credit_ratio: 1.0, value_micros });
             return &self.credits;
         }
-        if rule == CreditRule::Participation {
-            let mut weights = rule.weights(path, conversion);
-            if let Views::Weigh { ratio } = views {
-                weigh_views(rule, ratio, path, &mut weights);
-            }
-            // Nobody shares here: each gets its own whole.
-            for (touch, credit_ratio) in path.iter().zip(weights).filter(|(_, ratio)| 0.0 < *ratio) {
-                let value_micros = self.shares.split(value_micros, &[credit_ratio, 1.0 - credit_ratio])[0];
-                self.credits.push(Credit { touch: touch.touch, credit_ratio, value_micros });
-            }
-            return &self.credits;
-        }
         if rule == CreditRule::Linear && !matches!(views, Views::Weigh { .. }) {
             let credit_ratio = 1.0 / path.len() as f64;
             let shares = self.shares.split_equally(value_micros, path.len());
@@ -257,6 +245,14 @@ impl Crediting {
             return &self.credits;
         }
         let weights = weighed(rule, views, path, conversion);
+        if rule == CreditRule::Participation {
+            // Nobody shares here: each gets its own whole.
+            for (touch, credit_ratio) in path.iter().zip(weights).filter(|(_, ratio)| 0.0 < *ratio) {
+                let value_micros = self.shares.split(value_micros, &[credit_ratio, 1.0 - credit_ratio])[0];
+                self.credits.push(Credit { touch: touch.touch, credit_ratio, value_micros });
+            }
+            return &self.credits;
+        }
         let shares = self.shares.split(value_micros, &weights);
         let credits = path.iter().zip(weights).zip(shares).filter(|((_, ratio), _)| 0.0 < *ratio);
         self.credits.extend(credits.map(|((touch, credit_ratio), value_micros)| Credit {

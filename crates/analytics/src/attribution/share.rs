@@ -35,7 +35,6 @@ impl Shares {
     pub fn split(&mut self, value_micros: i64, weights: &[f64]) -> &[i64] {
         self.micros.clear();
         let amount = u128::from(value_micros.unsigned_abs());
-        let usable = |weight: f64| if weight.is_finite() { weight.max(0.0) } else { 0.0 };
         let weight_max = weights.iter().copied().map(usable).fold(0.0, f64::max);
         if weight_max == 0.0 {
             return self.split_equally(value_micros, weights.len());
@@ -86,6 +85,11 @@ fn with_sign(share: u128, sign: i64) -> i64 {
     if sign < 0 { 0_i64.wrapping_sub_unsigned(share) } else { share.cast_signed() }
 }
 
+/// One that is no weight counts as 0.
+fn usable(weight: f64) -> f64 {
+    if weight.is_finite() { weight.max(0.0) } else { 0.0 }
+}
+
 /// As many as an `f64` has.
 const WEIGHT_BITS: u32 = 53;
 
@@ -123,7 +127,6 @@ fn whole_parts(amount: u128, weights: &[f64]) -> Vec<u128> {
     let amount_bits = u128::BITS - amount.leading_zeros();
     assert!(amount_bits < 120, "a sum of money has fewer than 36 digits");
     let largest_part = (1_u64 << WEIGHT_BITS.min(127 - amount_bits)) as f64;
-    let usable = |weight: f64| if weight.is_finite() { weight.max(0.0) } else { 0.0 };
     let weight_max = weights.iter().copied().map(usable).fold(0.0, f64::max);
     if weight_max == 0.0 {
         return vec![1; weights.len()];

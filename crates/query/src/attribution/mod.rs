@@ -157,11 +157,7 @@ pub(crate) fn write_out_attribution(arguments: &Arguments<'_>) -> Result<Written
     let models = models(arguments)?;
     let split = split(arguments, &models)?;
     let conditions = ["touch", "conversion", "view", "is_direct", "is_paid", "cost", "lead", "opportunity"];
-    let mut conditions = all(conditions.map(|name| arguments.condition(name)))?;
-    if split.is_placed {
-        // Money is spent on a campaign, not on its place on a path.
-        conditions[5] = never();
-    }
+    let conditions = all(conditions.map(|name| arguments.condition(name)))?;
     call(arguments, models, conditions, fold::Told::Credit, split)
 }
 
@@ -220,7 +216,11 @@ fn call(
     let asks_for_direct = asks_for_paid || asks_for(|rule| matches!(rule, CreditRule::LastNonDirect));
     let Lookbacks { click_us, impression_us, .. } = path.lookbacks;
     // What nothing depends on is not looked at: each condition is asked of every row.
-    let [_, _, view, is_direct, is_paid, ..] = &mut conditions;
+    let [_, _, view, is_direct, is_paid, cost, ..] = &mut conditions;
+    // Money is spent on a campaign, not on its place on a path.
+    if is_placed {
+        *cost = never();
+    }
     if path.views == Views::Include && click_us == impression_us && !asks_for_paid {
         *view = never();
     }
